@@ -1,0 +1,12 @@
+import ArgumentParser
+
+/// Drives any mounted directory, whoever has mounted it.
+@main
+struct Exerciser: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "exerciser",
+    abstract: "Works hard on mounted file systems and compares what they do.",
+    subcommands: [
+      FsxCommand.self, SequenceCommand.self, SnapshotCommand.self, DifferentialCommand.self,
+    ])
+}

@@ -1,0 +1,25 @@
+/// What `DifferentialRun` does.
+package struct DifferentialOptions: Sendable {
+  /// Who stands against the kernel.
+  package enum Peer: String, Sendable, CaseIterable {
+    case fsmount
+    /// The kernel again: shows that the harness itself finds no difference where there is none.
+    case kernel
+  }
+
+  package var peer = Peer.fsmount
+  package var variant: ImageVariant
+  package var seed: UInt64
+  package var rounds = 3
+  package var operations = 800
+  package var exactHoles = false
+  /// Make the first image with `fsmount mkfs` instead of `mkfs.btrfs`.
+  package var usesFsmountImage = false
+  package var peerMountOptions = "noatime"
+  package var report: @Sendable (String) -> Void = { _ in }
+
+  package init(variant: ImageVariant, seed: UInt64) {
+    self.variant = variant
+    self.seed = seed
+  }
+}

@@ -1,0 +1,56 @@
+import Glibc
+
+/// An image mounted by the kernel's btrfs through a loop device. Needs root.
+package final class LoopMount: MountedImage {
+  package let image: String
+  package let directory: String
+  /// `loop3`, as the kernel's log names it.
+  package let device: String
+  package let log = KernelLog()
+  private var isMounted = true
+
+  package static let kernelOptions = "space_cache=v1,noatime"
+
+  package init(
+    _ image: String, at directory: String, options: String = LoopMount.kernelOptions,
+    type: String = "btrfs"
+  ) throws {
+    self.image = image
+    self.directory = directory
+    mkdir(directory, 0o755)
+    let all = options.isEmpty ? "loop" : "loop,\(options)"
+    let result = try Shell.run("mount", "-t", type, "-o", all, image, directory)
+    guard result.succeeded else {
+      let said = log.all(device: "BTRFS").joined(separator: "\n")
+      throw TestFailure("the kernel does not mount \(image): \(result.summary)\n\(said)")
+    }
+    device = MountTableEntry.at(directory)?.source.split(separator: "/").last.map(String.init) ?? "?"
+  }
+
+  package func sync() throws { try syncFileSystem(directory) }
+
+  package func unmount() throws {
+    guard isMounted else { return }
+    isMounted = false
+    let result = try Shell.run("umount", directory)
+    guard result.succeeded else {
+      _ = try Shell.run("umount", "-l", directory)
+      throw TestFailure(result.summary)
+    }
+  }
+
+  /// Throws if the kernel found anything to say against the image so far, caches apart that were
+  /// known to be in doubt.
+  package func expectCleanLog(tolerated: Set<Int> = []) throws {
+    let complaints = log.complaints(device: device).filter { line in
+      guard let group = blockGroup(inCacheComplaint: line) else { return true }
+      return !tolerated.contains(group)
+    }
+    guard complaints.isEmpty else {
+      throw TestFailure(
+        "the kernel complains about \(image):\n" + complaints.joined(separator: "\n"))
+    }
+  }
+
+  deinit { try? unmount() }
+}

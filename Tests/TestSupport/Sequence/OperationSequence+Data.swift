@@ -1,0 +1,171 @@
+import Glibc
+
+/// Operations on the contents of files.
+extension OperationSequence {
+  /// What an operation on data is applied to: a file kept open, or one opened for it.
+  private struct Target {
+    let descriptor: Int32
+    let label: String
+    let isHandle: Bool
+    let failure: Int
+  }
+
+  private func withTarget(
+    _ flags: Int32, _ what: String, _ body: (Int32) -> String
+  ) -> String {
+    let target: Target
+    if !handles.isEmpty, random.oneIn(2) {
+      let handle = random.pick(handles)
+      target = Target(
+        descriptor: handle.descriptor, label: handle.label, isHandle: true, failure: 0)
+    } else {
+      let path = existing(.file)
+      let descriptor = outcome {
+        full(path).withCPath { open($0, flags | O_NOFOLLOW | O_NONBLOCK) }
+      }
+      target = Target(
+        descriptor: Int32(max(descriptor, -1)), label: show(path), isHandle: false,
+        failure: min(descriptor, 0))
+    }
+    guard target.failure == 0 else {
+      return "\(what) \(target.label): open = \(resultText(target.failure))"
+    }
+    let text = body(target.descriptor)
+    var closing = ""
+    if !target.isHandle {
+      let result = outcome { close(target.descriptor) }
+      if result != 0 { closing = ", close = \(resultText(result))" }
+    }
+    return "\(what) \(target.label) \(text)\(closing)"
+  }
+
+  private func randomRange() -> (offset: Int, length: Int) {
+    let limit = random.pick([4096, 16384, 131_072, options.maximumFileSize])
+    var offset = random.below(limit)
+    var length = 1 + random.below(min(limit, 65536))
+    if random.oneIn(3) {
+      offset &= ~4095
+      length = (length + 4095) & ~4095
+    }
+    return (offset, length)
+  }
+
+  private func random(bytes length: Int) -> UnsafeRawBufferPointer {
+    let part = UnsafeMutableRawBufferPointer(rebasing: buffer[..<length])
+    random.fillNonZero(part)
+    return UnsafeRawBufferPointer(part)
+  }
+
+  func writeSomething() -> String {
+    withTarget(O_RDWR, "write") { descriptor in
+      var (offset, length) = randomRange()
+      if random.oneIn(50) { offset += 1 << 30 }
+      let data = random(bytes: length)
+      let result = outcome { pwrite(descriptor, data.baseAddress, length, offset) }
+      return "\(offset)+\(length) = \(resultText(result))"
+    }
+  }
+
+  func appendSomething() -> String {
+    withTarget(O_WRONLY | O_APPEND, "append") { descriptor in
+      let length = 1 + random.below(random.oneIn(3) ? 20_000 : 300)
+      let data = random(bytes: length)
+      var end = stat()
+      fstat(descriptor, &end)
+      // A handle has no O_APPEND, so its position says where the end is.
+      lseek(descriptor, 0, SEEK_END)
+      let result = outcome { write(descriptor, data.baseAddress, length) }
+      return "\(length) at \(end.st_size) = \(resultText(result))"
+    }
+  }
+
+  func truncateSomething() -> String {
+    if random.oneIn(4) {
+      let path = random.oneIn(5) ? anything() : existing(.file)
+      let size = randomRange().offset
+      // Through a path, which must not be followed out of the tree.
+      guard model.kinds[path] != .symlink else { return "(leaves symlink \(show(path)))" }
+      let result = outcome { full(path).withCPath { Glibc.truncate($0, size) } }
+      return "truncate \(show(path)) \(size) = \(resultText(result))"
+    }
+    return withTarget(O_RDWR, "ftruncate") { descriptor in
+      var size = randomRange().offset
+      if random.oneIn(5) { size = 0 }
+      if random.oneIn(30) { size += 1 << 30 }
+      return "\(size) = \(resultText(outcome { ftruncate(descriptor, size) }))"
+    }
+  }
+
+  func allocateSomething() -> String {
+    withTarget(O_RDWR, "fallocate") { descriptor in
+      let (offset, length) = randomRange()
+      let keep = Linux.fallocateKeepSize
+      let modes: [Int32] = [
+        0, 0, keep, keep, Linux.fallocatePunchHole | keep, Linux.fallocatePunchHole | keep,
+        Linux.fallocateZeroRange, Linux.fallocateZeroRange | keep, Linux.fallocateCollapseRange,
+      ]
+      let mode = random.pick(modes)
+      let result = outcome { Linux.fallocate(descriptor, mode, offset, length) }
+      return "mode \(mode) \(offset)+\(length) = \(resultText(result))"
+    }
+  }
+
+  func readSomething() -> String {
+    withTarget(O_RDONLY, "read") { descriptor in
+      let (offset, length) = randomRange()
+      let result = outcome { pread(descriptor, buffer.baseAddress, length, offset) }
+      guard result > 0 else { return "\(offset)+\(length) = \(resultText(result))" }
+      let hash = ContentHash.of(UnsafeRawBufferPointer(rebasing: buffer[..<result]))
+      return "\(offset)+\(length) = \(result) \(hexadecimal(hash))"
+    }
+  }
+
+  /// The whole of a file and its holes, once it is on the device.
+  func compareContent() -> String {
+    withTarget(O_RDWR, "content") { descriptor in
+      let synced = outcome { fsync(descriptor) }
+      var status = stat()
+      fstat(descriptor, &status)
+      do throws(SystemError) {
+        let size = Int(status.st_size)
+        let content = try FileReader.content(of: descriptor, size: size, path: BytePath("it"))
+        var text = "\(resultText(synced)) size \(size) \(hexadecimal(content.hash))"
+        if options.exactHoles {
+          text += " in \(content.segments) segments \(hexadecimal(content.reportedMapHash))"
+        }
+        return text
+      } catch {
+        return "= \(error)"
+      }
+    }
+  }
+
+  func syncSomething() -> String {
+    if random.oneIn(3) {
+      let path = directory()
+      let descriptor = outcome { full(path).withCPath { open($0, O_RDONLY | O_DIRECTORY) } }
+      guard descriptor >= 0 else { return "fsync \(show(path)): open = \(resultText(descriptor))" }
+      defer { close(Int32(descriptor)) }
+      return "fsync \(show(path)) = \(resultText(outcome { fsync(Int32(descriptor)) }))"
+    }
+    return withTarget(O_RDWR, "fsync") { descriptor in
+      "= \(resultText(outcome { fsync(descriptor) }))"
+    }
+  }
+
+  func openHandle() -> String {
+    guard handles.count < 6 else { return closeHandle() }
+    let path = existing(.file)
+    let descriptor = outcome { full(path).withCPath { open($0, O_RDWR | O_NOFOLLOW | O_NONBLOCK) } }
+    guard descriptor >= 0 else { return "open \(show(path)) = \(resultText(descriptor))" }
+    handlesOpened += 1
+    handles.append(Handle(descriptor: Int32(descriptor), label: "#\(handlesOpened)"))
+    return "open \(show(path)) as #\(handlesOpened)"
+  }
+
+  func closeHandle() -> String {
+    guard !handles.isEmpty else { return "(nothing to close)" }
+    let handle = handles.remove(at: random.below(handles.count))
+    return "close \(handle.label) = \(resultText(outcome { close(handle.descriptor) }))"
+  }
+}

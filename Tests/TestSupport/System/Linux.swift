@@ -1,0 +1,89 @@
+import Glibc
+
+/// The Linux calls and constants that Glibc's Swift module hides behind `_GNU_SOURCE`.
+package enum Linux {
+  package static let seekData: Int32 = 3
+  package static let seekHole: Int32 = 4
+  package static let openDirect: Int32 = 0o40000
+  package static let openPath: Int32 = 0o10000000
+
+  package static let fallocateKeepSize: Int32 = 0x01
+  package static let fallocatePunchHole: Int32 = 0x02
+  package static let fallocateCollapseRange: Int32 = 0x08
+  package static let fallocateZeroRange: Int32 = 0x10
+
+  package static let renameNoReplace: UInt32 = 1
+  package static let renameExchange: UInt32 = 2
+
+  package static let currentDirectory: Int32 = -100
+  package static let noFollow: Int32 = 0x100
+
+  package typealias CPath = UnsafePointer<CChar>
+
+  package static let fallocate:
+    @Sendable @convention(c) (Int32, Int32, Int, Int) -> Int32 = symbol("fallocate")
+  package static let renameat2:
+    @Sendable @convention(c) (Int32, CPath, Int32, CPath, UInt32) -> Int32 = symbol("renameat2")
+  package static let syncfs: @Sendable @convention(c) (Int32) -> Int32 = symbol("syncfs")
+  package static let lsetxattr:
+    @Sendable @convention(c) (CPath, CPath, UnsafeRawPointer?, Int, Int32) -> Int32 =
+      symbol("lsetxattr")
+  package static let lgetxattr:
+    @Sendable @convention(c) (CPath, CPath, UnsafeMutableRawPointer?, Int) -> Int =
+      symbol("lgetxattr")
+  package static let llistxattr:
+    @Sendable @convention(c) (CPath, UnsafeMutablePointer<CChar>?, Int) -> Int =
+      symbol("llistxattr")
+  package static let lremovexattr: @Sendable @convention(c) (CPath, CPath) -> Int32 =
+    symbol("lremovexattr")
+
+  private static func symbol<Function>(_ name: String) -> Function {
+    guard let address = dlsym(dlopen(nil, RTLD_NOW), name) else {
+      fatalError("the C library has no \(name)")
+    }
+    return unsafeBitCast(address, to: Function.self)
+  }
+}
+
+/// A device number in the kernel's split form, as `mknod` takes and `stat` returns it.
+package func deviceNumber(major: Int, minor: Int) -> dev_t {
+  dev_t((minor & 0xff) | ((major & 0xfff) << 8) | ((minor & ~0xff) << 12) | ((major & ~0xfff) << 32))
+}
+
+/// `ENOENT` for 2: short, and the same on every machine.
+package func errorName(_ code: Int32) -> String {
+  switch code {
+  case EPERM: "EPERM"
+  case ENOENT: "ENOENT"
+  case EIO: "EIO"
+  case EBADF: "EBADF"
+  case EACCES: "EACCES"
+  case EBUSY: "EBUSY"
+  case EEXIST: "EEXIST"
+  case EXDEV: "EXDEV"
+  case ENODEV: "ENODEV"
+  case ENOTDIR: "ENOTDIR"
+  case EISDIR: "EISDIR"
+  case EINVAL: "EINVAL"
+  case EFBIG: "EFBIG"
+  case ENOSPC: "ENOSPC"
+  case EROFS: "EROFS"
+  case EMLINK: "EMLINK"
+  case ERANGE: "ERANGE"
+  case ENAMETOOLONG: "ENAMETOOLONG"
+  case ENOSYS: "ENOSYS"
+  case ENOTEMPTY: "ENOTEMPTY"
+  case ELOOP: "ELOOP"
+  case ENODATA: "ENODATA"
+  case EOVERFLOW: "EOVERFLOW"
+  case EOPNOTSUPP: "EOPNOTSUPP"
+  case ENOTCONN: "ENOTCONN"
+  case ECONNABORTED: "ECONNABORTED"
+  case ENXIO: "ENXIO"
+  case E2BIG: "E2BIG"
+  case EUCLEAN: "EUCLEAN"
+  case ESTALE: "ESTALE"
+  case ETXTBSY: "ETXTBSY"
+  default: "errno \(code)"
+  }
+}

@@ -7,7 +7,10 @@ struct FsxCommand: ParsableCommand {
     abstract: "Random operations on one file, every byte compared with a model.")
 
   @Argument(help: "A directory of the file system to exercise.")
-  var directory: String
+  var directory: String?
+
+  @Option(help: "Make an image, mount it with 'fsmount' or 'kernel', and remount it now and then.")
+  var mount: String?
 
   @Option(help: "Number of operations.")
   var ops = 100_000
@@ -27,6 +30,18 @@ struct FsxCommand: ParsableCommand {
   @Flag(inversion: .prefixedNo, help: "Read and write through mappings as well.")
   var mapping = true
 
+  @Option(help: "Options of the mount.")
+  var options = ""
+
+  func validate() throws {
+    guard (directory == nil) != (mount == nil) else {
+      throw ValidationError("give either a directory or --mount")
+    }
+    guard mount == nil || MountKind(rawValue: mount!) != nil else {
+      throw ValidationError("--mount is 'fsmount' or 'kernel'")
+    }
+  }
+
   func run() throws {
     var options = FsxOptions(seed: seed)
     options.operations = ops
@@ -34,11 +49,18 @@ struct FsxCommand: ParsableCommand {
     options.usesDirectIO = direct
     options.usesMapping = mapping
     let start = monotonicSeconds()
-    let fsx = try FsxModel(directory: BytePath(directory), name: name, options: options)
-    try fsx.run()
+    let counts: [String: Int]
+    if let kind = mount.flatMap(MountKind.init) {
+      let run = try FsxOnImage(kind: kind, mountOptions: self.options)
+      counts = try run.run(options)
+    } else {
+      let fsx = try FsxModel(directory: BytePath(directory ?? "."), name: name, options: options)
+      try fsx.run()
+      counts = fsx.counts
+    }
     let seconds = monotonicSeconds() - start
     say("fsx: \(ops) operations with seed \(seed) in \(rounded(seconds)) s, every byte right")
-    for (name, count) in fsx.counts.sorted(by: { $0.value > $1.value }) {
+    for (name, count) in counts.sorted(by: { $0.value > $1.value }) {
       say("  \(count)\t\(name)")
     }
   }

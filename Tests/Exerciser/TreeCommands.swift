@@ -93,7 +93,7 @@ struct DifferentialCommand: ParsableCommand {
     guard variant == "all" || ImageVariant.named(variant) != nil else {
       throw ValidationError("there is no variant '\(variant)'")
     }
-    guard DifferentialOptions.Peer(rawValue: peer) != nil else {
+    guard MountKind(rawValue: peer) != nil else {
       throw ValidationError("there is no peer '\(peer)'")
     }
   }
@@ -106,7 +106,7 @@ struct DifferentialCommand: ParsableCommand {
     let variants = ImageVariant.named(variant).map { [$0] } ?? ImageVariant.all
     for variant in variants {
       var run = DifferentialOptions(variant: variant, seed: seed)
-      run.peer = DifferentialOptions.Peer(rawValue: peer) ?? .fsmount
+      run.peer = MountKind(rawValue: peer) ?? .fsmount
       run.rounds = rounds
       run.operations = ops
       run.exactHoles = exactHoles

@@ -1,13 +1,8 @@
 /// What `DifferentialRun` does.
 package struct DifferentialOptions: Sendable {
-  /// Who stands against the kernel.
-  package enum Peer: String, Sendable, CaseIterable {
-    case fsmount
-    /// The kernel again: shows that the harness itself finds no difference where there is none.
-    case kernel
-  }
-
-  package var peer = Peer.fsmount
+  /// Who stands against the kernel. The kernel itself, to show that the harness finds no
+  /// difference where there is none.
+  package var peer = MountKind.fsmount
   package var variant: ImageVariant
   package var seed: UInt64
   package var rounds = 3

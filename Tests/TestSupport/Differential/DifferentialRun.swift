@@ -65,17 +65,11 @@ package final class DifferentialRun {
     let tree: TreeSnapshot
   }
 
-  private func mount(_ image: String, _ peer: DifferentialOptions.Peer) throws -> any MountedImage {
-    switch peer {
-    case .kernel: try LoopMount(image, at: mountPoint)
-    case .fsmount: try FsmountMount(image, at: mountPoint, options: options.peerMountOptions)
-    }
-  }
-
   private func perform(
-    round: Int, image: String, peer: DifferentialOptions.Peer
+    round: Int, image: String, peer: MountKind
   ) throws -> Outcome {
-    let mounted = try mount(image, peer)
+    let mounted = try peer.mount(
+      image, at: mountPoint, options: peer == .fsmount ? options.peerMountOptions : "")
     defer { try? mounted.unmount() }
     let root = BytePath(mountPoint)
     if let lastTree {
@@ -102,7 +96,7 @@ package final class DifferentialRun {
   }
 
   /// `btrfs check`, and fsmount's own inspection of the caches, which must be of one opinion.
-  private func judge(_ image: String, writer: DifferentialOptions.Peer) throws {
+  private func judge(_ image: String, writer: MountKind) throws {
     let check = try ImageCheck(image)
     if writer == .kernel {
       try check.expectSound(tolerated: check.doubtfulCaches)

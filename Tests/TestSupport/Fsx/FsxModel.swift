@@ -36,9 +36,16 @@ package final class FsxModel {
     try openDirect()
   }
 
-  deinit {
+  /// Lets go of the file, so that the file system can be unmounted.
+  package func closeFile() {
     if descriptor >= 0 { close(descriptor) }
     if directDescriptor >= 0 { close(directDescriptor) }
+    descriptor = -1
+    directDescriptor = -1
+  }
+
+  deinit {
+    closeFile()
     expected.deallocate()
     scratch.deallocate()
   }

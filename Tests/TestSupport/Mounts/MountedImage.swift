@@ -10,6 +10,24 @@ package protocol MountedImage: AnyObject {
   func unmount() throws
 }
 
+/// Who mounts an image.
+package enum MountKind: String, Sendable, CaseIterable {
+  case fsmount
+  case kernel
+
+  /// Empty `options` mean the usual ones.
+  package func mount(
+    _ image: String, at directory: String, options: String = ""
+  ) throws -> any MountedImage {
+    switch self {
+    case .fsmount: try FsmountMount(image, at: directory, options: options)
+    case .kernel:
+      try LoopMount(
+        image, at: directory, options: options.isEmpty ? LoopMount.kernelOptions : options)
+    }
+  }
+}
+
 /// One line of `/proc/self/mountinfo`.
 package struct MountTableEntry {
   package let deviceMinor: Int

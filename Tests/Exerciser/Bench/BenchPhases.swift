@@ -1,0 +1,188 @@
+import Glibc
+import TestSupport
+
+/// What is measured, in the order of the table.
+enum BenchMetric: String, CaseIterable {
+  case sequentialWrite = "sequential write, 1 MiB blocks, with fsync"
+  case sequentialRead = "sequential read, 1 MiB blocks"
+  case randomRead = "random read, 4 KiB"
+  case randomWrite = "random write, 4 KiB, with fsync"
+  case create = "create empty files"
+  case stat = "stat"
+  case listing = "readdir, names"
+  case rename = "rename"
+  case unlink = "unlink"
+  case smallWrite = "write small files, 4 KiB"
+  case smallRead = "read small files, 4 KiB"
+  case writeSync = "write 4 KiB and fsync"
+
+  /// Megabytes a second rather than operations.
+  var isThroughput: Bool { self == .sequentialWrite || self == .sequentialRead }
+}
+
+/// One pass over all phases on one peer. Between writing and reading the image is mounted anew, so
+/// that what is read comes from the file system and not from the page cache.
+final class BenchPass {
+  private let peer: BenchPeer
+  private let image: String
+  private let directory: String
+  private let options: BenchOptions
+  private let buffer: UnsafeMutableRawBufferPointer
+  private var mounted: any MountedImage
+  private var random = SeededRandom(seed: 42)
+  private(set) var figures: [BenchMetric: Double] = [:]
+
+  init(peer: BenchPeer, image: String, directory: String, options: BenchOptions) throws {
+    self.peer = peer
+    self.image = image
+    self.directory = directory
+    self.options = options
+    buffer = .allocate(byteCount: 1 << 20, alignment: 4096)
+    random.fillNonZero(buffer)
+    try peer.format(image, size: "\(options.megabytes * 2 + 2048)M")
+    mounted = try peer.mount(image, at: directory)
+  }
+
+  deinit { buffer.deallocate() }
+
+  func run() throws {
+    defer { try? mounted.unmount() }
+    try largeFile()
+    try emptyFiles()
+    try smallFiles()
+    try synchronousWrites()
+    try mounted.unmount()
+  }
+
+  private func remount() throws {
+    try mounted.unmount()
+    mounted = try peer.mount(image, at: directory)
+  }
+
+  /// `amount` is bytes or operations.
+  private func measure(_ metric: BenchMetric, _ amount: Int, _ body: () throws -> Void) throws {
+    let start = monotonicSeconds()
+    try body()
+    let rate = Double(amount) / (monotonicSeconds() - start)
+    figures[metric] = metric.isThroughput ? rate / 1e6 : rate
+  }
+
+  private func opened(_ name: String, _ flags: Int32) throws -> Int32 {
+    let path = "\(directory)/\(name)"
+    return try check("open \(path)") { open(path, flags, 0o644) }
+  }
+
+  private func write(_ file: Int32, _ count: Int, at offset: Int) throws {
+    let written = try check("pwrite") { pwrite(file, buffer.baseAddress, count, offset) }
+    guard written == count else { throw TestFailure("pwrite of \(count) writes \(written)") }
+  }
+
+  private func read(_ file: Int32, _ count: Int, at offset: Int) throws {
+    let got = try check("pread") { pread(file, buffer.baseAddress, count, offset) }
+    guard got == count else { throw TestFailure("pread of \(count) reads \(got)") }
+  }
+
+  private func syncDirectory(_ name: String) throws {
+    let descriptor = try opened(name, O_RDONLY | O_DIRECTORY)
+    defer { close(descriptor) }
+    // Not every server knows how to.
+    _ = fsync(descriptor)
+  }
+
+  private func largeFile() throws {
+    let bytes = options.megabytes << 20
+    let blocks = bytes / 4096
+    var file = try opened("large", O_CREAT | O_RDWR)
+    try measure(.sequentialWrite, bytes) {
+      for block in 0..<options.megabytes { try write(file, 1 << 20, at: block << 20) }
+      try check("fsync") { fsync(file) }
+    }
+    close(file)
+    try remount()
+    file = try opened("large", O_RDWR)
+    try measure(.sequentialRead, bytes) {
+      for block in 0..<options.megabytes { try read(file, 1 << 20, at: block << 20) }
+    }
+    close(file)
+    try remount()
+    file = try opened("large", O_RDWR)
+    try measure(.randomRead, options.randomCount) {
+      for _ in 0..<options.randomCount { try read(file, 4096, at: random.below(blocks) * 4096) }
+    }
+    try measure(.randomWrite, options.randomCount) {
+      for _ in 0..<options.randomCount { try write(file, 4096, at: random.below(blocks) * 4096) }
+      try check("fsync") { fsync(file) }
+    }
+    close(file)
+    try remount()
+  }
+
+  private func emptyFiles() throws {
+    let count = options.files
+    let folder = "\(directory)/empty"
+    try check("mkdir \(folder)") { mkdir(folder, 0o755) }
+    try measure(.create, count) {
+      for index in 0..<count { close(try opened("empty/file-\(index)", O_CREAT | O_WRONLY)) }
+      try syncDirectory("empty")
+    }
+    try remount()
+    try measure(.listing, count) {
+      let names = try directoryNames(BytePath(folder))
+      guard names.count == count else { throw TestFailure("readdir gives \(names.count) names") }
+    }
+    try remount()
+    try measure(.stat, count) {
+      var status = Glibc.stat()
+      for index in 0..<count {
+        try check("stat") { lstat("\(folder)/file-\(index)", &status) }
+      }
+    }
+    try measure(.rename, count) {
+      for index in 0..<count {
+        try check("rename") {
+          Glibc.rename("\(folder)/file-\(index)", "\(folder)/renamed-\(index)")
+        }
+      }
+      try syncDirectory("empty")
+    }
+    try measure(.unlink, count) {
+      for index in 0..<count {
+        try check("unlink") { Glibc.unlink("\(folder)/renamed-\(index)") }
+      }
+      try syncDirectory("empty")
+    }
+  }
+
+  private func smallFiles() throws {
+    let count = options.files
+    let folder = "\(directory)/small"
+    try check("mkdir \(folder)") { mkdir(folder, 0o755) }
+    try measure(.smallWrite, count) {
+      for index in 0..<count {
+        let file = try opened("small/file-\(index)", O_CREAT | O_WRONLY)
+        defer { close(file) }
+        try write(file, 4096, at: 0)
+      }
+      try syncDirectory("small")
+    }
+    try remount()
+    try measure(.smallRead, count) {
+      for index in 0..<count {
+        let file = try opened("small/file-\(index)", O_RDONLY)
+        defer { close(file) }
+        try read(file, 4096, at: 0)
+      }
+    }
+  }
+
+  private func synchronousWrites() throws {
+    let file = try opened("synced", O_CREAT | O_WRONLY)
+    defer { close(file) }
+    try measure(.writeSync, options.syncCount) {
+      for index in 0..<options.syncCount {
+        try write(file, 4096, at: index * 4096)
+        try check("fsync") { fsync(file) }
+      }
+    }
+  }
+}

@@ -1,0 +1,85 @@
+import ArgumentParser
+import FSCore
+
+struct MkfsCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "mkfs",
+    abstract: "Make a new, empty file system in an image.",
+    discussion: """
+      The image is a file, which is created (sparse) if it does not exist, or a block device. \
+      Sizes may end in K, M, G or T, in powers of 1024.
+      """)
+
+  @Option(help: "Length of the image. Default: that of the existing one.")
+  var size: ByteSize?
+
+  @Option(help: "Name of the file system, at most 255 bytes.")
+  var label = ""
+
+  @Option(help: "UUID of the file system. Default: a random one.")
+  var uuid: UUIDArgument?
+
+  @Option(help: "Bytes of a tree node: 4096 to 65536. Default: 16384, with --mixed 4096.")
+  var nodesize: ByteSize?
+
+  @Option(
+    help: "Copies of metadata: single or dup. Default: dup, with --mixed as the data.")
+  var metadata: MakeFilesystem.Profile?
+
+  @Option(help: "Copies of data: single or dup. Default: single.")
+  var data: MakeFilesystem.Profile?
+
+  @Flag(help: "Keep data and metadata in the same block groups: for small images.")
+  var mixed = false
+
+  @Option(help: "Checksum of data and metadata: crc32c, xxhash, sha256 or blake2.")
+  var csum = ChecksumType.crc32c
+
+  @Flag(name: .shortAndLong, help: "Overwrite what is in the image, whatever it is.")
+  var force = false
+
+  @Argument(help: ArgumentHelp("The file or block device.", valueName: "image"))
+  var image: String
+
+  func run() throws {
+    var options = MakeFilesystem.Options()
+    options.sizeBytes = size?.bytes
+    options.label = label
+    options.nodeSize = nodesize?.bytes
+    options.metadata = metadata
+    options.data = data
+    options.isMixed = mixed
+    options.checksum = csum
+    options.force = force
+    if let uuid { options.identities.fsid = uuid.value }
+
+    let summary = try MakeFilesystem.create(path: image, options: options)
+    for line in summary.lines(path: image) { print(line) }
+  }
+}
+
+/// A UUID in its usual text form.
+struct UUIDArgument: ExpressibleByArgument {
+  let value: UUIDBytes
+
+  init?(argument: String) {
+    guard let value = UUIDBytes(text: argument) else { return nil }
+    self.value = value
+  }
+}
+
+extension MakeFilesystem.Profile: ExpressibleByArgument {
+  public init?(argument: String) { self.init(rawValue: argument.lowercased()) }
+}
+
+extension ChecksumType: ExpressibleByArgument {
+  public init?(argument: String) {
+    guard let type = ChecksumType.allCases.first(where: { $0.name == argument.lowercased() })
+    else { return nil }
+    self = type
+  }
+
+  public var defaultValueDescription: String { name }
+
+  public static var allValueStrings: [String] { allCases.map(\.name) }
+}

@@ -1,0 +1,189 @@
+extension DelayedReferences {
+  /// Data that has lost its last reference, and whose checksums are still there.
+  private struct FreedData {
+    var address: LogicalAddress
+    var length: UInt64
+    /// The extent never had an item: its space is free again as soon as the checksums are gone.
+    var isAbandoned: Bool
+  }
+
+  /// Applies what is noted to the extent tree, and what that brings about, in ascending order
+  /// of addresses, until nothing is left or `limit` extents have been done. Several threads may
+  /// be in here. The caller holds no tree's lock.
+  package func run(
+    in h: borrowing TransactionHandle, atMost limit: Int = .max
+  ) throws(FilesystemError) {
+    do {
+      var left = limit
+      while left > 0 {
+        var freed: FreedData?
+        let isApplied = try lock.withLock { pass throws(FilesystemError) in
+          guard let (address, head) = try nextHead(&pass) else { return false }
+          freed = try apply(head, to: address, in: h)
+          return true
+        }
+        guard isApplied else { return }
+        left -= 1
+        if let freed { try finish(freed, in: h) }
+      }
+    } catch {
+      queue.withLock { if $0.failure == nil { $0.failure = error } }
+      throw error
+    }
+  }
+
+  /// Takes the next head out of the queue. `lock` is held.
+  private func nextHead(
+    _ pass: inout Pass
+  ) throws(FilesystemError) -> (LogicalAddress, DelayedHead)? {
+    while true {
+      while pass.position < pass.addresses.count {
+        let address = pass.addresses[pass.position]
+        pass.position += 1
+        if let head = try takeHead(address) { return (address, head) }
+      }
+
+      // Sorted anew once a pass, not kept in order: adding is far more frequent.
+      pass.position = 0
+      pass.addresses.removeAll(keepingCapacity: pass.addresses.count < 65536)
+      try queue.withLock { queue throws(FilesystemError) in
+        if let failure = queue.failure { throw failure }
+        pass.addresses.append(contentsOf: queue.heads.keys)
+      }
+      if pass.addresses.isEmpty { return nil }
+      pass.addresses.sort()
+    }
+  }
+
+  private func takeHead(_ address: LogicalAddress) throws(FilesystemError) -> DelayedHead? {
+    try queue.withLock { queue throws(FilesystemError) in
+      if let failure = queue.failure { throw failure }
+      return queue.heads.removeValue(forKey: address)
+    }
+  }
+
+  /// Applies one head. `lock` is held.
+  private func apply(
+    _ head: DelayedHead, to address: LogicalAddress, in h: borrowing TransactionHandle
+  ) throws(FilesystemError) -> FreedData? {
+    guard !head.isContradictory else {
+      throw .corrupt("contradictory references to \(address)")
+    }
+    guard head.isNew else { return try applyToItem(head, address, in: h) }
+
+    guard head.isEmpty else {
+      try insertItem(head, address, in: h)
+      return nil
+    }
+    guard case .data(let length) = head.kind else { return nil }
+    return FreedData(address: address, length: length, isAbandoned: true)
+  }
+
+  /// Makes the item of a new extent.
+  private func insertItem(
+    _ head: DelayedHead, _ address: LogicalAddress, in h: borrowing TransactionHandle
+  ) throws(FilesystemError) {
+    var record = ExtentItemRecord(
+      head.kind, generation: h.generation, isSkinny: geometry.hasSkinnyMetadata)
+    let keyed = try change(&record, by: head)
+
+    let key = itemKeys(address, head.kind)[0]
+    do {
+      try extentTree.insert(key, size: record.encodedSize, in: h) { record.encode(into: $0) }
+    } catch .exists {
+      throw .corrupt("extent \(address) was allocated while in use")
+    }
+    try apply(keyed, to: address, in: h)
+    space.extentInserted(
+      address, length: length(of: head.kind), isMetadata: head.kind.isTreeBlock, in: h)
+  }
+
+  /// Changes the item of an extent that has one, or deletes it with the last reference.
+  private func applyToItem(
+    _ head: DelayedHead, _ address: LogicalAddress, in h: borrowing TransactionHandle
+  ) throws(FilesystemError) -> FreedData? {
+    enum Rest {
+      case nothing
+      case rewrite(ExtentItemRecord, keyed: [ReferenceChange])
+    }
+
+    // The leaf changes in any case, so it is sought for a change at once: mere counts, the
+    // most frequent change of data, take one search.
+    for key in itemKeys(address, head.kind) {
+      let rest = try extentTree.modify(key, in: h) { bytes throws(FilesystemError) -> Rest in
+        var record = try ExtentItemRecord(
+          UnsafeRawBufferPointer(bytes).bytes, type: key.type, of: head.kind)
+        let keyed = try change(&record, by: head)
+        guard keyed.isEmpty, record.references > 0, record.encodedSize == bytes.count else {
+          return .rewrite(record, keyed: keyed)
+        }
+        record.encode(into: bytes)
+        return .nothing
+      }
+
+      switch rest {
+      case nil: continue
+      case .nothing: return nil
+      case .rewrite(let record, let keyed):
+        try apply(keyed, to: address, in: h)
+        guard record.references == 0 else {
+          try extentTree.replace(key, size: record.encodedSize, in: h) {
+            record.encode(into: $0)
+          }
+          return nil
+        }
+        guard try extentTree.delete(key, in: h) else {
+          throw .corrupt("the extent item \(key) vanished")
+        }
+        return freed(address, head.kind, in: h)
+      }
+    }
+    throw .corrupt("no extent item for \(address)")
+  }
+
+  /// Counts the changes of `head` into `record`; returns those that concern keyed items.
+  private func change(
+    _ record: inout ExtentItemRecord, by head: DelayedHead
+  ) throws(FilesystemError) -> [ReferenceChange] {
+    let limit = ExtentItemRecord.inlineLimit(leafCapacity: geometry.leafCapacity)
+    var keyed: [ReferenceChange] = []
+    try head.forEachChange { change throws(FilesystemError) in
+      if try !record.apply(change, inlineLimit: limit) { keyed.append(change) }
+    }
+    if head.setsFullBackref { record.flags.insert(.fullBackref) }
+    return keyed
+  }
+
+  private func apply(
+    _ keyed: [ReferenceChange], to address: LogicalAddress, in h: borrowing TransactionHandle
+  ) throws(FilesystemError) {
+    let references = ExtentTreeReferences(tree: extentTree)
+    for change in keyed { try references.apply(change, to: address, in: h) }
+  }
+
+  /// The extent's item is gone.
+  private func freed(
+    _ address: LogicalAddress, _ kind: ExtentKind, in h: borrowing TransactionHandle
+  ) -> FreedData? {
+    if kind.isTreeBlock { treeBlockFreed(address) }
+    space.extentFreed(address, length: length(of: kind), isMetadata: kind.isTreeBlock, in: h)
+    guard case .data(let length) = kind else { return nil }
+    return FreedData(address: address, length: length, isAbandoned: false)
+  }
+
+  /// Removes the checksums of freed data. `lock` is not held: this changes another tree, which
+  /// notes changes here.
+  private func finish(
+    _ freed: FreedData, in h: borrowing TransactionHandle
+  ) throws(FilesystemError) {
+    try checksums?.remove(from: freed.address, length: freed.length, in: h)
+    if freed.isAbandoned { space.abandon(freed.address, length: freed.length) }
+  }
+
+  private func length(of kind: ExtentKind) -> UInt64 {
+    switch kind {
+    case .treeBlock: geometry.nodeSize
+    case .data(let length): length
+    }
+  }
+}

@@ -1,0 +1,149 @@
+import Synchronization
+
+/// What is told how the use of space changes as extents enter and leave the extent tree.
+///
+/// All are called with the lock of rank `.extentReferences` held, `abandon` also with a tree's.
+package protocol ExtentSpaceAccounting: AnyObject, Sendable {
+  /// The extent has its item.
+  func extentInserted(
+    _ address: LogicalAddress, length: UInt64, isMetadata: Bool,
+    in h: borrowing TransactionHandle)
+
+  /// The extent has lost its item. Its space is pinned until the commit.
+  func extentFreed(
+    _ address: LogicalAddress, length: UInt64, isMetadata: Bool,
+    in h: borrowing TransactionHandle)
+
+  /// The extent was allocated in this transaction and never got an item.
+  func abandon(_ address: LogicalAddress, length: UInt64)
+}
+
+/// What removes the checksums of data that is no more.
+package protocol DataChecksumRemoval: AnyObject, Sendable {
+  func remove(
+    from address: LogicalAddress, length: UInt64, in h: borrowing TransactionHandle
+  ) throws(FilesystemError)
+}
+
+/// The changes of extents' references that are not in the extent tree yet.
+///
+/// Changing the extent tree copies blocks of it, which allocates and frees blocks, which changes
+/// the extent tree. So changes are only noted where they arise, in memory and under whatever
+/// lock; `run` applies them later, and the changes that this makes, until there are none.
+///
+/// Invariants:
+/// 1. An extent's references are those in the extent tree plus those noted here. `lock` (rank
+///    `.extentReferences`) is held while a change moves from here into the tree, so that
+///    whoever holds it sees each change exactly once.
+/// 2. A head is in the queue only if it has something to apply. `pendingCount` counts them.
+/// 3. When a reference is replaced by another, the new one is added before the old is dropped.
+/// 4. A tree block that is allocated and freed before its item was made leaves no trace: its
+///    space is free again at once. Data waits for the next `run`, since its checksums have to
+///    go first.
+/// 5. No tree but the extent tree is touched while `lock` is held.
+/// 6. After an error in `run` every later `run` fails: a change might be lost.
+package final class DelayedReferences: ExtentReferences {
+  struct Queue {
+    var heads: [LogicalAddress: DelayedHead] = [:]
+    var failure: FilesystemError?
+  }
+
+  /// What `lock` guards: the order in which heads are applied.
+  struct Pass {
+    /// Addresses that had a head when the pass began, ascending.
+    var addresses: [LogicalAddress] = []
+    var position = 0
+  }
+
+  let geometry: Geometry
+  let extentTree: Tree
+  let space: any ExtentSpaceAccounting
+  let checksums: (any DataChecksumRemoval)?
+  let treeBlockFreed: @Sendable (LogicalAddress) -> Void
+
+  /// Never held while anything else is done than looking at the queue.
+  let queue = Guarded(Queue(), rank: .delayedReferences)
+  let lock = Guarded(Pass(), rank: .extentReferences)
+  /// The thread that is in `withReferencesLocked`; 0 when none is.
+  let lockHolder = Atomic<UInt>(0)
+
+  /// - Parameters:
+  ///   - checksums: what removes the checksums of freed data; nil where there are none.
+  ///   - treeBlockFreed: drops a block from the cache, written or not. Called before its space
+  ///     can be allocated again; takes no lock of a rank below `.spaceManager`.
+  package init(
+    geometry: Geometry, extentTree: Tree, space: any ExtentSpaceAccounting,
+    checksums: (any DataChecksumRemoval)?,
+    treeBlockFreed: @escaping @Sendable (LogicalAddress) -> Void
+  ) {
+    self.geometry = geometry
+    self.extentTree = extentTree
+    self.space = space
+    self.checksums = checksums
+    self.treeBlockFreed = treeBlockFreed
+    queue.withLock { $0.heads.reserveCapacity(4096) }
+  }
+
+  /// How many extents have changes that are not applied.
+  package var pendingCount: Int { queue.withLock { $0.heads.count } }
+}
+
+extension DelayedReferences {
+  /// Notes that `count` references of `identity` come (positive) or go (negative). In memory
+  /// only; may be called under a tree's lock. What replaces a reference has to be added before
+  /// that is dropped.
+  ///
+  /// - Parameter newExtent: the extent was allocated just now, and this is its first reference.
+  package func add(
+    _ address: LogicalAddress, _ kind: ExtentKind, _ identity: ReferenceIdentity, count: Int32,
+    newExtent: Bool, in h: borrowing TransactionHandle
+  ) {
+    let isAbandoned = queue.withLock { queue in
+      queue.change(address, kind, newExtent: newExtent) {
+        $0.add(kind, identity, count: count, newExtent: newExtent)
+      }
+    }
+    if isAbandoned {
+      // The cache first: as soon as the space is free another block may stand there.
+      treeBlockFreed(address)
+      space.abandon(address, length: geometry.nodeSize)
+    }
+  }
+
+  /// Notes that what the tree block points to names the block and not its owner from now on.
+  package func setFullBackref(
+    _ address: LogicalAddress, level: UInt8, in h: borrowing TransactionHandle
+  ) {
+    let kind = ExtentKind.treeBlock(level: level)
+    queue.withLock { queue in
+      _ = queue.change(address, kind, newExtent: false) { $0.setFullBackref(kind) }
+    }
+  }
+}
+
+extension DelayedReferences.Queue {
+  /// Changes the head of `address`, made when there is none, and removes it when nothing is
+  /// left to apply. Says whether it was that of a new tree block which is gone now.
+  mutating func change(
+    _ address: LogicalAddress, _ kind: ExtentKind, newExtent: Bool,
+    _ body: (inout DelayedHead) -> Void
+  ) -> Bool {
+    guard let index = heads.index(forKey: address) else {
+      var head = DelayedHead(kind: kind, isNew: newExtent)
+      body(&head)
+      heads[address] = head
+      return false
+    }
+    body(&heads.values[index])
+
+    let head = heads.values[index]
+    guard head.isEmpty, !head.isContradictory else { return false }
+    if head.isNew {
+      guard kind.isTreeBlock else { return false }
+    } else {
+      guard !head.setsFullBackref else { return false }
+    }
+    heads.remove(at: index)
+    return head.isNew
+  }
+}

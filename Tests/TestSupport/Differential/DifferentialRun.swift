@@ -31,7 +31,8 @@ package final class DifferentialRun {
         try run(round: round)
       } catch {
         throw TestFailure(
-          "\(options.variant) seed \(options.seed), round \(round) against \(options.peer): \(error)")
+          "\(options.variant) seed \(options.seed), round \(round) against \(options.peer): \(error)"
+        )
       }
     }
   }

@@ -89,7 +89,8 @@ package final class FsxModel {
     switch random.below(100) {
     case 0..<22:
       let (offset, length) = range(within: size)
-      return length == 0 ? writeOperation(direct) : .read(offset: offset, length: length, direct: direct)
+      return length == 0
+        ? writeOperation(direct) : .read(offset: offset, length: length, direct: direct)
     case 22..<34:
       let (offset, length) = range(within: size)
       guard options.usesMapping, length > 0 else { return writeOperation(direct) }
@@ -97,7 +98,8 @@ package final class FsxModel {
     case 34..<56: return writeOperation(direct)
     case 56..<60:
       let room = min(options.maximumTransfer, options.maximumSize - size)
-      return room == 0 ? .truncate(size: random.below(size)) : .append(length: 1 + random.below(room))
+      return room == 0
+        ? .truncate(size: random.below(size)) : .append(length: 1 + random.below(room))
     case 60..<72:
       let (offset, length) = range(within: options.maximumSize)
       guard options.usesMapping else { return writeOperation(direct) }

@@ -11,6 +11,8 @@ package final class FsmountMount: MountedImage {
   private let daemon: RunningCommand
   private let watchdog: Watchdog
   private var isMounted = true
+  /// Another mount may have taken the place by then.
+  private var isDetached = false
 
   package var processID: pid_t { daemon.processID }
   package var messages: String { daemon.outputSoFar }
@@ -30,7 +32,7 @@ package final class FsmountMount: MountedImage {
 
   private func waitUntilMounted() throws {
     let deadline = monotonicSeconds() + 30
-    while MountTableEntry.at(directory)?.type.hasPrefix("fuse") != true {
+    while MountTableEntry.at(directory) == nil {
       if daemon.poll() != nil {
         isMounted = false
         watchdog.cancel()
@@ -60,7 +62,7 @@ package final class FsmountMount: MountedImage {
       killDaemon()
       throw TestFailure(result.summary)
     }
-    try expectDaemonEnds(within: 1)
+    try expectDaemonEnds(within: 2)
   }
 
   /// Waits for the daemon, which must end with status 0.
@@ -84,6 +86,8 @@ package final class FsmountMount: MountedImage {
   }
 
   private func detach() {
+    if isDetached { return }
+    isDetached = true
     while MountTableEntry.at(directory) != nil {
       let command = isRoot ? ["umount", "-l", directory] : ["fusermount3", "-uz", directory]
       guard (try? Shell.run(command))?.succeeded == true else { return }
@@ -106,10 +110,12 @@ private final class Watchdog: Sendable {
     let job = Job(watchdog: self, processID: command.processID, deadline: deadline)
     var thread = pthread_t()
     let argument = Unmanaged.passRetained(job).toOpaque()
-    let code = pthread_create(&thread, nil, { raw in
-      Unmanaged<Job>.fromOpaque(raw!).takeRetainedValue().run()
-      return nil
-    }, argument)
+    let code = pthread_create(
+      &thread, nil,
+      { raw in
+        Unmanaged<Job>.fromOpaque(raw!).takeRetainedValue().run()
+        return nil
+      }, argument)
     if code == 0 { pthread_detach(thread) } else { Unmanaged<Job>.fromOpaque(argument).release() }
   }
 

@@ -24,7 +24,8 @@ package final class LoopMount: MountedImage {
       let said = log.all(device: "BTRFS").joined(separator: "\n")
       throw TestFailure("the kernel does not mount \(image): \(result.summary)\n\(said)")
     }
-    device = MountTableEntry.at(directory)?.source.split(separator: "/").last.map(String.init) ?? "?"
+    device =
+      MountTableEntry.at(directory)?.source.split(separator: "/").last.map(String.init) ?? "?"
   }
 
   package func sync() throws { try syncFileSystem(directory) }

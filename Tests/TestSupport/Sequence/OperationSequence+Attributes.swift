@@ -71,7 +71,8 @@ extension OperationSequence {
 
   func changeMode() -> String {
     let path = existing(.directory, .file, .special)
-    let mode = mode_t(random.oneIn(3) ? random.below(0o10000) : random.pick([0o644, 0o755, 0o2755]))
+    let mode = mode_t(
+      random.oneIn(3) ? random.below(0o10000) : random.pick([0o644, 0o755, 0o2755]))
     let result = outcome { full(path).withCPath { chmod($0, mode) } }
     return "chmod \(show(path)) 0\(String(mode, radix: 8)) = \(resultText(result))"
   }

@@ -226,7 +226,8 @@ extension OperationSequence {
       outcome { full(path).withCPath { rmdir($0) } },
       outcome { full(other).withCPath { other in full(path).withCPath { link(other, $0) } } },
       isProtected(other)
-        ? 0 : outcome { full(other).withCPath { other in full(path).withCPath { rename(other, $0) } } },
+        ? 0
+        : outcome { full(other).withCPath { other in full(path).withCPath { rename(other, $0) } } },
     ]
     return "wrong path \(show(path)) = \(results.map(resultText).joined(separator: " "))"
   }

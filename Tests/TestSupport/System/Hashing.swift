@@ -46,6 +46,11 @@ package enum NameHash {
     name.reduce(0xffff_fffe) { table[Int(($0 ^ UInt32($1)) & 0xff)] ^ ($0 >> 8) }
   }
 
+  /// The standard crc32c, as superblocks carry it.
+  package static func checksum(_ bytes: [UInt8]) -> UInt32 {
+    ~bytes.reduce(UInt32.max) { table[Int(($0 ^ UInt32($1)) & 0xff)] ^ ($0 >> 8) }
+  }
+
   /// A name that starts with `prefix`, has four more bytes, and hashes to `target`;
   /// nil when those bytes would contain a slash or NUL.
   package static func colliding(prefix: [UInt8], target: UInt32) -> [UInt8]? {

@@ -20,8 +20,8 @@ package enum Linux {
 
   package typealias CPath = UnsafePointer<CChar>
 
-  package static let fallocate:
-    @Sendable @convention(c) (Int32, Int32, Int, Int) -> Int32 = symbol("fallocate")
+  package static let fallocate: @Sendable @convention(c) (Int32, Int32, Int, Int) -> Int32 = symbol(
+    "fallocate")
   package static let renameat2:
     @Sendable @convention(c) (Int32, CPath, Int32, CPath, UInt32) -> Int32 = symbol("renameat2")
   package static let syncfs: @Sendable @convention(c) (Int32) -> Int32 = symbol("syncfs")
@@ -47,7 +47,8 @@ package enum Linux {
 
 /// A device number in the kernel's split form, as `mknod` takes and `stat` returns it.
 package func deviceNumber(major: Int, minor: Int) -> dev_t {
-  dev_t((minor & 0xff) | ((major & 0xfff) << 8) | ((minor & ~0xff) << 12) | ((major & ~0xfff) << 32))
+  dev_t(
+    (minor & 0xff) | ((major & 0xfff) << 8) | ((minor & ~0xff) << 12) | ((major & ~0xfff) << 32))
 }
 
 /// `ENOENT` for 2: short, and the same on every machine.

@@ -39,15 +39,30 @@ package struct SeededRandom: RandomNumberGenerator, Sendable {
 
   /// Fills with bytes none of which is zero, so that data never looks like a hole.
   package mutating func fillNonZero(_ buffer: UnsafeMutableRawBufferPointer) {
-    var offset = 0
-    while offset + 8 <= buffer.count {
-      let word = next() | 0x0101_0101_0101_0101
-      buffer.storeBytes(of: word, toByteOffset: offset, as: UInt64.self)
-      offset += 8
-    }
-    while offset < buffer.count {
-      buffer[offset] = UInt8(truncatingIfNeeded: next()) | 1
-      offset += 1
+    NonZeroBytes.copy(to: buffer, from: below(NonZeroBytes.count))
+  }
+}
+
+/// A stock of random bytes to copy from: quick even where nothing is optimised.
+private enum NonZeroBytes {
+  static let count = 1 << 20
+
+  private static let bytes: [UInt8] = {
+    var random = SeededRandom(seed: 0x6e6f_7a65_726f)
+    return (0..<count).map { _ in UInt8(random.below(255) + 1) }
+  }()
+
+  static func copy(to buffer: UnsafeMutableRawBufferPointer, from start: Int) {
+    guard let target = buffer.baseAddress else { return }
+    bytes.withUnsafeBytes { stock in
+      var source = start
+      var done = 0
+      while done < buffer.count {
+        let part = min(buffer.count - done, count - source)
+        target.advanced(by: done).copyMemory(from: stock.baseAddress! + source, byteCount: part)
+        done += part
+        source = 0
+      }
     }
   }
 }

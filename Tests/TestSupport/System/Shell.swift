@@ -46,8 +46,15 @@ package final class RunningCommand: @unchecked Sendable {
     var attributes = posix_spawnattr_t()
     posix_spawnattr_init(&attributes)
     defer { posix_spawnattr_destroy(&attributes) }
-    posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETPGROUP))
+    // Whatever the test runner ignores or blocks, the command must not.
+    var signals = sigset_t()
+    sigemptyset(&signals)
+    posix_spawnattr_setsigmask(&attributes, &signals)
+    sigfillset(&signals)
+    posix_spawnattr_setsigdefault(&attributes, &signals)
     posix_spawnattr_setpgroup(&attributes, 0)
+    let behaviour = POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF
+    posix_spawnattr_setflags(&attributes, Int16(behaviour))
 
     var environment = currentEnvironment()
     environment["LC_ALL"] = "C"
@@ -56,7 +63,7 @@ package final class RunningCommand: @unchecked Sendable {
     var argv: [UnsafeMutablePointer<CChar>?] = arguments.map { strdup($0) } + [nil]
     var envp: [UnsafeMutablePointer<CChar>?] =
       environment.map { strdup("\($0.key)=\($0.value)") } + [nil]
-    defer { (argv + envp).forEach { free($0) } }
+    defer { for text in argv + envp { free(text) } }
     var identifier: pid_t = 0
     let code = posix_spawnp(&identifier, arguments[0], &actions, &attributes, &argv, &envp)
     guard code == 0 else { throw SystemError(what: "start \(arguments[0])", code: code) }

@@ -8,11 +8,13 @@ package func onThreads(_ count: Int, _ body: @escaping @Sendable (Int) throws ->
   for index in 0..<count {
     let argument = Unmanaged.passRetained(ThreadArgument(index: index, work: box))
     var thread = pthread_t()
-    let code = pthread_create(&thread, nil, { raw in
-      let argument = Unmanaged<ThreadArgument>.fromOpaque(raw!).takeRetainedValue()
-      argument.work.run(argument.index)
-      return nil
-    }, argument.toOpaque())
+    let code = pthread_create(
+      &thread, nil,
+      { raw in
+        let argument = Unmanaged<ThreadArgument>.fromOpaque(raw!).takeRetainedValue()
+        argument.work.run(argument.index)
+        return nil
+      }, argument.toOpaque())
     guard code == 0 else {
       argument.release()
       box.firstError.withLock { $0 = SystemError(what: "pthread_create", code: code) }

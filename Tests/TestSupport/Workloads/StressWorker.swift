@@ -92,7 +92,8 @@ final class StressWorker {
   /// A file written under a name of our own and moved to one that all use.
   private func publish() throws {
     let temporary = directory().appending("new-\(index)")
-    let length = SelfVerifyingFile.headerSize
+    let length =
+      SelfVerifyingFile.headerSize
       + random.below(random.oneIn(2) ? 3000 : workload.options.maximumFileSize)
     try SelfVerifyingFile.write(temporary, seed: random.next(), length: length, buffer: buffer)
     let target = slot()

@@ -1,0 +1,34 @@
+import TestSupport
+import Testing
+
+extension MountTests {
+  /// The kernel and fsmount, operation by operation; `exerciser differential` for any number.
+  @Suite struct DifferentialTests {
+    @Test(.needsRoot, .timeLimit(.minutes(3)), arguments: ImageVariant.all)
+    func kernelImage(_ variant: ImageVariant) throws {
+      var options = DifferentialOptions(variant: variant, seed: 11)
+      options.rounds = 3
+      options.operations = 500
+      try DifferentialRun(options).run()
+    }
+
+    @Test(.needsRoot, .timeLimit(.minutes(3)), arguments: ImageVariant.all)
+    func ourImage(_ variant: ImageVariant) throws {
+      var options = DifferentialOptions(variant: variant, seed: 12)
+      options.rounds = 2
+      options.operations = 400
+      options.usesFsmountImage = true
+      try DifferentialRun(options).run()
+    }
+
+    /// The harness finds nothing between two kernels, so what it finds elsewhere is real.
+    @Test(.needsRoot, .timeLimit(.minutes(2)))
+    func kernelAgainstItself() throws {
+      var options = DifferentialOptions(variant: ImageVariant.all[0], seed: 13)
+      options.peer = .kernel
+      options.rounds = 2
+      options.exactHoles = true
+      try DifferentialRun(options).run()
+    }
+  }
+}

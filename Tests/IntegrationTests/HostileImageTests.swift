@@ -1,0 +1,171 @@
+import Glibc
+import TestSupport
+import Testing
+
+extension MountTests {
+  /// Images that are not what they should be: clear words and an error, never a crash, a hang or a
+  /// write.
+  @Suite struct HostileImageTests {
+    private static let inspections = [
+      ["cache"], ["cache", "--verify"], ["inspect", "super"], ["inspect", "chunks"],
+      ["inspect", "groups"],
+    ]
+
+    /// The mount and every inspection refuse, and leave the image as it was.
+    private func expectRefused(
+      _ scratch: Scratch, everywhere: Bool = true
+    ) throws {
+      let before = try scratch.imageDigest()
+      expectRefusal(
+        try FsmountProgram.run("mount", "-f", scratch.image, scratch.mountPoint, timeout: 30),
+        naming: scratch.image, "btrfs", "superblock")
+      #expect(MountTableEntry.at(scratch.mountPoint) == nil)
+      if everywhere {
+        for command in Self.inspections {
+          expectRefusal(try FsmountProgram.run(command + [scratch.image], timeout: 30))
+        }
+      }
+      let after = try scratch.imageDigest()
+      #expect(before == after, "a refused image was written to")
+    }
+
+    private func filled() throws -> Scratch {
+      let scratch = try Scratch()
+      try scratch.make("--size", "256M")
+      let mounted = try scratch.mount()
+      defer { try? mounted.unmount() }
+      try scratch.work(seed: 31, operations: 400)
+      try mounted.unmount()
+      return scratch
+    }
+
+    @Test(.needsFuse, .timeLimit(.minutes(1)))
+    func empty() throws {
+      let scratch = try Scratch()
+      try writeFile(BytePath(scratch.image), [])
+      try expectRefused(scratch)
+      try Shell.run("truncate", "-s", "256M", scratch.image).orThrow()
+      try expectRefused(scratch)
+    }
+
+    @Test(.needsFuse, .timeLimit(.minutes(1)), arguments: [40_000, 66_000, 1 << 20, 5 << 20])
+    func truncated(_ size: Int) throws {
+      let scratch = try filled()
+      try Shell.run("truncate", "-s", "\(size)", scratch.image).orThrow()
+      try expectRefused(scratch, everywhere: false)
+    }
+
+    @Test(.needsFuse, .timeLimit(.minutes(1)))
+    func otherFileSystem() throws {
+      let scratch = try Scratch()
+      try Shell.run("truncate", "-s", "128M", scratch.image).orThrow()
+      try Shell.run("mkfs.ext4", "-q", "-F", scratch.image).orThrow()
+      try expectRefused(scratch)
+      // And it is not overwritten unless that is asked for.
+      expectRefusal(try FsmountProgram.run("mkfs", scratch.image), naming: "ext", "force")
+      try FsmountProgram.run("mkfs", "--force", scratch.image).orThrow()
+    }
+
+    @Test(.needsFuse, .timeLimit(.minutes(1)))
+    func mkfsKeepsWhatItKnows() throws {
+      let scratch = try Scratch()
+      try scratch.make("--size", "256M")
+      expectRefusal(try FsmountProgram.run("mkfs", scratch.image), naming: "btrfs", "force")
+    }
+
+    @Test(.needsFuse, .timeLimit(.minutes(1)))
+    func unknownFeature() throws {
+      let scratch = try Scratch()
+      try scratch.make("--size", "256M")
+      try patchSuperblock(scratch.image, offset: 0xbc + 5, byte: 1)
+      let result = try FsmountProgram.run(
+        "mount", "-f", scratch.image, scratch.mountPoint, timeout: 30)
+      expectRefusal(result, naming: "0x10000000000", "bit 40", "incompat", "feature")
+    }
+
+    /// Sets one byte of the first superblock, and mends its checksum.
+    private func patchSuperblock(_ image: String, offset: Int, byte: UInt8) throws {
+      let descriptor = try check("open \(image)") { open(image, O_RDWR) }
+      defer { close(descriptor) }
+      var block = [UInt8](repeating: 0, count: 4096)
+      try check("pread") { pread(descriptor, &block, 4096, 65536) }
+      block[offset] |= byte
+      let checksum = NameHash.checksum(Array(block[32...]))
+      for index in 0..<4 { block[index] = UInt8((checksum >> (8 * index)) & 0xff) }
+      try check("pwrite") { pwrite(descriptor, block, 4096, 65536) }
+    }
+
+    @Test(.needsFuse, .timeLimit(.minutes(1)))
+    func damagedSuperblock() throws {
+      let scratch = try filled()
+      let descriptor = try check("open") { open(scratch.image, O_RDWR) }
+      defer { close(descriptor) }
+      let noise = [UInt8](repeating: 0xa5, count: 200)
+      try check("pwrite") { pwrite(descriptor, noise, 200, 65536 + 0x50) }
+      try expectRefused(scratch, everywhere: false)
+    }
+
+    /// Noise anywhere in the used part: whatever can still be mounted is walked and worked on, and
+    /// answers with errors at worst.
+    @Test(.needsFuse, .timeLimit(.minutes(2)), arguments: 1...8 as ClosedRange<UInt64>)
+    func randomDamage(_ seed: UInt64) throws {
+      let scratch = try filled()
+      try damage(scratch.image, seed: seed)
+      for command in Self.inspections {
+        let result = try FsmountProgram.run(command + [scratch.image], timeout: 30)
+        #expect(result.status != nil && !result.wasKilledBySignal, "\(result.summary)")
+      }
+      let mounted: FsmountMount
+      do {
+        mounted = try scratch.mount(lifetime: 60)
+      } catch {
+        #expect(!"\(error)".contains("exit 1") || "\(error)".contains("exit 1\n"))
+        return
+      }
+      defer { try? mounted.unmount() }
+      walk(scratch.root)
+      for index in 0..<20 { try? scratch.write("new-\(index)", seed: seed, length: 20_000) }
+      #expect(isRunning(mounted.processID), "the daemon has crashed: \(mounted.messages)")
+      // Its last commit may have failed, and then it says so; but it must end.
+      _ = try FsmountProgram.run("unmount", scratch.mountPoint, timeout: 60)
+      #expect(MountTableEntry.at(scratch.mountPoint) == nil)
+    }
+
+    private func damage(_ image: String, seed: UInt64) throws {
+      var random = SeededRandom(seed: seed)
+      let descriptor = try check("open \(image)") { open(image, O_RDWR) }
+      defer { close(descriptor) }
+      var places: [Int] = []
+      // Blocks that hold something, the superblocks excepted.
+      var block = [UInt8](repeating: 0, count: 4096)
+      for offset in stride(from: 1 << 20, to: 64 << 20, by: 4096) {
+        let count = pread(descriptor, &block, 4096, offset)
+        if count == 4096, block.contains(where: { $0 != 0 }) { places.append(offset) }
+      }
+      for _ in 0..<random.within(1...40) {
+        let place = random.pick(places) + random.below(4000)
+        var noise = [UInt8](repeating: 0, count: random.within(1...90))
+        noise.withUnsafeMutableBytes { random.fillNonZero($0) }
+        try check("pwrite") { pwrite(descriptor, noise, noise.count, place) }
+      }
+    }
+
+    /// Looks at everything, and takes errors as they come.
+    private func walk(_ path: BytePath) {
+      var status = stat()
+      guard path.withCPath({ lstat($0, &status) }) == 0 else { return }
+      _ = try? ExtendedAttributes.names(path)
+      switch status.st_mode & S_IFMT {
+      case S_IFDIR:
+        for name in (try? directoryNames(path)) ?? [] { walk(path.appending(name)) }
+      case S_IFREG:
+        let descriptor = path.withCPath { open($0, O_RDONLY) }
+        guard descriptor >= 0 else { return }
+        defer { close(descriptor) }
+        _ = try? FileReader.content(
+          of: descriptor, size: min(Int(status.st_size), 1 << 20), path: path)
+      default: break
+      }
+    }
+  }
+}

@@ -207,7 +207,6 @@ struct ExtentReferencesRecordTests {
     head.add(kind, data(1), count: 1, newExtent: false)
     head.add(kind, data(4), count: 1, newExtent: false)
     #expect(head.balance == 2)
-    #expect(head.balance(of: data(1)) == 0)
     #expect(head.concernsOthers(than: data(2)))
 
     var counts: [Int64] = []

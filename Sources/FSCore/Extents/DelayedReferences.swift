@@ -135,15 +135,7 @@ extension DelayedReferences.Queue {
       return false
     }
     body(&heads.values[index])
-
-    let head = heads.values[index]
-    guard head.isEmpty, !head.isContradictory else { return false }
-    if head.isNew {
-      guard kind.isTreeBlock else { return false }
-    } else {
-      guard !head.setsFullBackref else { return false }
-    }
-    heads.remove(at: index)
-    return head.isNew
+    guard heads.values[index].isSettled else { return false }
+    return heads.remove(at: index).value.isNew
   }
 }

@@ -55,14 +55,14 @@ struct DelayedHead: Sendable {
   /// Whether no reference changes in the end.
   var isEmpty: Bool { only == nil && others.isEmpty }
 
+  /// Whether nothing is left to be done by `run`. The checksums of new data that has lost its
+  /// references still are.
+  var isSettled: Bool {
+    isEmpty && !isContradictory && (isNew ? kind.isTreeBlock : !setsFullBackref)
+  }
+
   /// By how much the number of references changes.
   var balance: Int64 { others.values.reduce(only?.count ?? 0, +) }
-
-  /// By how much the number of references of `identity` changes.
-  func balance(of identity: ReferenceIdentity) -> Int64 {
-    if let only, only.identity == identity { return only.count }
-    return others[identity] ?? 0
-  }
 
   /// Whether references of another identity than this change.
   func concernsOthers(than identity: ReferenceIdentity) -> Bool {

@@ -1,0 +1,188 @@
+/// Reading.
+extension FileStore {
+  /// Reads from `offset` on; returns how many bytes there are before the end of the file.
+  /// `target` may be overwritten beyond them. Takes the inode's `content`.
+  ///
+  /// Throws when any byte cannot be had: a short answer would be taken for the end of the file.
+  package func read(
+    _ inode: Inode, at offset: UInt64, into target: UnsafeMutableRawBufferPointer
+  ) throws(FilesystemError) -> Int {
+    try inode.content.shared { () throws(FilesystemError) in
+      let size = inode.fileSize
+      guard offset < size, !target.isEmpty else { return 0 }
+      let count = Int(min(UInt64(target.count), size - offset))
+      try readBytes(inode, offset..<(offset + UInt64(count)), into: target)
+      return count
+    }
+  }
+
+  /// Reads any range: whole sectors straight into `target`, the rest by way of a buffer.
+  private func readBytes(
+    _ inode: Inode, _ range: Range<UInt64>, into target: UnsafeMutableRawBufferPointer
+  ) throws(FilesystemError) {
+    let outer = sectors(around: range)
+    let outerCount = Int(outer.upperBound - outer.lowerBound)
+
+    if outer.lowerBound == range.lowerBound && outerCount <= target.count {
+      return try readSectors(inode, at: outer.lowerBound, into: target.part(0, outerCount))
+    }
+    if outerCount <= 8 * sectorBytes {
+      return try readThroughBuffer(inode, range, into: target)
+    }
+
+    let middleStart = range.lowerBound.roundedUp(to: sectorSize)
+    let middleEnd = range.upperBound.roundedDown(to: sectorSize)
+    let head = Int(middleStart - range.lowerBound)
+    let middle = Int(middleEnd - middleStart)
+    let tail = Int(range.upperBound - middleEnd)
+    if head > 0 {
+      try readThroughBuffer(inode, range.lowerBound..<middleStart, into: target.part(0, head))
+    }
+    try readSectors(inode, at: middleStart, into: target.part(head, middle))
+    if tail > 0 {
+      try readThroughBuffer(
+        inode, middleEnd..<range.upperBound, into: target.part(head + middle, tail))
+    }
+  }
+
+  private func readThroughBuffer(
+    _ inode: Inode, _ range: Range<UInt64>, into target: UnsafeMutableRawBufferPointer
+  ) throws(FilesystemError) {
+    let outer = sectors(around: range)
+    let buffer = AlignedBuffer(count: Int(outer.upperBound - outer.lowerBound))
+    try readSectors(inode, at: outer.lowerBound, into: buffer.bytes)
+    let skipped = Int(range.lowerBound - outer.lowerBound)
+    let count = Int(range.upperBound - range.lowerBound)
+    target.store(buffer.readable.part(skipped, count), at: 0)
+  }
+
+  func sectors(around range: Range<UInt64>) -> Range<UInt64> {
+    range.lowerBound.roundedDown(to: sectorSize)..<range.upperBound.roundedUp(to: sectorSize)
+  }
+
+  /// Reads whole sectors, buffered bytes included. `content` is held.
+  func readSectors(
+    _ inode: Inode, at start: UInt64, into target: UnsafeMutableRawBufferPointer
+  ) throws(FilesystemError) {
+    let end = start + UInt64(target.count)
+    let buffers = inode.file
+    if buffers.isEmpty { return try readStored(inode, start..<end, into: target) }
+
+    // Sectors that are buffered are not read: what they replace may be damaged.
+    var position = start
+    while position < end {
+      if let bytes = buffers.bytes(at: position, end: end) {
+        target.store(UnsafeRawBufferPointer(bytes), at: Int(position - start))
+        position += UInt64(bytes.count)
+        continue
+      }
+      let next = min(buffers.firstBuffered(from: position) ?? end, end)
+      try readStored(
+        inode, position..<next,
+        into: target.part(Int(position - start), Int(next - position)))
+      position = next
+    }
+  }
+
+  /// Reads whole sectors from the device. `content` is held.
+  func readStored(
+    _ inode: Inode, _ range: Range<UInt64>, into target: UnsafeMutableRawBufferPointer
+  ) throws(FilesystemError) {
+    var position = range.lowerBound
+    for extent in try extents(of: inode, in: range) {
+      let start = max(extent.start, position)
+      let end = min(extent.end(sectorSize), range.upperBound)
+      guard start < end else { continue }
+      if start > position {
+        target.part(Int(position - range.lowerBound), Int(start - position)).zero()
+      }
+      let part = target.part(Int(start - range.lowerBound), Int(end - start))
+      try read(extent, start..<end, of: inode, into: part)
+      position = end
+    }
+    if position < range.upperBound {
+      target.part(Int(position - range.lowerBound), Int(range.upperBound - position)).zero()
+    }
+  }
+
+  /// Reads `range`, which lies in `extent`.
+  private func read(
+    _ extent: FileExtent, _ range: Range<UInt64>, of inode: Inode,
+    into target: UnsafeMutableRawBufferPointer
+  ) throws(FilesystemError) {
+    guard extent.hasData else { return target.zero() }
+    if extent.isInline { return try readInline(extent, range, into: target) }
+
+    let file = FilePosition(inode: inode.id, offset: range.lowerBound)
+    if extent.item.compression == .none {
+      return try readData(
+        at: extent.address(of: range.lowerBound), into: target,
+        isChecked: !inode.hasUncheckedData, file)
+    }
+
+    let content = try content(ofCompressed: extent.item, of: inode, file)
+    let offset = extent.item.offset + (range.lowerBound - extent.start)
+    guard offset + UInt64(target.count) <= UInt64(content.count) else {
+      throw .corrupt("a file extent of \(inode.id) that leaves its extent")
+    }
+    target.copyMemory(from: content.readable.part(Int(offset), target.count))
+  }
+
+  private func readInline(
+    _ extent: FileExtent, _ range: Range<UInt64>, into target: UnsafeMutableRawBufferPointer
+  ) throws(FilesystemError) {
+    let content = try inlineContent(of: extent)
+    let offset = Int(range.lowerBound - extent.start)
+    let count = max(0, min(content.count - offset, target.count))
+    content.withUnsafeBytes { bytes in
+      if count > 0 { target.store(bytes.part(offset, count), at: 0) }
+    }
+    target.part(count, target.count - count).zero()
+  }
+
+  /// The bytes of an inline extent, decompressed.
+  func inlineContent(of extent: FileExtent) throws(FilesystemError) -> [UInt8] {
+    guard extent.item.compression != .none else { return extent.inlineBytes }
+    // Linux writes no more than a sector; the leaf's check allows what a compressed extent may be.
+    let output = AlignedBuffer(count: Int(min(extent.item.ramBytes, 128 << 10)))
+    try decompressInline(extent, into: output)
+    return [UInt8](output.bytes)
+  }
+
+  private func decompressInline(
+    _ extent: FileExtent, into output: AlignedBuffer
+  ) throws(FilesystemError) {
+    let sectorBytes = self.sectorBytes
+    let result = extent.inlineBytes.withUnsafeBytes { input -> Result<Void, FilesystemError> in
+      do throws(FilesystemError) {
+        try Decompression.decompress(
+          extent.item.compression, input, into: output.bytes, sectorSize: sectorBytes)
+        return .success(())
+      } catch {
+        return .failure(error)
+      }
+    }
+    try result.get()
+  }
+
+  /// All of a compressed extent, decompressed.
+  private func content(
+    ofCompressed item: FileExtentItem, of inode: Inode, _ file: FilePosition
+  ) throws(FilesystemError) -> AlignedBuffer {
+    if let known = decompressed.find(item) { return known }
+    guard item.ramBytes <= Format.longestCompressedExtent,
+      item.diskLength <= Format.longestCompressedExtent
+    else {
+      throw .corrupt("a compressed extent of \(item.diskLength) bytes in \(inode.id)")
+    }
+
+    let stored = AlignedBuffer(count: Int(item.diskLength))
+    try readData(
+      at: item.diskAddress, into: stored.bytes, isChecked: !inode.hasUncheckedData, file)
+    let content = AlignedBuffer(count: Int(item.ramBytes))
+    try Decompression.decompress(
+      item.compression, stored.readable, into: content.bytes, sectorSize: sectorBytes)
+    decompressed.insert(item, content)
+    return content
+  }
+}

@@ -1,0 +1,132 @@
+import Logging
+
+/// What a log line says about where bad data belong.
+struct FilePosition {
+  var inode: InodeID
+  var offset: UInt64
+}
+
+/// Reading data from the device, with checksums and other copies.
+extension FileStore {
+  /// Bytes that are read in one go, which bounds the memory for their checksums.
+  private static let longestRead = 1 << 20
+
+  /// Reads whole sectors of an extent. Where a copy is bad another is used, and the bad one is
+  /// written anew. `content` of a file that refers to the extent is held.
+  func readData(
+    at address: LogicalAddress, into target: UnsafeMutableRawBufferPointer, isChecked: Bool,
+    _ file: FilePosition
+  ) throws(FilesystemError) {
+    var done = 0
+    while done < target.count {
+      let count = min(Self.longestRead, target.count - done)
+      let position = FilePosition(inode: file.inode, offset: file.offset + UInt64(done))
+      try readPiece(
+        at: address + UInt64(done), into: target.part(done, count), isChecked: isChecked, position)
+      done += count
+    }
+  }
+
+  private func readPiece(
+    at address: LogicalAddress, into target: UnsafeMutableRawBufferPointer, isChecked: Bool,
+    _ file: FilePosition
+  ) throws(FilesystemError) {
+    var isRead = true
+    do throws(FilesystemError) {
+      try device.read(into: target, at: address)
+    } catch {
+      guard case .device = error else { throw error }
+      log.warning("file \(file.inode) offset \(file.offset): \(error)")
+      isRead = false
+    }
+
+    guard isChecked else {
+      if !isRead { try repair(at: address, into: target, expected: nil, file) }
+      return
+    }
+
+    let sumSize = geometry.checksumType.size
+    let sums = AlignedSums(count: target.count / sectorBytes * sumSize)
+    let present = try checksums.read(
+      from: address, length: UInt64(target.count), into: sums.bytes)
+
+    for sector in 0..<(target.count / sectorBytes) {
+      let bytes = target.part(sector * sectorBytes, sectorBytes)
+      let expected = UnsafeRawBufferPointer(sums.bytes).part(sector * sumSize, sumSize)
+      let position = FilePosition(
+        inode: file.inode, offset: file.offset + UInt64(sector * sectorBytes))
+      let sectorAddress = address + UInt64(sector * sectorBytes)
+      guard present[sector] else {
+        log.error("file \(file.inode) offset \(position.offset): no checksum for its data")
+        throw .checksum(what: "data of file \(file.inode)", address: sectorAddress.rawValue)
+      }
+      if isRead, geometry.checksumType.matches(UnsafeRawBufferPointer(bytes), expected) {
+        continue
+      }
+      try repair(at: sectorAddress, into: bytes, expected: expected, position)
+    }
+  }
+
+  /// Reads a range from whatever copy is good, and writes that over the bad ones. `expected` is
+  /// the checksum of a single sector; nil when there is none.
+  private func repair(
+    at address: LogicalAddress, into target: UnsafeMutableRawBufferPointer,
+    expected: UnsafeRawBufferPointer?, _ file: FilePosition
+  ) throws(FilesystemError) {
+    let copies = try device.copies(at: address)
+    var bad: [Int] = []
+    var failure: FilesystemError?
+
+    for copy in 0..<copies {
+      do throws(FilesystemError) {
+        try device.read(into: target, at: address, copy: copy)
+      } catch {
+        failure = error
+        bad.append(copy)
+        continue
+      }
+      if let expected,
+        !geometry.checksumType.matches(UnsafeRawBufferPointer(target), expected)
+      {
+        log.warning(
+          """
+          file \(file.inode) offset \(file.offset): wrong checksum of the data at \
+          \(address), copy \(copy + 1) of \(copies)
+          """)
+        bad.append(copy)
+        continue
+      }
+      rewrite(bad, at: address, from: UnsafeRawBufferPointer(target), file)
+      return
+    }
+
+    log.error("file \(file.inode) offset \(file.offset): no good copy of the data at \(address)")
+    throw failure ?? .checksum(what: "data of file \(file.inode)", address: address.rawValue)
+  }
+
+  private func rewrite(
+    _ copies: [Int], at address: LogicalAddress, from good: UnsafeRawBufferPointer,
+    _ file: FilePosition
+  ) {
+    guard !isReadOnly, transactions.failure == nil else { return }
+    for copy in copies {
+      do throws(FilesystemError) {
+        try device.writeCopy(good, at: address, copy: copy)
+        log.notice(
+          "file \(file.inode) offset \(file.offset): copy \(copy + 1) at \(address) rewritten")
+      } catch {
+        log.error("file \(file.inode) offset \(file.offset): \(error)")
+      }
+    }
+  }
+}
+
+/// Memory for the checksums of one read: on the heap, as its size is known only then, but
+/// without an object around it.
+private struct AlignedSums: ~Copyable {
+  let bytes: UnsafeMutableRawBufferPointer
+
+  init(count: Int) { bytes = .allocate(byteCount: count, alignment: 16) }
+
+  deinit { bytes.deallocate() }
+}

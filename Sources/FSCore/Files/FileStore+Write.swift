@@ -1,0 +1,212 @@
+/// Buffering what is written.
+extension FileStore {
+  /// A write is buffered in pieces of this length, so that readers get a turn between them.
+  package static let longestWrite = 1 << 20
+
+  /// A file with this much buffered is written back without being asked.
+  var writeBehindBytes: Int { min(OrderedWrite.longestBatch, budget.limit / 4) }
+
+  /// Buffers `bytes`, no more than `longestWrite`, at `offset`. All or nothing. The inode's
+  /// `lock` is held, shared at least; takes its `content`.
+  ///
+  /// May wait for write-back, when too much is buffered. `.noSpace` comes from here, not from
+  /// write-back.
+  package func write(
+    _ inode: Inode, at offset: UInt64, _ bytes: UnsafeRawBufferPointer
+  ) throws(FilesystemError) {
+    guard !bytes.isEmpty else { return }
+    let (end, overflow) = offset.addingReportingOverflow(UInt64(bytes.count))
+    guard !overflow, end <= Self.largestSize else { throw .fileTooLarge }
+    budget.waitForRoom {
+      for inode in dirtyFiles.all { startWriteBack(of: inode) }
+    }
+
+    let dirtyBytes = try inode.content.exclusive { () throws(FilesystemError) in
+      let size = inode.fileSize
+      if offset > size { try settleTail(of: inode, size: size, upTo: offset) }
+      if end > size { try keepInlineAlone(inode, size: size) }
+      try put(inode, offset..<end, bytes, size: size)
+
+      let now = self.now()
+      inode.item.withLock { item in
+        item.size = max(item.size, end)
+        item.mtime = now
+        item.ctime = now
+      }
+      return inode.file.bufferedBytes - inode.file.writingBytes
+    }
+
+    // Early enough that the device is busy while more is written.
+    let isTight = budget.used > budget.limit / 2
+    if dirtyBytes >= (isTight ? Self.longestWrite : writeBehindBytes) {
+      startWriteBack(of: inode)
+    }
+  }
+
+  // What follows is called with `content` held exclusively.
+
+  /// Buffers `bytes`, or zeros when there are none. `size` is the file's before the change: what
+  /// is beyond counts as zero. Nothing is changed when an error is thrown.
+  func put(
+    _ inode: Inode, _ range: Range<UInt64>, _ bytes: UnsafeRawBufferPointer?, size: UInt64
+  ) throws(FilesystemError) {
+    let outer = sectors(around: range)
+    // Of the sectors at the edges the rest is kept. It is read before anything is changed.
+    let head = try edge(inode, outer.lowerBound, within: range, size: size)
+    let lastSector = outer.upperBound - sectorSize
+    let tail =
+      lastSector == outer.lowerBound
+      ? nil : try edge(inode, lastSector, within: range, size: size)
+
+    let newBytes = unbufferedBytes(inode.file, outer)
+    let isReserved = newBytes > 0 ? try reserve(newBytes, inode, outer) : true
+
+    var position = outer.lowerBound
+    while position < outer.upperBound {
+      let cellStart = position.roundedDown(to: BufferCell.size)
+      let stop = min(cellStart + BufferCell.size, outer.upperBound)
+      let first = Int((position - cellStart) / sectorSize)
+      let sectors = first..<(first + Int((stop - position) / sectorSize))
+      let cell = dirtyCell(inode.file, cellStart / BufferCell.size, room: sectors)
+      cell.add(sectors, isReserved: isReserved)
+      let memory = cell.bytes(sectors)
+
+      if let head, position == outer.lowerBound { memory.store(head.readable, at: 0) }
+      if let tail, stop == outer.upperBound {
+        memory.store(tail.readable, at: memory.count - sectorBytes)
+      }
+      let start = max(position, range.lowerBound)
+      let end = min(stop, range.upperBound)
+      let target = memory.part(Int(start - position), Int(end - start))
+      if let bytes {
+        target.copyMemory(from: bytes.part(Int(start - range.lowerBound), target.count))
+      } else {
+        target.zero()
+      }
+      position = stop
+    }
+
+    inode.file.noteBuffered(Int(newBytes))
+    if !inode.file.isListed {
+      inode.file.isListed = true
+      dirtyFiles.insert(inode)
+    }
+  }
+
+  private func dirtyCell(
+    _ buffers: FileBuffers, _ index: UInt64, room: Range<Int>
+  ) -> BufferCell {
+    if let cell = buffers.dirty[index] { return cell }
+    let cell = BufferCell(index: index, room: room, sectorSize: sectorBytes, budget: budget)
+    buffers.dirty[index] = cell
+    return cell
+  }
+
+  /// What the sector at `start` holds, when it is not yet dirty and `range` leaves part of it.
+  private func edge(
+    _ inode: Inode, _ start: UInt64, within range: Range<UInt64>, size: UInt64
+  ) throws(FilesystemError) -> AlignedBuffer? {
+    let end = start + sectorSize
+    guard range.lowerBound > start || range.upperBound < end, !isDirty(inode.file, start) else {
+      return nil
+    }
+    // All that is left of it may be beyond the end of the file.
+    if start >= size || (range.lowerBound <= start && range.upperBound >= size) {
+      return AlignedBuffer(zeroed: sectorBytes)
+    }
+    let sector = AlignedBuffer(count: sectorBytes)
+    try readSectors(inode, at: start, into: sector.bytes)
+    if size < end {
+      let kept = Int(size - start)
+      sector.bytes.part(kept, sectorBytes - kept).zero()
+    }
+    return sector
+  }
+
+  func isDirty(_ buffers: FileBuffers, _ sector: UInt64) -> Bool {
+    guard let cell = buffers.dirty[sector / BufferCell.size] else { return false }
+    return cell.contains(Int((sector - cell.start) / sectorSize))
+  }
+
+  private func unbufferedBytes(_ buffers: FileBuffers, _ outer: Range<UInt64>) -> UInt64 {
+    var dirty: UInt64 = 0
+    for index in (outer.lowerBound / BufferCell.size)...((outer.upperBound - 1) / BufferCell.size) {
+      guard let cell = buffers.dirty[index] else { continue }
+      let start = max(outer.lowerBound, cell.start) - cell.start
+      let end = min(outer.upperBound, cell.start + BufferCell.size) - cell.start
+      let mask = BufferCell.mask(Int(start / sectorSize)..<Int(end / sectorSize))
+      dirty += UInt64((cell.sectors & mask).nonzeroBitCount) * sectorSize
+    }
+    return outer.upperBound - outer.lowerBound - dirty
+  }
+
+  /// Reserves space for new sectors of `outer`. False says that none is needed: all of it is
+  /// preallocated for this file alone. That is looked for only when there is no space.
+  private func reserve(
+    _ bytes: UInt64, _ inode: Inode, _ outer: Range<UInt64>
+  ) throws(FilesystemError) -> Bool {
+    do throws(FilesystemError) {
+      try space.reserveData(bytes)
+      return true
+    } catch .noSpace {
+      guard try isWritableInPlace(inode, outer) else { throw .noSpace }
+      return false
+    }
+  }
+
+  // The end of the file.
+
+  /// Makes the bytes from `size` to the end of its sector zero, before they come to lie inside
+  /// the file, unless all of them up to `offset` stand in a sector that is about to be buffered.
+  /// They are zero as we write them; others may have left something there.
+  func settleTail(
+    of inode: Inode, size: UInt64, upTo offset: UInt64
+  ) throws(FilesystemError) {
+    let sector = size.roundedDown(to: sectorSize)
+    guard sector < size, offset >= sector + sectorSize, !isDirty(inode.file, sector),
+      inode.file.bytes(at: sector, end: size) == nil,
+      let extent = try extents(of: inode, in: sector..<(sector + sectorSize), atMost: 1).first,
+      extent.hasData, !extent.isInline
+    else { return }
+
+    let buffer = AlignedBuffer(count: sectorBytes)
+    try readSectors(inode, at: sector, into: buffer.bytes)
+    let beyond = Int(size - sector)
+    guard buffer.bytes[beyond...].contains(where: { $0 != 0 }) else { return }
+    try put(inode, size..<(sector + sectorSize), nil, size: size)
+  }
+
+  /// Buffers the first sector, as it is, when it stands in an inline extent and the file is
+  /// about to grow: an inline extent must be the only one, and as long as the file.
+  func keepInlineAlone(_ inode: Inode, size: UInt64) throws(FilesystemError) {
+    guard size > 0, size < sectorSize, !isDirty(inode.file, 0),
+      let extent = try extents(of: inode, in: 0..<sectorSize, atMost: 1).first, extent.isInline
+    else { return }
+    try put(inode, size..<(size + 1), nil, size: size)
+  }
+
+  /// Drops what is buffered at and beyond `offset`, a multiple of the sector size, and is not on
+  /// its way to the device.
+  func discard(_ inode: Inode, from offset: UInt64) {
+    let buffers = inode.file
+    var reserved: UInt64 = 0
+    var dropped = 0
+    for (index, cell) in buffers.dirty where cell.start + BufferCell.size > offset {
+      let count = Int(BufferCell.size / sectorSize)
+      let first = offset > cell.start ? Int((offset - cell.start) / sectorSize) : 0
+      let before = cell.byteCount
+      reserved += cell.remove(first..<count)
+      dropped += before - cell.byteCount
+      if cell.isEmpty { buffers.dirty[index] = nil }
+    }
+    space.releaseData(reserved)
+    buffers.noteBuffered(-dropped)
+    unlistIfEmpty(inode)
+  }
+
+  func unlistIfEmpty(_ inode: Inode) {
+    guard inode.file.isEmpty, inode.file.isListed else { return }
+    inode.file.isListed = false
+    dirtyFiles.remove(inode)
+  }
+}

@@ -1,0 +1,66 @@
+/// Small files, whose content stands in their extent item.
+extension FileStore {
+  /// Writes the buffered bytes of a file into its item, when all of it fits there. False when it
+  /// does not. `content` is held exclusively: nothing can make the file grow between the
+  /// decision and its end, and there is no IO to wait for.
+  func writeInline(_ inode: Inode) -> Bool {
+    do throws(FilesystemError) {
+      let size = inode.fileSize
+      guard let replaced = try replacedByInline(inode, size: size) else { return false }
+      try storeInline(inode, size: size, replaced)
+    } catch {
+      recordFailure(error, of: inode)
+      dropFirstSector(inode)
+      return true
+    }
+    dropFirstSector(inode)
+    return true
+  }
+
+  /// The extents that an inline one would replace; nil when there must not be one.
+  private func replacedByInline(
+    _ inode: Inode, size: UInt64
+  ) throws(FilesystemError) -> [FileExtent]? {
+    let buffers = inode.file
+    guard size > 0, size <= longestInline, !buffers.forbidsInline, buffers.writing.isEmpty,
+      buffers.dirty.count == 1, let cell = buffers.dirty[0], cell.sectors == 1
+    else { return nil }
+
+    let found = try extents(of: inode, in: 0..<UInt64.max, atMost: 2)
+    guard found.count < 2 else { return nil }
+    guard let only = found.first else { return found }
+    guard only.start == 0, only.end(sectorSize) <= sectorSize, !only.isPreallocated else {
+      return nil
+    }
+    return found
+  }
+
+  private func storeInline(
+    _ inode: Inode, size: UInt64, _ replaced: [FileExtent]
+  ) throws(FilesystemError) {
+    do throws(FilesystemError) {
+      try storeInline(inode, size: size, replaced, useGlobalReserve: false)
+    } catch .noSpace where transactions.failure == nil {
+      try storeInline(inode, size: size, replaced, useGlobalReserve: true)
+    }
+  }
+
+  private func storeInline(
+    _ inode: Inode, size: UInt64, _ replaced: [FileExtent], useGlobalReserve: Bool
+  ) throws(FilesystemError) {
+    guard let cell = inode.file.dirty[0] else { return }
+    let content = UnsafeRawBufferPointer(cell.bytes(0..<1)).part(0, Int(size))
+    try transactions.perform(reserving: 4, useGlobalReserve: useGlobalReserve) {
+      (handle) throws(FilesystemError) in
+      handle.noteChange()
+      try drop(replaced, 0..<sectorSize, of: inode, in: handle)
+      try insertInline(content, inode, in: handle)
+      inode.item.withLock { inode.diskSize = $0.size }
+      try inode.writeItem(in: handle)
+    }
+  }
+
+  private func dropFirstSector(_ inode: Inode) {
+    discard(inode, from: 0)
+  }
+}

@@ -1,0 +1,221 @@
+/// The end of an ordered write: what the device has becomes part of the file.
+extension FileStore {
+  /// Extents that are added in one transaction, at the most.
+  private static let mostInTransaction = 32
+
+  /// Adds the extents to the file, in a transaction for some at a time; then the cells of the
+  /// batch go. Takes the inode's `content`. On a worker.
+  func finish(_ batch: borrowing OrderedWrite, _ extents: [OrderedExtent]) {
+    let inode = batch.inode
+    var done = 0
+    while done < extents.count {
+      let group = extents[done..<min(done + Self.mostInTransaction, extents.count)]
+      let isLast = group.endIndex == extents.count
+      inode.content.exclusive { add(clip(group, inode), isLast: isLast, inode) }
+      done = group.endIndex
+    }
+
+    inode.content.exclusive {
+      let buffers = inode.file
+      var bytes = 0
+      for cell in batch.cells {
+        buffers.writing[cell.index] = nil
+        bytes += cell.byteCount
+      }
+      if let last = extents.last { buffers.nextAddress = last.address + last.length }
+      buffers.writingBytes -= bytes
+      buffers.noteBuffered(-bytes)
+      unlistIfEmpty(inode)
+    }
+  }
+
+  /// Leaves out what lies beyond the end of a file that was cut meanwhile.
+  private func clip(_ group: ArraySlice<OrderedExtent>, _ inode: Inode) -> ArraySlice<OrderedExtent>
+  {
+    let end = inode.fileSize.roundedUp(to: sectorSize)
+    guard let last = group.last, last.range.upperBound > end else { return group }
+
+    var kept: ArraySlice<OrderedExtent> = []
+    for var extent in group {
+      guard extent.range.lowerBound < end else {
+        abandon(extent)
+        continue
+      }
+      extent.range = extent.range.lowerBound..<min(extent.range.upperBound, end)
+      if extent.isInPlace {
+        // What stays preallocated has no checksums.
+        let sectors = Int((extent.range.upperBound - extent.range.lowerBound) / sectorSize)
+        extent.checksums.removeLast(
+          max(0, extent.checksums.count - sectors * geometry.checksumType.size))
+      }
+      kept.append(extent)
+    }
+    return kept
+  }
+
+  /// Adds a group of extents; one at a time when there is too little room for all.
+  private func add(_ group: ArraySlice<OrderedExtent>, isLast: Bool, _ inode: Inode) {
+    guard !group.isEmpty else { return }
+    do throws(FilesystemError) {
+      try addOnce(group, isLast: isLast, useGlobalReserve: false, inode)
+    } catch {
+      guard case .noSpace = error, transactions.failure == nil else {
+        return fail(group, error, inode)
+      }
+      for index in group.indices {
+        let single = group[index...index]
+        do throws(FilesystemError) {
+          // These data were accepted: they come before what the reserve is kept for.
+          let isLast = isLast && index == group.endIndex - 1
+          try addOnce(single, isLast: isLast, useGlobalReserve: true, inode)
+        } catch {
+          fail(single, error, inode)
+        }
+      }
+    }
+  }
+
+  private func fail(
+    _ group: ArraySlice<OrderedExtent>, _ error: FilesystemError, _ inode: Inode
+  ) {
+    recordFailure(error, of: inode)
+    // After an abort the transaction may have the extents; nothing is written any more.
+    guard transactions.failure == nil else { return }
+    for extent in group { abandon(extent) }
+  }
+
+  private func addOnce(
+    _ group: ArraySlice<OrderedExtent>, isLast: Bool, useGlobalReserve: Bool, _ inode: Inode
+  ) throws(FilesystemError) {
+    // All that may fail for what stands on the device is read before anything is changed.
+    var replaced: [[FileExtent]] = []
+    for extent in group {
+      let found = try neighbourhood(of: extent, inode)
+      replaced.append(found)
+      if extent.isInPlace { _ = try preallocated(extent, among: found, inode) }
+    }
+    let cost = itemCost(of: group, replaced: replaced.reduce(0) { $0 + $1.count })
+
+    try transactions.perform(reserving: cost, useGlobalReserve: useGlobalReserve) {
+      (handle) throws(FilesystemError) in
+      handle.noteChange()
+      for extent in group {
+        // Read anew: the one before may have become this one's neighbour.
+        let found = try neighbourhood(of: extent, inode)
+        if extent.isInPlace {
+          try markWritten(extent, found, inode, in: handle)
+        } else {
+          try insertNew(extent, replacing: found, inode, in: handle)
+        }
+        try extent.checksums.withUnsafeBytesThrowing { (sums) throws(FilesystemError) in
+          try checksums.insert(at: extent.address, sums, in: handle)
+        }
+      }
+      let reached = group[group.endIndex - 1].range.upperBound
+      try raiseDiskSize(
+        of: inode, to: isLast && inode.file.dirty.isEmpty ? .max : reached, in: handle)
+      try inode.writeItem(in: handle)
+    }
+  }
+
+  /// Items that adding the extents may change: the trees' and the references of each, and the
+  /// inode's.
+  private func itemCost(of group: ArraySlice<OrderedExtent>, replaced: Int) -> Int {
+    let sums = group.reduce(0) { $0 + $1.checksums.count }
+    let sumItems = sums / (geometry.maximumItemSize / 2) + 2 * group.count
+    // Replaced items are neighbours, so many go with one leaf.
+    return 2 + 4 * group.count + replaced / 16 + sumItems
+  }
+
+  /// What an extent replaces, and of one in place also what stands right beside it.
+  private func neighbourhood(
+    of extent: OrderedExtent, _ inode: Inode
+  ) throws(FilesystemError) -> [FileExtent] {
+    guard extent.isInPlace else { return try extents(of: inode, in: extent.range) }
+    let lower = extent.range.lowerBound
+    return try extents(
+      of: inode, in: (lower > 0 ? lower - 1 : 0)..<(extent.range.upperBound + 1))
+  }
+
+  private func insertNew(
+    _ extent: OrderedExtent, replacing found: [FileExtent], _ inode: Inode,
+    in handle: borrowing TransactionHandle
+  ) throws(FilesystemError) {
+    let item = FileExtentItem(
+      generation: handle.generation, kind: .regular, diskAddress: extent.address,
+      diskLength: extent.length, ramBytes: extent.length, offset: 0,
+      length: extent.range.upperBound - extent.range.lowerBound)
+    try drop(found, extent.range, of: inode, in: handle)
+    try insertNewExtent(FileExtent(start: extent.range.lowerBound, item: item), inode, in: handle)
+  }
+
+  /// The preallocated item in which `extent` was written.
+  private func preallocated(
+    _ extent: OrderedExtent, among found: [FileExtent], _ inode: Inode
+  ) throws(FilesystemError) -> Int {
+    let index = found.firstIndex {
+      $0.isPreallocated && $0.start <= extent.range.lowerBound
+        && $0.end(sectorSize) >= extent.range.upperBound
+        && $0.address(of: extent.range.lowerBound) == extent.address
+    }
+    guard let index else {
+      throw .corrupt("the space preallocated for \(inode.id) at \(extent.range.lowerBound) is gone")
+    }
+    return index
+  }
+
+  /// Makes the written part of a preallocated extent a regular one, as one item with what was
+  /// written beside it before.
+  private func markWritten(
+    _ extent: OrderedExtent, _ found: [FileExtent], _ inode: Inode,
+    in handle: borrowing TransactionHandle
+  ) throws(FilesystemError) {
+    let index = try preallocated(extent, among: found, inode)
+    let whole = found[index]
+    var written = whole.part(extent.range)
+    written.item.kind = .regular
+    written.item.generation = handle.generation
+
+    var old = [whole]
+    var new: [FileExtent] = []
+    if whole.start < extent.range.lowerBound {
+      new.append(whole.part(whole.start..<extent.range.lowerBound))
+    } else if index > 0, found[index - 1].isContinued(by: written) {
+      let before = found[index - 1]
+      old.insert(before, at: 0)
+      written.start = before.start
+      written.item.offset = before.item.offset
+      written.item.length += before.item.length
+    }
+
+    let end = whole.end(sectorSize)
+    if extent.range.upperBound < end {
+      new.append(written)
+      new.append(whole.part(extent.range.upperBound..<end))
+    } else {
+      if index + 1 < found.count, written.isContinued(by: found[index + 1]) {
+        old.append(found[index + 1])
+        written.item.length += found[index + 1].item.length
+      }
+      new.append(written)
+    }
+    try replaceItems(old, with: new, of: inode, in: handle)
+  }
+}
+
+extension [UInt8] {
+  /// `withUnsafeBytes` for a body with a typed error.
+  func withUnsafeBytesThrowing(
+    _ body: (UnsafeRawBufferPointer) throws(FilesystemError) -> Void
+  ) throws(FilesystemError) {
+    let result = withUnsafeBytes { bytes -> Result<Void, FilesystemError> in
+      do throws(FilesystemError) {
+        try body(bytes)
+        return .success(())
+      } catch {
+        return .failure(error)
+      }
+    }
+    try result.get()
+  }
+}

@@ -1,0 +1,151 @@
+/// Allocating space before there is anything to write to it, and zeroing by the same means.
+extension FileStore {
+  /// Gives every part of [offset, +length) that has no space some, which reads as zero. The file
+  /// grows to the end of the range unless `keepSize`. The inode's `lock` is held exclusively;
+  /// waits for write-back.
+  ///
+  /// Throws `.noSpace` before anything is allocated when there is not enough for all.
+  package func preallocate(
+    _ inode: Inode, at offset: UInt64, length: UInt64, keepSize: Bool
+  ) throws(FilesystemError) {
+    let range = try checkedRange(offset, length)
+    try prepare(inode, for: range, keepSize: keepSize)
+    try allocate(inode, sectors(around: range), replacingData: false)
+    try finishAllocation(of: inode, range, keepSize: keepSize)
+  }
+
+  /// Makes [offset, +length) read as zero, with space behind all of it.
+  package func zeroRange(
+    _ inode: Inode, at offset: UInt64, length: UInt64, keepSize: Bool
+  ) throws(FilesystemError) {
+    let range = try checkedRange(offset, length)
+    try prepare(inode, for: range, keepSize: keepSize)
+
+    // Edges with data are zeroed by writing, edges without become preallocated whole.
+    let inner = try inode.content.exclusive { () throws(FilesystemError) -> Range<UInt64> in
+      var lower = range.lowerBound.roundedUp(to: sectorSize)
+      var upper = range.upperBound.roundedDown(to: sectorSize)
+      for edge in edges(of: range) where !(try hasData(inode, at: edge.lowerBound)) {
+        if edge.lowerBound == range.lowerBound {
+          lower = edge.lowerBound.roundedDown(to: sectorSize)
+        }
+        if edge.upperBound == range.upperBound {
+          upper = edge.upperBound.roundedUp(to: sectorSize)
+        }
+      }
+      _ = try zeroEdges(of: range, inode)
+      return lower..<max(lower, upper)
+    }
+    try allocate(inode, inner, replacingData: true)
+    try finishAllocation(of: inode, range, keepSize: keepSize)
+  }
+
+  /// Brings the file into a state in which its items say all there is to know, and in which
+  /// extents can be added in `range`.
+  private func prepare(
+    _ inode: Inode, for range: Range<UInt64>, keepSize: Bool
+  ) throws(FilesystemError) {
+    flush(inode)
+    try inode.content.exclusive { () throws(FilesystemError) in
+      let size = inode.fileSize
+      if range.upperBound > sectorSize {
+        inode.file.forbidsInline = true
+        try keepInlineAlone(inode, size: size)
+      }
+      if !keepSize && range.upperBound > size {
+        try settleTail(of: inode, size: size, upTo: .max)
+        try keepInlineAlone(inode, size: size)
+      }
+    }
+    // The new extents must not stand beside an inline one for a moment.
+    flush(inode)
+  }
+
+  private func finishAllocation(
+    of inode: Inode, _ range: Range<UInt64>, keepSize: Bool
+  ) throws(FilesystemError) {
+    let isLonger = !keepSize && range.upperBound > inode.fileSize
+    try finishChange(of: inode, size: isLonger ? range.upperBound : nil)
+  }
+
+  // Allocation.
+
+  /// Preallocates what has no space in `range`, whole sectors; with `replacingData` also what
+  /// has, but is not preallocated. Nothing is buffered there, so the extents stay as they are.
+  private func allocate(
+    _ inode: Inode, _ range: Range<UInt64>, replacingData: Bool
+  ) throws(FilesystemError) {
+    var needed: UInt64 = 0
+    try forEachPart(of: range, inode, replacingData) { (part) throws(FilesystemError) in
+      needed += part.upperBound - part.lowerBound
+    }
+    guard needed > 0 else { return }
+    try space.reserveData(needed)
+    defer { space.releaseData(needed) }
+
+    try forEachPart(of: range, inode, replacingData) { (part) throws(FilesystemError) in
+      var start = part.lowerBound
+      while start < part.upperBound {
+        let wanted = min(part.upperBound - start, Format.longestDataExtent)
+        let (address, length) = try space.allocateData(
+          length: wanted, minimum: sectorSize, hint: inode.file.nextAddress,
+          usingReserved: true)
+        needed -= min(needed, length)
+        decompressed.drop(address, length: length)
+        try insertPreallocated(address, start..<(start + length), inode)
+        start += length
+      }
+    }
+  }
+
+  /// Calls `body` with each part of `range` that has no space, and with `includingData` each
+  /// that is not preallocated; in order. `body` may fill the part. Parts are cut where many
+  /// extents are in one.
+  private func forEachPart(
+    of range: Range<UInt64>, _ inode: Inode, _ includingData: Bool,
+    _ body: (Range<UInt64>) throws(FilesystemError) -> Void
+  ) throws(FilesystemError) {
+    var position = range.lowerBound
+    while position < range.upperBound {
+      let found = try extents(of: inode, in: position..<range.upperBound, atMost: Self.mostRemoved)
+      let isLast = found.count < Self.mostRemoved
+      var start = position
+      for extent in found {
+        let isKept = includingData ? extent.isPreallocated : !extent.item.isHole
+        guard isKept else { continue }
+        if start < extent.start { try body(start..<extent.start) }
+        start = extent.end(sectorSize)
+      }
+      let end =
+        isLast ? range.upperBound : min(found[found.count - 1].end(sectorSize), range.upperBound)
+      if start < end { try body(start..<end) }
+      position = max(end, start)
+    }
+  }
+
+  private func insertPreallocated(
+    _ address: LogicalAddress, _ range: Range<UInt64>, _ inode: Inode
+  ) throws(FilesystemError) {
+    let length = range.upperBound - range.lowerBound
+    do throws(FilesystemError) {
+      try inode.content.exclusive { () throws(FilesystemError) in
+        let found = try extents(of: inode, in: range)
+        try transactions.perform(reserving: 8 + found.count / 4) {
+          (handle) throws(FilesystemError) in
+          handle.noteChange()
+          let item = FileExtentItem(
+            generation: handle.generation, kind: .preallocated, diskAddress: address,
+            diskLength: length, ramBytes: length, offset: 0, length: length)
+          try drop(found, range, of: inode, in: handle)
+          try insertNewExtent(FileExtent(start: range.lowerBound, item: item), inode, in: handle)
+          inode.item.withLock { _ = $0.flags.insert(.prealloc) }
+          try inode.writeItem(in: handle)
+        }
+        inode.file.nextAddress = address + length
+      }
+    } catch {
+      if transactions.failure == nil { space.abandon(address, length: length) }
+      throw error
+    }
+  }
+}

@@ -1,0 +1,99 @@
+import Logging
+
+/// Write-back: passes over the buffered bytes of a file, made by the workers.
+extension FileStore {
+  /// Sees to it that what is buffered now is written back. Returns the number of the pass after
+  /// which it is. May be called with any lock below `fileBuffer`.
+  @discardableResult
+  func startWriteBack(of inode: Inode) -> UInt64 {
+    let (pass, mustSubmit) = stripe(of: inode).withLock { _ -> (UInt64, Bool) in
+      if inode.file.passes.isRunning {
+        inode.file.passes.isAnotherWanted = true
+        return (inode.file.passes.started + 1, false)
+      }
+      inode.file.passes.started += 1
+      return (inode.file.passes.started, true)
+    }
+    if mustSubmit { submitPass(of: inode) }
+    return pass
+  }
+
+  private func submitPass(of inode: Inode) { workers.submit { [self] in runPass(of: inode) } }
+
+  /// Waits for the end of a pass. Held are locks below `fileContent` at the most.
+  func waitForWriteBack(of inode: Inode, pass: UInt64) {
+    HeldLocks.assertMayWait(below: .fileContent)
+    stripe(of: inode).when({ _ in inode.file.passes.ended >= pass }) { _ in }
+  }
+
+  /// Writes back what is buffered of one file, and waits for it. Errors are kept for
+  /// `reportFailure`.
+  func flush(_ inode: Inode) {
+    guard inode.file.bufferedBytes > 0 else { return }
+    waitForWriteBack(of: inode, pass: startWriteBack(of: inode))
+  }
+
+  /// Writes back all that is buffered at the time of the call: all files at once, then waits
+  /// for each. An error stays with its file.
+  package func flushAll() throws(FilesystemError) {
+    let passes = dirtyFiles.all.map { ($0, startWriteBack(of: $0)) }
+    for (inode, pass) in passes { waitForWriteBack(of: inode, pass: pass) }
+  }
+
+  /// Throws the error of an earlier write-back that nobody has been told of.
+  func reportFailure(of inode: Inode) throws(FilesystemError) {
+    guard inode.file.hasFailure else { return }
+    let failure = stripe(of: inode).withLock { _ -> FilesystemError? in
+      defer { inode.file.passes.failure = nil }
+      inode.file.noteFailure(false)
+      return inode.file.passes.failure
+    }
+    if let failure { throw failure }
+  }
+
+  func recordFailure(_ error: FilesystemError, of inode: Inode) {
+    log.error("file \(inode.id): buffered data are lost: \(error)")
+    stripe(of: inode).withLock { _ in
+      if inode.file.passes.failure == nil { inode.file.passes.failure = error }
+      inode.file.noteFailure(true)
+    }
+  }
+
+  private func runPass(of inode: Inode) {
+    // What is buffered later is the next pass's: else this one need never end.
+    var indexes = inode.content.shared { inode.file.dirty.keys.sorted(by: >) }
+    while let write = nextBatch(of: inode, &indexes) {
+      self.write(write)
+      stripe(of: inode).update { _ in inode.file.passes.batches += 1 }
+    }
+
+    let goesOn = stripe(of: inode).update { _ -> Bool in
+      inode.file.passes.ended = inode.file.passes.started
+      guard inode.file.passes.isAnotherWanted else { return false }
+      inode.file.passes.isAnotherWanted = false
+      inode.file.passes.started += 1
+      return true
+    }
+    // At the end of the line, so that other files get their turn.
+    if goesOn { submitPass(of: inode) }
+  }
+
+  /// Takes the next cells off `indexes`, which is descending, and moves them to `writing`.
+  private func nextBatch(of inode: Inode, _ indexes: inout [UInt64]) -> OrderedWrite? {
+    inode.content.exclusive {
+      let buffers = inode.file
+      if indexes.last == 0, writeInline(inode) { indexes.removeLast() }
+
+      var cells: [BufferCell] = []
+      var bytes = 0
+      while bytes < OrderedWrite.longestBatch, let index = indexes.popLast() {
+        guard let cell = buffers.dirty.removeValue(forKey: index) else { continue }
+        buffers.writing[index] = cell
+        cells.append(cell)
+        bytes += cell.byteCount
+      }
+      buffers.writingBytes += bytes
+      return cells.isEmpty ? nil : OrderedWrite(inode: inode, cells: cells)
+    }
+  }
+}

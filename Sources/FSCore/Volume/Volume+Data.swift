@@ -1,0 +1,118 @@
+/// Content of files.
+extension Volume {
+  /// Reads from `offset` on; returns how many bytes there are before the end of the file. The
+  /// rest of `buffer` may be overwritten too.
+  package func read(
+    _ id: InodeID, at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer
+  ) throws(FilesystemError) -> Int {
+    let inode = try file(id)
+    let count = try files.read(inode, at: offset, into: buffer)
+    touchAccessTime(inode)
+    return count
+  }
+
+  /// Writes `bytes` at `offset`, and returns how many there was space for.
+  package func write(
+    _ id: InodeID, at offset: UInt64, _ bytes: UnsafeRawBufferPointer
+  ) throws(FilesystemError) -> Int {
+    let inode = try writableFile(id)
+    var done = 0
+    while done < bytes.count {
+      let rest = UnsafeRawBufferPointer(rebasing: bytes[done...])
+      do throws(FilesystemError) {
+        done += try writeSome(inode, at: offset + UInt64(done), rest)
+      } catch {
+        if done > 0 { break }
+        throw error
+      }
+    }
+    return done
+  }
+
+  /// Writes the first bytes of `bytes`, as many as there is space for.
+  private func writeSome(
+    _ inode: Inode, at offset: UInt64, _ bytes: UnsafeRawBufferPointer
+  ) throws(FilesystemError) -> Int {
+    var count = min(bytes.count, FileStore.longestWrite)
+    do throws(FilesystemError) {
+      try writeOnce(inode, at: offset, bytes.part(0, count))
+      return count
+    } catch {
+      guard case .noSpace = error else { throw error }
+    }
+
+    try reclaimSpace()
+    while true {
+      do throws(FilesystemError) {
+        try writeOnce(inode, at: offset, bytes.part(0, count))
+        return count
+      } catch {
+        guard case .noSpace = error, count > Int(geometry.sectorSize) else { throw error }
+        // The end of the first half, at the end of a sector.
+        let end = (offset + UInt64(count / 2)).roundedDown(to: geometry.sectorSize)
+        guard end > offset else { throw error }
+        count = Int(end - offset)
+      }
+    }
+  }
+
+  private func writeOnce(
+    _ inode: Inode, at offset: UInt64, _ bytes: UnsafeRawBufferPointer
+  ) throws(FilesystemError) {
+    try inode.lock.shared { () throws(FilesystemError) in
+      guard !inode.isDeleted else { throw .stale }
+      try files.write(inode, at: offset, bytes)
+    }
+  }
+
+  /// Sets the size of a file whose `lock` is held exclusively.
+  func changeSize(of inode: Inode, to size: UInt64) throws(FilesystemError) {
+    try files.changeSize(of: inode, to: size)
+  }
+
+  /// Removes what a file holds that is about to be deleted. Its `lock` is held exclusively.
+  func deleteContent(of inode: Inode) throws(FilesystemError) {
+    try files.deleteContent(of: inode)
+  }
+
+  /// Makes the file durable: what is buffered of it, its attributes and its names. Throws the
+  /// error of an earlier write-back too, once.
+  ///
+  /// - Parameter dataOnly: changes nothing as yet: every synchronization is a whole commit.
+  package func synchronize(_ id: InodeID, dataOnly: Bool) throws(FilesystemError) {
+    guard !isReadOnly else { return }
+    let inode = try inodes.inode(id)
+    files.flush(inode)
+    if inode.attributes.transactionID > transactions.committed { try commit() }
+    try files.reportFailure(of: inode)
+  }
+
+  /// Throws the error of an earlier write-back of this file, once: for close(2).
+  package func reportFailure(of id: InodeID) throws(FilesystemError) {
+    guard let inode = inodes.loaded(id) else { return }
+    try files.reportFailure(of: inode)
+  }
+
+  // What all operations on content begin with.
+
+  func file(_ id: InodeID) throws(FilesystemError) -> Inode {
+    let inode = try inodes.inode(id)
+    if inode.isDirectory { throw .isDirectory }
+    guard inode.isRegular else { throw .invalidArgument("this is no regular file") }
+    return inode
+  }
+
+  func writableFile(_ id: InodeID) throws(FilesystemError) -> Inode {
+    let inode = try file(id)
+    try requireWritable(inode)
+    if transactions.failure != nil { throw .aborted }
+    return inode
+  }
+
+  /// Turns what is buffered into extents and makes what was freed allocatable. For an operation
+  /// that found no space, before it tries again; no lock is held.
+  func reclaimSpace() throws(FilesystemError) {
+    try files.flushAll()
+    try commit()
+  }
+}

@@ -54,7 +54,24 @@ struct MkfsCommand: ParsableCommand {
     if let uuid { options.identities.fsid = uuid.value }
 
     let summary = try MakeFilesystem.create(path: image, options: options)
-    for line in summary.lines(path: image) { print(line) }
+    for line in lines(summary) { print(line) }
+  }
+
+  private func lines(_ summary: MakeFilesystem.Summary) -> [String] {
+    let superblock = summary.superblock
+    let groups = summary.chunks.map { chunk in
+      let flags = chunk.item.flags
+      return "\(flags.typeName) \(flags.profileName) \(ByteCount.text(chunk.length))"
+    }
+    var list = TextList()
+    list.add("label", superblock.label.isEmpty ? "(none)" : superblock.label)
+    list.add("uuid", "\(superblock.fsid)")
+    list.add("node size", ByteCount.exactText(UInt64(superblock.nodeSize)))
+    list.add("checksum", superblock.checksumType?.name ?? "")
+    list.add("block groups", groups.joined(separator: ", "))
+    let style = TextStyle.ofStandardOutput()
+    let size = ByteCount.text(superblock.totalBytes)
+    return ["\(image): a new btrfs file system of \(size)"] + list.lines(style)
   }
 }
 

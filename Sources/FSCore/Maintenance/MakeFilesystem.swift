@@ -46,21 +46,6 @@ package enum MakeFilesystem {
   package struct Summary: Sendable {
     package let superblock: Superblock
     package let chunks: [Chunk]
-
-    package func lines(path: String) -> [String] {
-      let groups = chunks.map { chunk in
-        let flags = chunk.item.flags
-        return "\(flags.typeName) \(flags.profileName) \(ByteCount.text(chunk.length))"
-      }
-      return [
-        "\(path): a new btrfs file system of \(ByteCount.text(superblock.totalBytes))",
-        "  label         \(superblock.label.isEmpty ? "(none)" : superblock.label)",
-        "  uuid          \(superblock.fsid)",
-        "  node size     \(ByteCount.exactText(UInt64(superblock.nodeSize)))",
-        "  checksum      \(superblock.checksumType?.name ?? "")",
-        "  block groups  \(groups.joined(separator: ", "))",
-      ]
-    }
   }
 
   package static let smallestSize: UInt64 = 128 << 20

@@ -1,0 +1,157 @@
+/// Plain walks down a tree, block after block from the device.
+extension ImageReader {
+  /// Calls `visit` for each item from `from` through `through`, in key order, until it returns
+  /// false. Damaged blocks below the root are noted and left out.
+  package func walk(
+    _ root: BlockPointer, from: Key = .zero, through: Key = .maximum,
+    _ visit: (Key, RawSpan) throws(FilesystemError) -> Bool
+  ) throws(FilesystemError) {
+    try walkBlocks(root, from: from, through: through) {
+      (pointer, leaf) throws(FilesystemError) in
+      guard pointer.level == 0 else { return true }
+      return try forEachItem(of: leaf) { (key, bytes) throws(FilesystemError) in
+        if key < from { return true }
+        if key > through { return false }
+        do throws(FilesystemError) {
+          return try visit(key, bytes)
+        } catch .corrupt(let rule) {
+          note("item \(key): \(rule)")
+          return true
+        }
+      }
+    }
+  }
+
+  /// Calls `visit` for each item of a leaf that was walked to, until it returns false, which is
+  /// then returned.
+  package func forEachItem(
+    of leaf: UnsafeRawBufferPointer,
+    _ visit: (Key, RawSpan) throws(FilesystemError) -> Bool
+  ) throws(FilesystemError) -> Bool {
+    let count = Int(leaf.u32(BlockHeader.Offset.itemCount))
+    for slot in 0..<count {
+      let at = Format.headerSize + slot * Format.itemHeaderSize
+      let start = Format.headerSize + Int(leaf.u32(at + 0x11))
+      let data = leaf.part(start, Int(leaf.u32(at + 0x15)))
+      if try !visit(Key(leaf, at: at), data.bytes) { return false }
+    }
+    return true
+  }
+
+  /// Calls `visit` for each node and leaf that may hold keys of the range, a node before its
+  /// children, until it returns false.
+  package func walkBlocks(
+    _ root: BlockPointer, from: Key = .zero, through: Key = .maximum,
+    _ visit: (BlockPointer, UnsafeRawBufferPointer) throws(FilesystemError) -> Bool
+  ) throws(FilesystemError) {
+    let bounds = KeyBounds(first: nil, end: nil)
+    let block = AlignedBuffer(count: geometry.nodeBytes)
+    try read(root, bounds, into: block)
+    _ = try descend(root, block, bounds, from: from, through: through, visit)
+  }
+
+  /// What the parent says about the keys of a block. Holding each block against it also
+  /// keeps a walk finite: no block has two parents whose bounds it satisfies.
+  private struct KeyBounds {
+    var first: Key?
+    /// The next sibling's first key.
+    var end: Key?
+  }
+
+  /// Returns false when the walk is over.
+  private func descend(
+    _ pointer: BlockPointer, _ buffer: AlignedBuffer, _ bounds: KeyBounds,
+    from: Key, through: Key,
+    _ visit: (BlockPointer, UnsafeRawBufferPointer) throws(FilesystemError) -> Bool
+  ) throws(FilesystemError) -> Bool {
+    let block = buffer.readable
+    guard try visit(pointer, block) else { return false }
+    if pointer.level == 0 { return true }
+
+    // One buffer serves all children: a child is done with before its sibling is read.
+    let childBlock = AlignedBuffer(count: geometry.nodeBytes)
+    let count = Int(block.u32(BlockHeader.Offset.itemCount))
+    for slot in 0..<count {
+      let at = Format.headerSize + slot * Format.keyPointerSize
+      let key = Key(block, at: at)
+      if key > through { return false }
+      let isLast = slot + 1 == count
+      let end = isLast ? bounds.end : Key(block, at: at + Format.keyPointerSize)
+      if let end, end <= from { continue }
+
+      let child = BlockPointer(
+        tree: pointer.tree, address: LogicalAddress(block.u64(at + Key.size)),
+        level: pointer.level - 1, generation: Generation(block.u64(at + Key.size + 8)))
+      let childBounds = KeyBounds(first: key, end: end)
+      do throws(FilesystemError) {
+        try read(child, childBounds, into: childBlock)
+      } catch {
+        note("\(error)")
+        continue
+      }
+      let goesOn = try descend(
+        child, childBlock, childBounds, from: from, through: through, visit)
+      if !goesOn { return false }
+    }
+    return true
+  }
+
+  /// Reads a block, from the first copy that is good, and notes those before it.
+  private func read(
+    _ pointer: BlockPointer, _ bounds: KeyBounds, into buffer: AlignedBuffer
+  ) throws(FilesystemError) {
+    let copies = try device.copies(at: pointer.address)
+    var failures: [FilesystemError] = []
+    for copy in 0..<copies {
+      do throws(FilesystemError) {
+        try device.read(into: buffer.bytes, at: pointer.address, copy: copy)
+        try verify(buffer.readable, pointer, bounds)
+        break
+      } catch {
+        failures.append(error)
+      }
+    }
+    guard failures.count < copies else { throw failures[0] }
+    for (copy, failure) in failures.enumerated() {
+      note("\(failure) (copy \(copy + 1) of \(copies); another one is good)")
+    }
+  }
+
+  private func verify(
+    _ block: UnsafeRawBufferPointer, _ pointer: BlockPointer, _ bounds: KeyBounds
+  ) throws(FilesystemError) {
+    let address = pointer.address
+    guard geometry.checksumType.isSealed(block) else {
+      throw .checksum(what: "tree block", address: address.rawValue)
+    }
+    let header = BlockHeader(block.bytes)
+    func require(
+      _ isRight: Bool, _ what: @autoclosure () -> String
+    ) throws(FilesystemError) {
+      if !isRight { throw .corrupt("tree block \(address): \(what())") }
+    }
+    try require(header.fsid == geometry.fsid, "it belongs to another file system")
+    try require(header.address == address, "it was written for address \(header.address)")
+    try require(
+      header.level == pointer.level, "level \(header.level) in place of \(pointer.level)")
+    try require(
+      header.generation == pointer.generation,
+      "generation \(header.generation) in place of \(pointer.generation)")
+    // Snapshots share blocks, which keep the id of the tree that allocated them; the logs of
+    // all subvolumes carry one id.
+    let isOwned =
+      header.owner == pointer.tree || header.owner.isShareable && pointer.tree.isShareable
+    try require(isOwned, "it belongs to tree \(Int64(bitPattern: header.owner.rawValue))")
+    try BlockValidation.check(
+      block, geometry: geometry, address: address, superGeneration: superblock.generation)
+
+    guard header.itemCount > 0 else {
+      return try require(bounds.first == nil, "it is empty, and not the root of its tree")
+    }
+    let stride = header.level == 0 ? Format.itemHeaderSize : Format.keyPointerSize
+    let last = Key(block, at: Format.headerSize + (Int(header.itemCount) - 1) * stride)
+    let first = Key(block, at: Format.headerSize)
+    try require(bounds.first.map { $0 == first } ?? true, "its first key is not its parent's")
+    try require(bounds.end.map { last < $0 } ?? true, "its keys reach into its sibling's")
+  }
+}

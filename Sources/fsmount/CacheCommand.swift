@@ -1,0 +1,48 @@
+import ArgumentParser
+import FSCore
+
+struct CacheCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "cache",
+    abstract: "Show the free space caches of an image, without mounting it.",
+    discussion: """
+      Exits with 1 when a cache is stale or wrong, or when the image is damaged where that would \
+      have to be found out.
+      """)
+
+  @Option(help: "Only the block group at this logical address.")
+  var group: UInt64?
+
+  @Flag(help: "List the entries of each cache.")
+  var entries = false
+
+  @Flag(help: "Compare each cache with the extent tree.")
+  var verify = false
+
+  @Flag(help: "Print JSON.")
+  var json = false
+
+  @Argument(help: ArgumentHelp("The file or block device.", valueName: "image"))
+  var image: String
+
+  func run() throws {
+    let reader = try ImageReader(device: FileDevice(path: image, readOnly: true))
+    let survey = CacheSurvey(reader)
+    let chunks = reader.chunks.filter { group == nil || $0.start.rawValue == group }
+    if let group, chunks.isEmpty {
+      throw CommandFailure("\(image) has no block group at \(group)", status: .usage)
+    }
+
+    let groups = chunks.map { survey.survey($0, verify: verify, keepingEntries: entries) }
+    let report = CacheReport(
+      path: image, superblock: reader.superblock, doubt: survey.generalDoubt, groups: groups,
+      problems: reader.problems, isVerified: verify, showsEntries: entries)
+    if json {
+      print(report.json.text())
+    } else {
+      for line in report.lines(.ofStandardOutput()) { print(line) }
+      for problem in reader.problems { StandardError.write("fsmount: \(image): \(problem)") }
+    }
+    if report.hasFindings { throw ExitCode(1) }
+  }
+}

@@ -42,9 +42,11 @@ package final class KernelLog {
     drain()
     return lines.filter { line in
       if Self.alarms.contains(where: { line.text.contains($0) }) { return true }
-      guard line.text.contains("BTRFS"), line.text.contains("device \(device)") else {
-        return false
-      }
+      // Others may be at work on the same machine; their warnings are not ours.
+      if line.text.contains("WARNING: CPU") { return line.text.contains(" PID: \(getpid()) ") }
+      guard line.text.contains("BTRFS"),
+        line.text.contains("(device \(device))") || line.text.contains("(device \(device) ")
+      else { return false }
       if Self.harmless.contains(where: { line.text.contains($0) }) { return false }
       return line.priority <= 4 || Self.suspicious.contains { line.text.contains($0) }
     }.map(\.text)
@@ -56,10 +58,10 @@ package final class KernelLog {
     return lines.map(\.text).filter { $0.contains(device) }
   }
 
-  private static let alarms = ["kernel BUG", "BUG:", "WARNING: CPU", "Oops", "hung task"]
+  private static let alarms = ["kernel BUG", "BUG:", "Oops"]
   private static let harmless = ["space cache v1 is being deprecated"]
   private static let suspicious = [
     "rebuild", "free space cache", "wrong amount of free space", "corrupt", "clearing", "error",
-    "mismatch",
+    "mismatch", "forced readonly", "aborted",
   ]
 }

@@ -1,0 +1,76 @@
+# The only entry point, for people and for CI. `make help` lists what there is.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# What a fresh Debian 12 lacks: libraries to build with, and the judges that the tests ask.
+LIBRARIES := libfuse3-dev libisal-dev libxxhash-dev libsodium-dev zlib1g-dev liblzo2-dev \
+  libzstd-dev pkg-config
+TOOLS := fuse3 btrfs-progs attr acl e2fsprogs fuse2fs ntfs-3g util-linux
+
+SEED ?= 1
+OPS ?= 100000
+ROUNDS ?= 200
+SECONDS_EACH ?= 120
+VARIANT ?= all
+RELEASE := .build/release
+
+.PHONY: help setup build release lint format check test demo fsx differential stress bench \
+  bench-core install clean
+
+help: ## Lists the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## */\t/' | expand -t 16
+
+setup: ## Installs the Debian packages that are missing (as root)
+	@missing=; for p in $(LIBRARIES) $(TOOLS); do \
+	  dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' \
+	    || missing="$$missing $$p"; done; \
+	if [ -n "$$missing" ]; then \
+	  if [ "$$(id -u)" = 0 ]; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing \
+	      >/dev/null; \
+	  else echo "please install as root:$$missing" >&2; exit 1; fi; fi
+
+build: setup ## Builds everything for debugging
+	swift build --build-tests
+
+release: setup ## Builds the program and the exerciser, optimised
+	swift build -c release --product fsmount
+	swift build -c release --product exerciser
+
+lint: ## Checks style, and that no lower layer names a higher one
+	swift format lint --strict --parallel --recursive Package.swift Sources Tests
+	Tests/Lint/layers.sh
+
+format: ## Formats the sources in place
+	swift format --in-place --parallel --recursive Package.swift Sources Tests
+
+check: build lint ## Builds, lints, and runs the quick tests: before each commit
+	swift test --skip-build --filter 'FreeSpaceTests|FSCoreTests'
+
+test: release build ## All tests; as root nothing is skipped
+	FSMOUNT=$(CURDIR)/$(RELEASE)/fsmount EXERCISER=$(CURDIR)/$(RELEASE)/exerciser \
+	  swift test --skip-build
+
+demo: release ## Makes an image, works on it through a mount, and inspects its caches
+	Tests/Demo/demo.sh $(RELEASE)
+
+fsx: release ## Exercises one file: make fsx OPS=1000000 SEED=7
+	Tests/Demo/on-mount.sh $(RELEASE) fsx --ops $(OPS) --seed $(SEED)
+
+differential: release ## Compares with the kernel, taking turns: make differential ROUNDS=500
+	$(RELEASE)/exerciser differential --rounds $(ROUNDS) --seed $(SEED) --variant $(VARIANT)
+
+stress: release ## Many threads on one mount: make stress SECONDS_EACH=300
+	Tests/Demo/on-mount.sh $(RELEASE) stress --seconds $(SECONDS_EACH) --seed $(SEED)
+
+bench: release ## Measures against fuse2fs, ntfs-3g and the kernel, in one run
+	$(RELEASE)/exerciser bench
+
+install: release ## Installs the program and a helper for mount(8): mount -t fsmount
+	install -D -m 755 $(RELEASE)/fsmount $(DESTDIR)/usr/local/bin/fsmount
+	install -d $(DESTDIR)/sbin
+	ln -sf /usr/local/bin/fsmount $(DESTDIR)/sbin/mount.fsmount
+
+clean: ## Removes what was built
+	rm -rf .build

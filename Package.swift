@@ -1,0 +1,84 @@
+// swift-tools-version: 6.2
+
+import PackageDescription
+
+/// Settings of every Swift target: a warning is an error, and an import reaches
+/// only the file that names it.
+let strict: [SwiftSetting] = [
+  .swiftLanguageMode(.v6),
+  .treatAllWarnings(as: .error),
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+]
+
+let package = Package(
+  name: "fsmount",
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+    .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
+  ],
+  targets: [
+    // The C libraries for checksums and compression, behind plain functions.
+    .target(
+      name: "CCodecs",
+      linkerSettings: [
+        .linkedLibrary("isal"), .linkedLibrary("xxhash"), .linkedLibrary("sodium"),
+        .linkedLibrary("z"), .linkedLibrary("lzo2"), .linkedLibrary("zstd"),
+      ]),
+
+    // libfuse3's low-level API, in the form that Swift can import.
+    .target(
+      name: "CFuse",
+      linkerSettings: [.linkedLibrary("fuse3")]),
+
+    .target(name: "FreeSpace", swiftSettings: strict),
+
+    .target(
+      name: "FSCore",
+      dependencies: [
+        "CCodecs", "FreeSpace",
+        .product(name: "DequeModule", package: "swift-collections"),
+        .product(name: "Logging", package: "swift-log"),
+        .product(name: "SystemPackage", package: "swift-system"),
+      ],
+      swiftSettings: strict),
+
+    .executableTarget(
+      name: "fsmount",
+      dependencies: [
+        "CFuse", "FSCore",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "Logging", package: "swift-log"),
+        .product(name: "SystemPackage", package: "swift-system"),
+      ],
+      swiftSettings: strict),
+
+    // Workloads that drive any mounted directory: our mounts and the kernel's alike.
+    .target(
+      name: "TestSupport",
+      path: "Tests/TestSupport",
+      swiftSettings: strict),
+
+    .executableTarget(
+      name: "exerciser",
+      dependencies: [
+        "TestSupport", "FSCore",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
+      path: "Tests/Exerciser",
+      swiftSettings: strict),
+
+    .testTarget(
+      name: "FreeSpaceTests", dependencies: ["FreeSpace", "CCodecs", "TestSupport"],
+      swiftSettings: strict),
+    .testTarget(
+      name: "FSCoreTests",
+      dependencies: ["FSCore", "FreeSpace", "TestSupport", .product(name: "Logging", package: "swift-log")],
+      swiftSettings: strict),
+    .testTarget(
+      name: "IntegrationTests", dependencies: ["FSCore", "TestSupport"],
+      swiftSettings: strict),
+  ]
+)

@@ -1,0 +1,26 @@
+#ifndef CCODECS_H
+#define CCODECS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+// Checksums and decompression from Debian's libraries. No logic of our own here.
+
+// The raw CRC-32C update: the state goes in and comes out without inversion.
+uint32_t ccodecs_crc32c(uint32_t state, const void *bytes, size_t count);
+
+uint64_t ccodecs_xxhash64(const void *bytes, size_t count);
+
+// `digest` has room for 32 bytes.
+void ccodecs_sha256(const void *bytes, size_t count, uint8_t *digest);
+void ccodecs_blake2b(const void *bytes, size_t count, uint8_t *digest);
+
+// Each returns the number of bytes produced, or -1 if the input is damaged or
+// does not fit `capacity`. A stream that ends early is not an error.
+ptrdiff_t ccodecs_zlib_decompress(const void *in, size_t in_count, void *out, size_t capacity);
+ptrdiff_t ccodecs_zstd_decompress(const void *in, size_t in_count, void *out, size_t capacity);
+
+// One LZO1X segment.
+ptrdiff_t ccodecs_lzo1x_decompress(const void *in, size_t in_count, void *out, size_t capacity);
+
+#endif

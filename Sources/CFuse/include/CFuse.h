@@ -1,0 +1,80 @@
+/// libfuse's low-level API, and what of it (and of POSIX) Swift cannot import by itself:
+/// macros, versioned symbols, variable arguments, fork and signal handlers. No logic.
+///
+/// Compiles unchanged with libfuse 3.14 to 3.18.
+#ifndef CFUSE_H
+#define CFUSE_H
+
+// Below 3.12 the multi-threaded loop is a macro with another configuration.
+#define FUSE_USE_VERSION 312
+
+#include <fuse3/fuse_lowlevel.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+// Capabilities: their type differs from version to version.
+
+static const uint64_t cfuse_cap_async_read = FUSE_CAP_ASYNC_READ;
+static const uint64_t cfuse_cap_atomic_o_trunc = FUSE_CAP_ATOMIC_O_TRUNC;
+static const uint64_t cfuse_cap_export_support = FUSE_CAP_EXPORT_SUPPORT;
+static const uint64_t cfuse_cap_dont_mask = FUSE_CAP_DONT_MASK;
+static const uint64_t cfuse_cap_splice_read = FUSE_CAP_SPLICE_READ;
+static const uint64_t cfuse_cap_splice_write = FUSE_CAP_SPLICE_WRITE;
+static const uint64_t cfuse_cap_splice_move = FUSE_CAP_SPLICE_MOVE;
+static const uint64_t cfuse_cap_auto_inval_data = FUSE_CAP_AUTO_INVAL_DATA;
+static const uint64_t cfuse_cap_readdirplus = FUSE_CAP_READDIRPLUS;
+static const uint64_t cfuse_cap_readdirplus_auto = FUSE_CAP_READDIRPLUS_AUTO;
+static const uint64_t cfuse_cap_async_dio = FUSE_CAP_ASYNC_DIO;
+static const uint64_t cfuse_cap_writeback_cache = FUSE_CAP_WRITEBACK_CACHE;
+static const uint64_t cfuse_cap_parallel_dirops = FUSE_CAP_PARALLEL_DIROPS;
+static const uint64_t cfuse_cap_handle_killpriv = FUSE_CAP_HANDLE_KILLPRIV;
+static const uint64_t cfuse_cap_cache_symlinks = FUSE_CAP_CACHE_SYMLINKS;
+
+/// Whether the kernel offers `capability`.
+int cfuse_is_capable(const struct fuse_conn_info *connection, uint64_t capability);
+
+/// Asks for `capability`, or for its absence.
+void cfuse_set_wanted(struct fuse_conn_info *connection, uint64_t capability, int wanted);
+
+// The session.
+
+/// A session for the options `arguments` (the first is the program's name); NULL when one of
+/// them is wrong. Options on the connection (max_background= and so on) go to
+/// `connection_options`, for `fuse_apply_conn_info_opts` and then free(), in either case.
+struct fuse_session *cfuse_session_new(
+    int count, char **arguments, const struct fuse_lowlevel_ops *operations, void *user_data,
+    struct fuse_conn_info_opts **connection_options);
+
+/// Serves requests until the session ends; see fuse_session_loop_mt.
+int cfuse_session_loop(struct fuse_session *session, unsigned max_threads, int clone_fd);
+
+/// libfuse's messages go to `handler`, as text with a syslog level.
+void cfuse_set_log_handler(void (*handler)(int level, const char *text));
+
+// Data.
+
+/// The memory of `vector` when it is one piece of memory, with its size; NULL when it is not.
+const void *cfuse_memory(const struct fuse_bufvec *vector, size_t *size);
+
+/// Copies what `vector` holds to `memory`; the number of bytes, or a negative errno.
+ssize_t cfuse_copy(struct fuse_bufvec *vector, void *memory, size_t size);
+
+// The process, and GNU's part of the C library.
+
+/// pipe2 with O_CLOEXEC.
+int cfuse_pipe(int ends[2]);
+
+/// syncfs
+int cfuse_syncfs(int descriptor);
+
+pid_t cfuse_fork(void);
+
+/// A descriptor for the process at the other end of the Unix socket `connection`, which becomes
+/// readable when that process has ended; negative when there is none to be had.
+int cfuse_open_peer_process(int connection);
+
+/// From now on SIGINT, SIGTERM and SIGHUP are written as one byte each to `descriptor`, SIGPIPE
+/// is ignored, and SIGUSR1 does nothing but interrupt a system call.
+int cfuse_catch_signals(int descriptor);
+
+#endif

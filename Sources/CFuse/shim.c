@@ -1,0 +1,131 @@
+#define _GNU_SOURCE
+#include "CFuse.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+int cfuse_is_capable(const struct fuse_conn_info *connection, uint64_t capability) {
+#if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 17)
+  return (connection->capable_ext & capability) != 0;
+#else
+  return (connection->capable & capability) != 0;
+#endif
+}
+
+void cfuse_set_wanted(struct fuse_conn_info *connection, uint64_t capability, int wanted) {
+#if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 17)
+  if (wanted)
+    fuse_set_feature_flag(connection, capability);
+  else
+    fuse_unset_feature_flag(connection, capability);
+#else
+  if (wanted)
+    connection->want |= (unsigned)capability;
+  else
+    connection->want &= ~(unsigned)capability;
+#endif
+}
+
+struct fuse_session *cfuse_session_new(
+    int count, char **arguments, const struct fuse_lowlevel_ops *operations, void *user_data,
+    struct fuse_conn_info_opts **connection_options) {
+  struct fuse_args args = FUSE_ARGS_INIT(count, arguments);
+  struct fuse_session *session = NULL;
+
+  *connection_options = fuse_parse_conn_info_opts(&args);
+  if (*connection_options)
+    session = fuse_session_new(&args, operations, sizeof(*operations), user_data);
+  fuse_opt_free_args(&args);
+  return session;
+}
+
+int cfuse_session_loop(struct fuse_session *session, unsigned max_threads, int clone_fd) {
+  struct fuse_loop_config *config = fuse_loop_cfg_create();
+  if (!config)
+    return -ENOMEM;
+
+  fuse_loop_cfg_set_max_threads(config, max_threads);
+  fuse_loop_cfg_set_clone_fd(config, (unsigned)clone_fd);
+  int result = fuse_session_loop_mt(session, config);
+  fuse_loop_cfg_destroy(config);
+  return result;
+}
+
+static void (*log_handler)(int level, const char *text);
+
+static void log_message(enum fuse_log_level level, const char *format, va_list arguments) {
+  char text[1024];
+  vsnprintf(text, sizeof(text), format, arguments);
+  log_handler((int)level, text);
+}
+
+void cfuse_set_log_handler(void (*handler)(int level, const char *text)) {
+  log_handler = handler;
+  fuse_set_log_func(log_message);
+}
+
+const void *cfuse_memory(const struct fuse_bufvec *vector, size_t *size) {
+  const struct fuse_buf *piece = &vector->buf[vector->idx];
+  if (vector->count != vector->idx + 1 || (piece->flags & FUSE_BUF_IS_FD))
+    return NULL;
+
+  *size = piece->size - vector->off;
+  return (const char *)piece->mem + vector->off;
+}
+
+ssize_t cfuse_copy(struct fuse_bufvec *vector, void *memory, size_t size) {
+  struct fuse_bufvec target = FUSE_BUFVEC_INIT(size);
+  target.buf[0].mem = memory;
+  return fuse_buf_copy(&target, vector, (enum fuse_buf_copy_flags)0);
+}
+
+int cfuse_pipe(int ends[2]) { return pipe2(ends, O_CLOEXEC); }
+
+int cfuse_syncfs(int descriptor) { return syncfs(descriptor); }
+
+pid_t cfuse_fork(void) { return fork(); }
+
+int cfuse_open_peer_process(int connection) {
+  struct ucred peer;
+  socklen_t size = sizeof(peer);
+  if (getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0)
+    return -1;
+  return (int)syscall(SYS_pidfd_open, peer.pid, 0);
+}
+
+static volatile sig_atomic_t signal_descriptor;
+
+static void pass_on_signal(int number) {
+  int code = errno;
+  unsigned char byte = (unsigned char)number;
+  if (write(signal_descriptor, &byte, 1) < 0) {
+    // The pipe is full: there are signals enough in it.
+  }
+  errno = code;
+}
+
+static void ignore_signal(int number) { (void)number; }
+
+int cfuse_catch_signals(int descriptor) {
+  signal_descriptor = descriptor;
+
+  // Without SA_RESTART: a signal shall interrupt the wait of libfuse's main thread.
+  struct sigaction passed = {.sa_handler = pass_on_signal};
+  struct sigaction interrupting = {.sa_handler = ignore_signal};
+  struct sigaction ignored = {.sa_handler = SIG_IGN};
+  sigemptyset(&passed.sa_mask);
+  sigemptyset(&interrupting.sa_mask);
+  sigemptyset(&ignored.sa_mask);
+
+  if (sigaction(SIGINT, &passed, NULL) || sigaction(SIGTERM, &passed, NULL) ||
+      sigaction(SIGHUP, &passed, NULL) || sigaction(SIGUSR1, &interrupting, NULL) ||
+      sigaction(SIGPIPE, &ignored, NULL))
+    return -errno;
+  return 0;
+}

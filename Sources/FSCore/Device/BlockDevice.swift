@@ -1,0 +1,31 @@
+/// Where an image's bytes are: a file, a block device, or memory in tests.
+///
+/// 1. A read after a finished write sees it.
+/// 2. What was written before `flush` began is durable when it returns; between two flushes
+///    writes may reach the device in any order, or not at all.
+/// 3. Every call may come from any thread.
+///
+/// Offsets and lengths are any number of bytes inside the device; a range that is not is an error.
+package protocol BlockDevice: AnyObject, Sendable {
+  var sizeBytes: UInt64 { get }
+
+  func read(
+    into buffer: UnsafeMutableRawBufferPointer, at address: PhysicalAddress
+  ) throws(FilesystemError)
+
+  func write(_ bytes: UnsafeRawBufferPointer, at address: PhysicalAddress) throws(FilesystemError)
+
+  func flush() throws(FilesystemError)
+}
+
+extension BlockDevice {
+  /// Throws unless the range is inside the device.
+  func check(
+    _ operation: StaticString, _ address: PhysicalAddress, _ count: Int
+  ) throws(FilesystemError) {
+    let (end, overflow) = address.rawValue.addingReportingOverflow(UInt64(count))
+    guard !overflow, end <= sizeBytes else {
+      throw .device(operation: operation, offset: address.rawValue, code: 5)
+    }
+  }
+}

@@ -1,0 +1,117 @@
+import Glibc
+
+/// A regular file or block device, locked against other writers while this object lives.
+package final class FileDevice: BlockDevice {
+  package let path: String
+  package let sizeBytes: UInt64
+  package let isReadOnly: Bool
+  private let descriptor: Int32
+
+  /// Opens and locks `path`.
+  ///
+  /// - Parameter waitSeconds: how long to wait for one who holds the lock, a mount that is
+  ///   finishing for instance. A read-only opening shares the lock with other readers.
+  package init(path: String, readOnly: Bool, waitSeconds: Double = 0) throws(FilesystemError) {
+    self.path = path
+    self.isReadOnly = readOnly
+
+    var status = stat()
+    guard stat(path, &status) == 0 else {
+      throw .cannotMount("\(path): \(String(cString: strerror(Glibc.errno)))")
+    }
+    let kind = status.st_mode & S_IFMT
+    guard kind == S_IFREG || kind == S_IFBLK else {
+      throw .cannotMount("\(path) is neither a regular file nor a block device")
+    }
+
+    // O_EXCL on a block device fails while the kernel has it mounted.
+    var flags = (readOnly ? O_RDONLY : O_RDWR) | O_CLOEXEC
+    if kind == S_IFBLK && !readOnly { flags |= O_EXCL }
+    descriptor = open(path, flags)
+    guard descriptor >= 0 else {
+      let code = Glibc.errno
+      let hint =
+        switch code {
+        case EACCES: "; you may not \(readOnly ? "read" : "write") it"
+        case EROFS: "; mount it with -o ro"
+        case EBUSY: "; it is in use, perhaps mounted by the kernel"
+        default: ""
+        }
+      throw .cannotMount("\(path): \(String(cString: strerror(code)))\(hint)")
+    }
+
+    guard Self.lock(descriptor, exclusive: !readOnly, waitSeconds: waitSeconds) else {
+      close(descriptor)
+      throw .busy("\(path) is in use: another fsmount has it open; unmount it first")
+    }
+
+    // Also right for block devices, whose st_size is 0.
+    let end = lseek(descriptor, 0, SEEK_END)
+    guard end >= 0 else {
+      let code = Glibc.errno
+      close(descriptor)
+      throw .cannotMount("\(path): \(String(cString: strerror(code)))")
+    }
+    sizeBytes = UInt64(end)
+  }
+
+  deinit { close(descriptor) }
+
+  private static func lock(_ descriptor: Int32, exclusive: Bool, waitSeconds: Double) -> Bool {
+    let operation = (exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB
+    var waited = 0.0
+    while true {
+      if flock(descriptor, operation) == 0 { return true }
+      guard Glibc.errno == EWOULDBLOCK || Glibc.errno == EINTR, waited < waitSeconds else {
+        return false
+      }
+      usleep(20_000)
+      waited += 0.02
+    }
+  }
+
+  package func read(
+    into buffer: UnsafeMutableRawBufferPointer, at address: PhysicalAddress
+  ) throws(FilesystemError) {
+    try check("read", address, buffer.count)
+    var done = 0
+    while done < buffer.count {
+      let count = pread(
+        descriptor, buffer.baseAddress! + done, buffer.count - done,
+        off_t(address.rawValue) + off_t(done))
+      if count > 0 {
+        done += count
+      } else if count == 0 {
+        // The file became shorter under us.
+        throw .device(operation: "read", offset: address.rawValue + UInt64(done), code: EIO)
+      } else if Glibc.errno != EINTR {
+        throw .device(
+          operation: "read", offset: address.rawValue + UInt64(done), code: Glibc.errno)
+      }
+    }
+  }
+
+  package func write(
+    _ bytes: UnsafeRawBufferPointer, at address: PhysicalAddress
+  ) throws(FilesystemError) {
+    try check("write", address, bytes.count)
+    var done = 0
+    while done < bytes.count {
+      let count = pwrite(
+        descriptor, bytes.baseAddress! + done, bytes.count - done,
+        off_t(address.rawValue) + off_t(done))
+      if count >= 0 {
+        done += count
+      } else if Glibc.errno != EINTR {
+        throw .device(
+          operation: "write", offset: address.rawValue + UInt64(done), code: Glibc.errno)
+      }
+    }
+  }
+
+  package func flush() throws(FilesystemError) {
+    while fdatasync(descriptor) != 0 {
+      if Glibc.errno != EINTR { throw .device(operation: "flush", offset: 0, code: Glibc.errno) }
+    }
+  }
+}

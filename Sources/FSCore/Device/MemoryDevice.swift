@@ -1,0 +1,78 @@
+/// An image in memory, sparse by pieces of 64 KiB: for tests and for trying things out.
+package final class MemoryDevice: BlockDevice {
+  package let sizeBytes: UInt64
+  private let pieces: Guarded<[UInt64: AlignedBuffer]>
+  private static let pieceSize: UInt64 = 65536
+
+  package init(sizeBytes: UInt64) {
+    self.sizeBytes = sizeBytes
+    pieces = Guarded([:], rank: .leaf)
+  }
+
+  package func read(
+    into buffer: UnsafeMutableRawBufferPointer, at address: PhysicalAddress
+  ) throws(FilesystemError) {
+    try check("read", address, buffer.count)
+    pieces.withLock { pieces in
+      forEachPiece(address.rawValue, buffer.count) { index, within, at, count in
+        let target = buffer.part(at, count)
+        if let piece = pieces[index] {
+          target.copyMemory(from: piece.readable.part(within, count))
+        } else {
+          target.zero()
+        }
+      }
+    }
+  }
+
+  package func write(
+    _ bytes: UnsafeRawBufferPointer, at address: PhysicalAddress
+  ) throws(FilesystemError) {
+    try check("write", address, bytes.count)
+    pieces.withLock { pieces in
+      forEachPiece(address.rawValue, bytes.count) { index, within, at, count in
+        let piece = pieces[index] ?? AlignedBuffer(zeroed: Int(Self.pieceSize))
+        pieces[index] = piece
+        piece.bytes.store(bytes.part(at, count), at: within)
+      }
+    }
+  }
+
+  package func flush() throws(FilesystemError) {}
+
+  /// A device of the same content, of its own from here on.
+  package func copy() throws(FilesystemError) -> MemoryDevice {
+    let copy = MemoryDevice(sizeBytes: sizeBytes)
+    for (index, piece) in pieces.withLock({ $0 }) {
+      let end = min((index + 1) * Self.pieceSize, sizeBytes)
+      let count = Int(end - index * Self.pieceSize)
+      try copy.write(piece.readable.part(0, count), at: PhysicalAddress(index * Self.pieceSize))
+    }
+    return copy
+  }
+
+  /// Calls `body` with each piece that was ever written, for storing the image in a file.
+  package func forEachPiece(
+    _ body: (PhysicalAddress, UnsafeRawBufferPointer) throws(FilesystemError) -> Void
+  ) throws(FilesystemError) {
+    for (index, piece) in pieces.withLock({ $0 }) {
+      let end = min((index + 1) * Self.pieceSize, sizeBytes)
+      let count = Int(end - index * Self.pieceSize)
+      try body(PhysicalAddress(index * Self.pieceSize), piece.readable.part(0, count))
+    }
+  }
+
+  private func forEachPiece(
+    _ start: UInt64, _ count: Int,
+    _ body: (_ index: UInt64, _ within: Int, _ at: Int, _ count: Int) -> Void
+  ) {
+    var done = 0
+    while done < count {
+      let position = start + UInt64(done)
+      let within = position % Self.pieceSize
+      let length = min(count - done, Int(Self.pieceSize - within))
+      body(position / Self.pieceSize, Int(within), done, length)
+      done += length
+    }
+  }
+}

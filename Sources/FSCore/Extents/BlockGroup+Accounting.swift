@@ -1,0 +1,151 @@
+import FreeSpace
+
+/// The life of a range: free → in flight (`allocate`) → used (`didInsert`) → pinned (`didFree`)
+/// → free (`unpin`); or from in flight straight back (`abandon`).
+extension BlockGroup {
+  /// Takes `length` bytes; nil when no run of the group has them.
+  func allocate(
+    length: UInt64, alignment: UInt64, hint: LogicalAddress?, usingReserved: Bool
+  ) -> LogicalAddress? {
+    state.withLock { state in
+      guard state.loading == .loaded, let index = state.index,
+        let offset = index.allocate(length: length, alignment: alignment, hint: hint?.rawValue)
+      else { return nil }
+      didTake(length, &state, usingReserved: usingReserved)
+      return LogicalAddress(offset)
+    }
+  }
+
+  /// Takes as much as possible of `length` bytes in one piece, at least `minimum`.
+  func allocateUpTo(
+    length: UInt64, minimum: UInt64, usingReserved: Bool
+  ) -> (LogicalAddress, UInt64)? {
+    state.withLock { state in
+      guard state.loading == .loaded, let index = state.index,
+        let found = index.allocateUpTo(
+          length: length, minimum: minimum, alignment: sectorSize, hint: nil)
+      else { return nil }
+      didTake(found.length, &state, usingReserved: usingReserved)
+      return (LogicalAddress(found.offset), found.length)
+    }
+  }
+
+  private func didTake(_ length: UInt64, _ state: inout State, usingReserved: Bool) {
+    state.inFlight += length
+    setFreeHint(state)
+    counters.withLock { counters in
+      counters.free -= length
+      counters.inFlight += length
+      if usingReserved { counters.reserved -= min(length, counters.reserved) }
+    }
+  }
+
+  /// The extent has an item in the extent tree now.
+  func didInsert(_ address: LogicalAddress, _ length: UInt64) throws(FilesystemError) -> News {
+    try state.withLock { state throws(FilesystemError) in
+      guard state.inFlight >= length else {
+        throw .corrupt("block group \(start): extent \(address) was never allocated")
+      }
+      state.inFlight -= length
+      state.used += length
+      counters.withLock { counters in
+        counters.inFlight -= length
+        counters.used += length
+      }
+      return noteChange(&state)
+    }
+  }
+
+  /// The extent's item is being deleted by transaction `generation`.
+  func didFree(
+    _ address: LogicalAddress, _ length: UInt64, _ generation: Generation
+  ) throws(FilesystemError) -> News {
+    try state.withLock { state throws(FilesystemError) in
+      guard state.used >= length, state.index?.isFree(
+        offset: address.rawValue, length: length) != true
+      else {
+        throw .corrupt("block group \(start): extent \(address) of \(length) bytes is freed twice")
+      }
+      var news: News = []
+      do throws(FreeSpaceError) {
+        if try state.pinned.add(address, length, generation) { news.insert(.pinned) }
+      } catch {
+        throw FilesystemError(error, group: start)
+      }
+      state.used -= length
+      counters.withLock { counters in
+        counters.used -= length
+        counters.pinned += length
+      }
+      return news.union(noteChange(&state))
+    }
+  }
+
+  /// An allocated extent will have no item in the extent tree, nor had it one.
+  func abandon(_ address: LogicalAddress, _ length: UInt64) throws(FilesystemError) {
+    try state.withLock { state throws(FilesystemError) in
+      guard state.inFlight >= length, let index = state.index else {
+        throw .corrupt("block group \(start): extent \(address) was never allocated")
+      }
+      try insertFree(address.rawValue, length, index)
+      state.inFlight -= length
+      setFreeHint(state)
+      counters.withLock { counters in
+        counters.inFlight -= length
+        counters.free += length
+      }
+    }
+  }
+
+  /// Makes what was freed up to and including `generation` allocatable: its commit is durable.
+  func unpin(upTo generation: Generation) throws(FilesystemError) {
+    try state.withLock { state throws(FilesystemError) in
+      let sets = state.pinned.remove(upTo: generation)
+      guard !sets.isEmpty else { return }
+      let target: FreeSpaceIndex
+      if let index = state.index {
+        target = index
+      } else {
+        target = state.freedWhileUnloaded ?? emptyIndex()
+        state.freedWhileUnloaded = target
+      }
+      var bytes: UInt64 = 0
+      for set in sets {
+        try set.forEachRange { offset, length throws(FilesystemError) in
+          try insertFree(offset, length, target)
+          bytes += length
+        }
+      }
+      setFreeHint(state)
+      let loading = state.loading
+      counters.withLock { counters in
+        counters.pinned -= bytes
+        switch loading {
+        case .loaded: counters.free += bytes
+        case .unloaded, .loading: counters.unloaded += bytes
+        case .damaged: counters.unusable += bytes
+        }
+      }
+    }
+  }
+
+  func emptyIndex() -> FreeSpaceIndex {
+    FreeSpaceIndex(start: start.rawValue, length: length, sectorSize: sectorSize)
+  }
+
+  private func insertFree(
+    _ offset: UInt64, _ length: UInt64, _ index: FreeSpaceIndex
+  ) throws(FilesystemError) {
+    do throws(FreeSpaceError) {
+      try index.add(offset: offset, length: length)
+    } catch {
+      throw FilesystemError(error, group: start)
+    }
+  }
+
+  private func noteChange(_ state: inout State) -> News {
+    state.changeCount += 1
+    defer { state.isListedAsDirty = true }
+    return state.isListedAsDirty ? [] : .dirty
+  }
+}

@@ -1,0 +1,88 @@
+import FreeSpace
+
+/// Loading a group's free space, while others free extents in it.
+///
+/// The source is read without any lock of the group, and may be older than the moment of
+/// publication: a cache says what was free at mount, a scan of the extent tree sees some of the
+/// extents that are being freed and not others. Because nothing is allocated from a group that
+/// is not loaded, the difference is known exactly: what was freed meanwhile is in `pinned` or
+/// in `freedWhileUnloaded`. The sum in `publish` proves the result, or shows that a scan ran
+/// into a free that was half done; then it is repeated.
+extension BlockGroup {
+  /// Claims the loading for the caller; false when somebody else has it or it is done.
+  func beginLoading() -> Bool {
+    state.withLock { state in
+      guard state.loading == .unloaded else { return false }
+      state.loading = .loading
+      return true
+    }
+  }
+
+  /// Waits until nobody is loading the group.
+  func waitUntilLoaded() {
+    state.when({ $0.loading != .loading }) { _ in }
+  }
+
+  /// Takes over what a source says is free. False when the sum is wrong: nothing changed.
+  func publish(_ source: FreeSpaceIndex) -> Bool {
+    state.update { state in
+      precondition(state.loading == .loading)
+      let index = source
+      do throws(FreeSpaceError) {
+        try state.freedWhileUnloaded?.forEachRange { offset, length throws(FreeSpaceError) in
+          try index.fill(offset, length)
+        }
+        for set in state.pinned.sets {
+          try set.ranges.forEachRange { offset, length throws(FreeSpaceError) in
+            try index.clear(offset, length)
+          }
+        }
+        for range in superblockRanges { try index.clear(range.start.rawValue, range.length) }
+      } catch {
+        return false
+      }
+      let free = index.freeBytes
+      guard free + state.pinned.bytes + state.used + superblockBytes == length else {
+        return false
+      }
+      index.recalculateThresholds()
+      state.index = index
+      state.freedWhileUnloaded = nil
+      state.loading = .loaded
+      setFreeHint(state)
+      counters.withLock { counters in
+        counters.unloaded -= free
+        counters.free += free
+      }
+      return true
+    }
+  }
+
+  /// Gives up: nothing will ever be allocated from this group.
+  func markDamaged() {
+    state.update { state in
+      precondition(state.loading == .loading)
+      state.loading = .damaged
+      let free = length - superblockBytes - state.used - state.pinned.bytes
+      counters.withLock { counters in
+        counters.unloaded -= free
+        counters.unusable += free
+      }
+    }
+  }
+
+  /// Makes a new group's space allocatable: all of it.
+  func publishEmpty() {
+    let index = emptyIndex()
+    do throws(FreeSpaceError) {
+      try index.add(offset: start.rawValue, length: length)
+      for range in superblockRanges {
+        try index.remove(offset: range.start.rawValue, length: range.length)
+      }
+    } catch {
+      preconditionFailure("block group \(start): \(error)")
+    }
+    let isPublished = publish(index)
+    precondition(isPublished)
+  }
+}

@@ -1,0 +1,119 @@
+import FreeSpace
+import Synchronization
+
+/// A block group: one chunk's logical range, and what each byte of it is used for.
+/// Lock rank: `blockGroup`; inside it only `leaf` locks are taken.
+///
+/// 1. Once loaded: `free + pinned + inFlight + used + superblock bytes == length`.
+/// 2. Nothing is ever allocated from a group that is not loaded. What is freed there is pinned,
+///    and collected in `freedWhileUnloaded` once it is unpinned.
+/// 3. A loaded group's index lists exactly what may be written: neither what an extent item of
+///    the running or the last durable transaction covers, nor what is in flight or pinned, nor
+///    where a superblock copy stands.
+/// 4. `changeCount` grows whenever the set of bytes that extent items cover changes.
+/// 5. The class's counters change together with the group's state, under the group's lock.
+package final class BlockGroup: Sendable {
+  package enum Loading: Sendable { case unloaded, loading, loaded, damaged }
+
+  struct State {
+    var loading = Loading.unloaded
+    /// Present once loaded.
+    var index: FreeSpaceIndex?
+    /// What the BLOCK_GROUP_ITEM will say.
+    var used: UInt64
+    /// What the BLOCK_GROUP_ITEM in the tree says.
+    var writtenUsed: UInt64
+    var inFlight: UInt64 = 0
+    var pinned: PinnedExtents
+    /// Freed and unpinned while the group was not loaded.
+    var freedWhileUnloaded: FreeSpaceIndex?
+    var changeCount: UInt64 = 0
+    /// Whether the manager's list of changed groups has this one.
+    var isListedAsDirty = false
+    var cache = DiskCacheRecord()
+  }
+
+  package let start: LogicalAddress
+  package let length: UInt64
+  package let flags: BlockGroupFlags
+  /// Where superblock copies stand; never allocated.
+  package let superblockRanges: [(start: LogicalAddress, length: UInt64)]
+  package let superblockBytes: UInt64
+  package let sectorSize: UInt64
+  /// What the group's item said when the volume was mounted; 0 for a new group.
+  package let usedAtMount: UInt64
+
+  let counters: Guarded<SpaceCounters>
+  let state: Guarded<State>
+
+  /// About how much is free in the index; read without the lock to pass over full groups.
+  private let approximateFree = Atomic<UInt64>(0)
+
+  /// A group that the extent tree has an item for, not loaded; or a new one, which is to be
+  /// published with `publishEmpty` before anybody waits for it.
+  init(
+    chunk: Chunk, used: UInt64, isNew: Bool = false, sectorSize: UInt64,
+    counters: Guarded<SpaceCounters>
+  ) throws(FilesystemError) {
+    start = chunk.start
+    length = chunk.length
+    flags = chunk.item.flags
+    superblockRanges = chunk.superblockRanges
+    superblockBytes = superblockRanges.reduce(0) { $0 + $1.length }
+    self.sectorSize = sectorSize
+    usedAtMount = used
+    self.counters = counters
+    guard
+      FreeSpaceIndex.canDescribe(
+        start: start.rawValue, length: length, sectorSize: sectorSize)
+    else { throw .corrupt("block group \(start) of \(length) bytes") }
+    guard superblockBytes <= length, used <= length - superblockBytes, used % sectorSize == 0 else {
+      throw .corrupt("block group \(start) of \(length) bytes has \(used) bytes used")
+    }
+    state = Guarded(
+      State(
+        loading: isNew ? .loading : .unloaded, used: used, writtenUsed: used,
+        pinned: PinnedExtents(start: start, length: length, sectorSize: sectorSize)),
+      rank: .blockGroup)
+    let free = length - superblockBytes - used
+    let usable = length - superblockBytes
+    counters.withLock { counters in
+      counters.length += usable
+      counters.used += used
+      counters.unloaded += free
+    }
+  }
+
+  package var end: LogicalAddress { start + length }
+
+  package func contains(_ address: LogicalAddress, _ count: UInt64) -> Bool {
+    address >= start && address < end && count <= end - address
+  }
+
+  var freeHint: UInt64 { approximateFree.load(ordering: .relaxed) }
+
+  func setFreeHint(_ state: borrowing State) {
+    approximateFree.store(state.index?.freeBytes ?? 0, ordering: .relaxed)
+  }
+
+  package var loading: Loading { state.withLock { $0.loading } }
+  package var used: UInt64 { state.withLock { $0.used } }
+
+  /// What was free when the volume was mounted, by the group's item.
+  package var freeAtMount: UInt64 { length - superblockBytes - usedAtMount }
+
+  /// Whether groups of this length have a free space cache on the device.
+  package var isCacheable: Bool {
+    length >= Format.smallestCachedGroup
+      && CacheLayout.pageCount(forGroupLength: length) <= UInt64(CacheLayout.maximumPageCount)
+  }
+
+  /// What must still be done for the manager's lists.
+  struct News: OptionSet {
+    let rawValue: UInt8
+    /// The group changed for the first time in this transaction.
+    static let dirty = News(rawValue: 1)
+    /// Something was pinned for the first time in this transaction.
+    static let pinned = News(rawValue: 2)
+  }
+}

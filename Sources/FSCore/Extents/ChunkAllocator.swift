@@ -1,0 +1,67 @@
+/// Makes new chunks: finds their place in memory, for the trees to hear of it later. Lock rank:
+/// `spaceManager`.
+///
+/// 1. A new chunk begins where the highest one ends: logical addresses are not used twice.
+/// 2. `deviceBytesUsed` counts all chunks, also those whose items are not in the trees yet.
+final class ChunkAllocator: Sendable {
+  private struct State {
+    var space: DeviceSpace
+    var logicalEnd: UInt64
+    var deviceBytesUsed: UInt64
+  }
+
+  private let state: Guarded<State>
+  private let geometry: Geometry
+  private let deviceID: UInt64
+  private let deviceUUID: UUIDBytes
+
+  init(space: DeviceSpace, chunks: [Chunk], geometry: Geometry, device: DeviceItem) {
+    self.geometry = geometry
+    deviceID = device.deviceID
+    deviceUUID = device.uuid
+    let end = chunks.map(\.end.rawValue).max() ?? Format.reservedAtDeviceStart
+    state = Guarded(
+      State(space: space, logicalEnd: end, deviceBytesUsed: device.bytesUsed),
+      rank: .spaceManager)
+  }
+
+  /// Bytes of the device that no chunk has.
+  var unallocated: UInt64 { state.withLock { $0.space.unallocated } }
+
+  /// The place of a new chunk of `flags` (type and profile); nil when there is none.
+  func makeChunk(_ flags: BlockGroupFlags) -> Chunk? {
+    state.withLock { state in
+      let total = state.space.totalBytes
+      let wanted = Self.wantedLength(flags, deviceBytes: total)
+      let length = state.space.longestStripe(copies: flags.copies, upTo: wanted)
+      let start = state.logicalEnd.roundedUp(to: Format.stripeLength)
+      guard length >= Self.smallestLength, start < UInt64.max / 2,
+        let places = state.space.take(length: length, copies: flags.copies)
+      else { return nil }
+      state.logicalEnd = start + length
+      state.deviceBytesUsed += length * UInt64(flags.copies)
+      let stripes = places.map {
+        ChunkItem.Stripe(deviceID: deviceID, offset: $0, deviceUUID: deviceUUID)
+      }
+      return Chunk(
+        start: LogicalAddress(start),
+        item: ChunkItem(
+          length: length, flags: flags, sectorSize: UInt32(geometry.sectorSize), stripes: stripes))
+    }
+  }
+
+  /// Below this a chunk is not worth its items.
+  static let smallestLength: UInt64 = 1 << 20
+
+  /// The kernel's sizes (format §5.6): a tenth of the device in steps of 16 MiB, with an upper
+  /// bound by type. A system chunk holds the chunk tree alone, so ours are smaller where the
+  /// device is small.
+  static func wantedLength(_ flags: BlockGroupFlags, deviceBytes: UInt64) -> UInt64 {
+    let tenth = max((deviceBytes / 10).roundedUp(to: 16 << 20), 16 << 20)
+    if flags.contains(.data) { return min(1 << 30, tenth) }
+    if flags.contains(.metadata) {
+      return min(deviceBytes > 50 << 30 ? 1 << 30 : 256 << 20, tenth)
+    }
+    return min(32 << 20, max((deviceBytes / 64).roundedDown(to: 1 << 20), 1 << 20))
+  }
+}

@@ -1,0 +1,68 @@
+/// Which parts of the device no chunk has. A plain value: its owner guards it.
+///
+/// 1. Holes are sorted, apart from one another, and not empty; their ends are multiples of
+///    64 KiB, and none lies below 1 MiB.
+/// 2. No hole overlaps a stripe of any chunk.
+struct DeviceSpace: Sendable {
+  let totalBytes: UInt64
+  private(set) var holes: [Range<UInt64>] = []
+
+  /// `extents` are the stripes that exist, in ascending order.
+  init(
+    totalBytes: UInt64, extents: [(start: UInt64, length: UInt64)]
+  ) throws(FilesystemError) {
+    self.totalBytes = totalBytes
+    var position = Format.reservedAtDeviceStart
+    var end: UInt64 = 0
+    for extent in extents {
+      let (extentEnd, overflow) = extent.start.addingReportingOverflow(extent.length)
+      guard extent.length > 0, !overflow, extent.start >= end, extentEnd <= totalBytes else {
+        throw .corrupt("device extent at \(extent.start) of \(extent.length) bytes")
+      }
+      appendHole(position, extent.start)
+      end = extentEnd
+      position = max(position, extentEnd)
+    }
+    appendHole(position, totalBytes)
+  }
+
+  private mutating func appendHole(_ start: UInt64, _ end: UInt64) {
+    let (first, overflow) = start.addingReportingOverflow(Format.stripeLength - 1)
+    guard !overflow else { return }
+    let start = first.roundedDown(to: Format.stripeLength)
+    let end = end.roundedDown(to: Format.stripeLength)
+    if start < end { holes.append(start..<end) }
+  }
+
+  /// Bytes that no chunk has.
+  var unallocated: UInt64 { holes.reduce(0) { $0 + UInt64($1.count) } }
+
+  /// The longest stripe of which `copies` fit, at most `wanted`.
+  func longestStripe(copies: Int, upTo wanted: UInt64) -> UInt64 {
+    let lengths = holes.map { UInt64($0.count) }.sorted(by: >)
+    var longest: UInt64 = 0
+    for (index, length) in lengths.prefix(copies).enumerated() {
+      // With the `index + 1` largest holes, the smallest of them takes what is left over.
+      let share = UInt64((copies + index) / (index + 1))
+      longest = max(longest, length / share)
+    }
+    return min(longest, wanted).roundedDown(to: Format.stripeLength)
+  }
+
+  /// Takes `copies` stripes of `length` bytes; nil when they do not fit.
+  mutating func take(length: UInt64, copies: Int) -> [PhysicalAddress]? {
+    var taken: [PhysicalAddress] = []
+    let before = holes
+    while taken.count < copies {
+      guard let index = holes.firstIndex(where: { UInt64($0.count) >= length }) else {
+        holes = before
+        return nil
+      }
+      let hole = holes[index]
+      taken.append(PhysicalAddress(hole.lowerBound))
+      let rest = hole.lowerBound + length..<hole.upperBound
+      if rest.isEmpty { holes.remove(at: index) } else { holes[index] = rest }
+    }
+    return taken
+  }
+}

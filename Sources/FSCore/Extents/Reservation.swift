@@ -1,0 +1,199 @@
+import Synchronization
+
+/// Promises of space, made before a transaction is joined.
+///
+/// When there is not enough: load more groups or make a chunk; wait for other threads' promises
+/// to end; commit, because that makes what was freed allocatable; give up.
+extension SpaceManager: MetadataReserver {
+  private var policy: ReservationPolicy {
+    ReservationPolicy(
+      nodeSize: geometry.nodeSize, height: UInt64(highestLevel.load(ordering: .relaxed)) + 1)
+  }
+
+  /// Promises what changing `items` items may need; `releaseMetadata` takes it back. Called with
+  /// no handle open and no lock of rank `reservation` or above held.
+  package func reserveMetadata(
+    items: Int, useGlobalReserve: Bool
+  ) throws(FilesystemError) -> UInt64 {
+    let bytes = policy.cost(items: items)
+    let purpose = useGlobalReserve ? Purpose.freeing : .ordinary
+    if tryPromise(bytes, purpose) { return bytes }
+    HeldLocks.assertMayWait(below: .reservation)
+
+    var commits = 0
+    var waits = 0
+    while true {
+      let hasGrown = growth.withLock { _ in
+        tryPromise(bytes, purpose, isProbe: true) || grow(metadata)
+      }
+      if tryPromise(bytes, purpose) { return bytes }
+      if hasGrown { continue }
+      if waits < 8, waitForPromises() {
+        waits += 1
+        continue
+      }
+      if commits < 2, commitMayHelp(metadata), let requestCommit {
+        commits += 1
+        try requestCommit()
+        continue
+      }
+      if useGlobalReserve, tryPromise(bytes, .lastResort) { return bytes }
+      throw .noSpace
+    }
+  }
+
+  package func releaseMetadata(_ bytes: UInt64) {
+    let mustWake = metadata.counters.withLock { counters in
+      counters.promised -= min(bytes, counters.promised)
+      return counters.waiters > 0
+    }
+    if mustWake { metadata.counters.update { _ in } }
+  }
+
+  /// Whether something would become allocatable by a commit.
+  private func commitMayHelp(_ members: BlockGroupClass) -> Bool {
+    members.counters.withLock { $0.pinned > 0 } || (pendingReferences?() ?? 0) > 0
+  }
+
+  private enum Purpose {
+    /// Leaves the global reserve alone.
+    case ordinary
+    /// Leaves the commit's part of it alone.
+    case freeing
+    /// A bound is far above what is used, so on a full volume one thread at a time, right after
+    /// a commit, may have all there is: else nothing could be deleted any more.
+    case lastResort
+  }
+
+  private func tryPromise(_ bytes: UInt64, _ purpose: Purpose, isProbe: Bool = false) -> Bool {
+    let pending = UInt64(pendingReferences?() ?? 0)
+    let policy = self.policy
+    return metadata.counters.withLock { counters in
+      let kept =
+        switch purpose {
+        case .ordinary:
+          keptForMetadata(policy, counters, pending, bytes)
+        case .freeing:
+          policy.commitReserve(metadataBytes: counters.length)
+            + policy.referenceCost(pending: pending, metadataUsed: counters.used)
+        case .lastResort: counters.promised
+        }
+      guard counters.free >= counters.reserved + counters.promised + bytes + kept else {
+        return false
+      }
+      if !isProbe { counters.promised += bytes }
+      return true
+    }
+  }
+
+  /// What ordinary work leaves free, beside what is promised and reserved already.
+  private func keptForMetadata(
+    _ policy: ReservationPolicy, _ counters: SpaceCounters, _ pending: UInt64, _ bytes: UInt64
+  ) -> UInt64 {
+    // The blocks that are promised now become references too.
+    let coming = (counters.promised + bytes) / geometry.nodeSize
+    return policy.globalReserve(metadataBytes: counters.length)
+      + policy.referenceCost(pending: pending + coming, metadataUsed: counters.used)
+  }
+
+  /// Waits until some promise was taken back, a moment at the most; false when there is none.
+  private func waitForPromises() -> Bool {
+    let before = metadata.counters.withLock { counters in
+      counters.waiters += counters.promised > 0 ? 1 : 0
+      return counters.promised
+    }
+    guard before > 0 else { return false }
+    metadata.counters.wait(atMost: 0.2) { $0.promised < before }
+    metadata.counters.withLock { $0.waiters -= 1 }
+    return true
+  }
+
+  // Data.
+
+  /// Reserves room for data that is accepted now and allocated later. Called with no handle open
+  /// and no lock of rank `reservation` or above held. `bytes` is whole sectors.
+  package func reserveData(_ bytes: UInt64) throws(FilesystemError) {
+    if tryReserveData(bytes) { return }
+    HeldLocks.assertMayWait(below: .reservation)
+
+    var commits = 0
+    while true {
+      let hasGrown = growth.withLock { _ in
+        if tryReserveData(bytes, isProbe: true) { return true }
+        if !dataHasRoom(bytes) { return grow(data) }
+        return data !== metadata && grow(metadata)
+      }
+      if tryReserveData(bytes) { return }
+      if hasGrown { continue }
+      guard commits < 2, commitMayHelp(data), let requestCommit else { throw .noSpace }
+      commits += 1
+      try requestCommit()
+    }
+  }
+
+  package func releaseData(_ bytes: UInt64) {
+    data.counters.withLock { $0.reserved -= min(bytes, $0.reserved) }
+  }
+
+  /// Whether a cache file of `bytes` may be made now. Legal inside a commit.
+  func hasRoomForCache(_ bytes: UInt64) -> Bool {
+    let policy = self.policy
+    let pending = UInt64(pendingReferences?() ?? 0)
+    let hasMetadata = metadata.counters.withLock { counters in
+      // What the hidden inode's items take of the root tree, and half of what the commit has.
+      let kept =
+        policy.referenceCost(pending: pending, metadataUsed: counters.used)
+        + policy.commitReserve(metadataBytes: counters.length) / 2 + policy.cost(items: 4)
+      let isMixed = geometry.isMixed
+      return counters.free >= counters.promised + counters.reserved + kept + (isMixed ? bytes : 0)
+    }
+    guard hasMetadata else { return false }
+    return data.counters.withLock { $0.free >= $0.reserved + $0.promised + bytes }
+  }
+
+  /// Makes data space allocatable for `bytes` more, if that takes no commit.
+  func makeRoomForCaches(_ bytes: UInt64) {
+    growth.withLock { _ in
+      while !dataHasRoom(bytes), grow(data) {}
+    }
+  }
+
+  private func dataHasRoom(_ bytes: UInt64) -> Bool {
+    let policy = self.policy
+    let pending = UInt64(pendingReferences?() ?? 0)
+    return data.counters.withLock { counters in
+      let kept = geometry.isMixed ? keptForMetadata(policy, counters, pending, 0) : 0
+      return counters.free >= counters.reserved + counters.promised + bytes + kept
+    }
+  }
+
+  func tryReserveData(_ bytes: UInt64, isProbe: Bool = false) -> Bool {
+    let policy = self.policy
+    let pending = UInt64(pendingReferences?() ?? 0)
+    if !geometry.isMixed {
+      // The items of what is buffered will need metadata when nobody can be refused any more.
+      let buffered = data.counters.withLock { $0.reserved } + bytes
+      let hasMetadata = metadata.counters.withLock { counters in
+        let kept = keptForMetadata(policy, counters, pending, 0)
+        return counters.free >= counters.promised + kept + policy.dataCost(bytes: buffered)
+      }
+      guard hasMetadata else { return false }
+    }
+    return data.counters.withLock { counters in
+      let kept =
+        geometry.isMixed
+        ? keptForMetadata(policy, counters, pending, policy.dataCost(bytes: bytes)) : 0
+      guard counters.free >= counters.reserved + counters.promised + bytes + kept else {
+        return false
+      }
+      if !isProbe { counters.reserved += bytes }
+      return true
+    }
+  }
+
+  /// What is kept for commits and for operations that free space, as statfs tells it.
+  package var globalReserve: UInt64 {
+    let length = metadata.counters.withLock { $0.length }
+    return policy.globalReserve(metadataBytes: length)
+  }
+}

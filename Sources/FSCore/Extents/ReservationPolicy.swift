@@ -1,0 +1,44 @@
+/// How much space is kept back for what: pure arithmetic.
+struct ReservationPolicy: Sendable {
+  let nodeSize: UInt64
+  /// Levels of the highest tree, leaves included.
+  let height: UInt64
+
+  /// What changing `items` items of trees may take, at most, in bytes.
+  ///
+  /// Each item may copy one path, and split its leaf once. Splits of inner nodes are rare: one
+  /// needs tens of leaf splits below it, so one a level, and a new root, serve for all items.
+  func cost(items: Int) -> UInt64 {
+    (UInt64(items) * (height + 1) + 2 * height + 1) * nodeSize
+  }
+
+  /// What the commit and operations that free space can use when ordinary ones are refused.
+  ///
+  /// An eighth of the metadata space, so that small images stay usable, but enough for a
+  /// deletion (about 15 items) beside a commit: 128 blocks, unless that were more than a quarter
+  /// of all. The upper bound is the kernel's.
+  func globalReserve(metadataBytes: UInt64) -> UInt64 {
+    let floor = min(128 * nodeSize, metadataBytes / 4)
+    return min(max(metadataBytes / 8, floor), 512 << 20)
+  }
+
+  /// The part of the global reserve that only the commit uses: its root tree, block group items
+  /// and chunk tree are few blocks beside the references, which `referenceCost` covers.
+  func commitReserve(metadataBytes: UInt64) -> UInt64 {
+    globalReserve(metadataBytes: metadataBytes) / 2
+  }
+
+  /// What applying pending references to the extent tree, and removing checksums, may take.
+  ///
+  /// Each touches one leaf of either tree at most. But no block is copied twice in one
+  /// transaction, so all blocks there are is a bound too, and what new items add on top.
+  func referenceCost(pending: UInt64, metadataUsed: UInt64) -> UInt64 {
+    let each = pending.multipliedReportingOverflow(by: 2 * nodeSize)
+    let all = metadataUsed + 160 * min(pending, 1 << 40) + 16 * nodeSize
+    return each.overflow ? all : min(each.partialValue, all)
+  }
+
+  /// What the items of buffered data may take once it is written: file extent, checksum and
+  /// extent item of a piece of 32 sectors, in leaves that are half full.
+  func dataCost(bytes: UInt64) -> UInt64 { bytes / 256 }
+}

@@ -1,0 +1,218 @@
+import FreeSpace
+import Logging
+import Synchronization
+
+/// All block groups of the volume: who gets which space, how much is promised, and what becomes
+/// of what is freed.
+///
+/// 1. A byte is handed out at most once until its commit's space is given back: an allocation
+///    takes from a loaded group's index, and only `abandon` and `unpin` put into it.
+/// 2. What is freed in transaction T is not handed out before T is durable (`unpin`).
+/// 3. Allocating is in memory only: no IO, no tree, no waiting. Loading groups and making chunks
+///    comes first, in `reserveMetadata` and `reserveData`, which are called with no handle open
+///    and no lock of rank `reservation` or above held.
+/// 4. For each class `free ≥ reserved + promised` whenever a promise is made, and beyond that
+///    ordinary work leaves `globalReserve` and what pending references may cost.
+/// 5. A chunk exists in memory before the trees know of it; no commit is complete before
+///    `insertNewGroups` has told them of every chunk that holds an extent of it.
+/// 6. A group is in `dirty` exactly if its `isListedAsDirty` is set: extents entered or left it
+///    since the last critical section.
+///
+/// Lock ranks: `growth` is `reservation`; `registry` and the chunk allocator are `spaceManager`,
+/// and neither is held while the other, or a block group's lock, is taken.
+package final class SpaceManager: Sendable {
+  struct Registry {
+    /// By ascending address.
+    var groups: [BlockGroup] = []
+    var dirty: [BlockGroup] = []
+    /// Chunks that no tree knows yet, oldest first.
+    var new: [NewGroup] = []
+    /// Groups in which something was pinned, by transaction.
+    var pinned: [Generation: [BlockGroup]] = [:]
+    /// Bytes that extent items cover, by the BLOCK_GROUP_ITEMs in the tree.
+    var writtenUsed: UInt64 = 0
+    /// Stripes of chunks that the trees know.
+    var deviceBytesUsed: UInt64
+    /// A change that cannot be right was asked for; nothing is committed after that.
+    var failure: FilesystemError?
+  }
+
+  struct NewGroup {
+    let group: BlockGroup
+    let chunk: Chunk
+  }
+
+  let trees: Trees
+  let chunks: ChunkMap
+  let geometry: Geometry
+  let deviceBytes: UInt64
+  let deviceKey: Key
+  let isReadOnly: Bool
+  let log: Logger
+
+  let data: BlockGroupClass
+  /// The same object as `data` where block groups are mixed.
+  let metadata: BlockGroupClass
+  let system: BlockGroupClass
+
+  let registry: Guarded<Registry>
+  let chunkAllocator: ChunkAllocator
+  /// Held while a group is loaded or a chunk made because space ran short.
+  let growth = Guarded((), rank: .reservation)
+  let hints = AllocationHints()
+  let highestLevel = Atomic<Int>(1)
+
+  /// Set once by whoever puts the volume together, before the first change. Reads the caches on
+  /// the device; without it every group is loaded from the extent tree.
+  nonisolated(unsafe) package var cacheLoader: (any FreeSpaceLoader)?
+  /// Set once. Commits the running transaction and returns when it is durable.
+  nonisolated(unsafe) package var requestCommit: (@Sendable () throws(FilesystemError) -> Void)?
+  /// Set once. How many extents have changes that are not in the extent tree.
+  nonisolated(unsafe) package var pendingReferences: (@Sendable () -> Int)?
+
+  /// Reads the block groups and the device's extents. Only system groups are loaded.
+  package init(
+    trees: Trees, chunks: ChunkMap, geometry: Geometry, device: DeviceItem, isReadOnly: Bool,
+    log: Logger
+  ) throws(FilesystemError) {
+    self.trees = trees
+    self.chunks = chunks
+    self.isReadOnly = isReadOnly
+    self.geometry = geometry
+    self.log = log
+    deviceBytes = device.totalBytes
+    deviceKey = Key(.devItems, .devItem, device.deviceID)
+
+    let mixed = BlockGroupClass(types: [.data, .metadata])
+    data = geometry.isMixed ? mixed : BlockGroupClass(types: .data)
+    metadata = geometry.isMixed ? mixed : BlockGroupClass(types: .metadata)
+    system = BlockGroupClass(types: .system)
+
+    let space = try DeviceSpace(
+      totalBytes: device.totalBytes,
+      extents: Self.deviceExtents(trees.device, deviceID: device.deviceID))
+    chunkAllocator = ChunkAllocator(
+      space: space, chunks: chunks.all, geometry: geometry, device: device)
+    registry = Guarded(
+      Registry(deviceBytesUsed: device.bytesUsed), rank: .spaceManager)
+    try readGroups()
+    if !isReadOnly { prepareForWriting() }
+  }
+
+  /// The chunk tree must be changed whenever a chunk is made, and nothing can be loaded then.
+  private func prepareForWriting() {
+    for group in system.groups { load(group) }
+    for tree in [trees.root, trees.extent, trees.checksum] { noteLevel(tree.rootState.level) }
+    if let tree = try? trees.subvolume(.topLevel) { noteLevel(tree.rootState.level) }
+  }
+
+  private static func deviceExtents(
+    _ tree: Tree, deviceID: UInt64
+  ) throws(FilesystemError) -> [(start: UInt64, length: UInt64)] {
+    var extents: [(start: UInt64, length: UInt64)] = []
+    let first = Key(ObjectID(deviceID), .devExtent, 0)
+    let last = Key(ObjectID(deviceID), .devExtent, .max)
+    try tree.forEach(from: first, through: last) { key, bytes throws(FilesystemError) in
+      extents.append((key.offset, try DeviceExtent(bytes).length))
+      return true
+    }
+    return extents
+  }
+
+  private func readGroups() throws(FilesystemError) {
+    let tree = try groupItemTree()
+    var groups: [BlockGroup] = []
+    var used: UInt64 = 0
+    for chunk in chunks.all {
+      let key = Key(ObjectID(chunk.start.rawValue), .blockGroupItem, chunk.length)
+      let item = try tree.find(key) { bytes throws(FilesystemError) in try BlockGroupItem(bytes) }
+      guard let item else { throw .corrupt("chunk \(chunk.start) has no block group item") }
+      guard item.flags == chunk.item.flags else {
+        throw .corrupt("block group \(chunk.start) and its chunk have different types")
+      }
+      let members = try groupClass(of: item.flags)
+      let group = try BlockGroup(
+        chunk: chunk, used: item.used, sectorSize: geometry.sectorSize, counters: members.counters)
+      members.append(group)
+      groups.append(group)
+      used += item.used
+    }
+    registry.withLock { registry in
+      registry.groups = groups
+      registry.writtenUsed = used
+    }
+  }
+
+  /// The tree that block group items stand in: on images with that feature, which are mounted
+  /// read-only, one of its own.
+  private func groupItemTree() throws(FilesystemError) -> Tree {
+    let key = Key(TreeID.blockGroup.objectID, .rootItem, 0)
+    let item = try trees.root.find(key) { bytes throws(FilesystemError) in try RootItem(bytes) }
+    guard let item else { return trees.extent }
+    return try Tree(
+      id: .blockGroup, address: item.address, level: item.level, generation: item.generation,
+      lastSnapshot: 0, context: trees.context)
+  }
+
+  func groupClass(of flags: BlockGroupFlags) throws(FilesystemError) -> BlockGroupClass {
+    let types = flags.intersection(.types)
+    if types == .system { return system }
+    if geometry.isMixed, !types.isEmpty, !types.contains(.system) { return data }
+    if types == .data { return data }
+    if types == .metadata { return metadata }
+    throw .corrupt("a block group of type \(types.rawValue)")
+  }
+
+  /// All block groups by ascending address.
+  package var groups: [BlockGroup] { registry.withLock { $0.groups } }
+
+  package func group(containing address: LogicalAddress) throws(FilesystemError) -> BlockGroup {
+    let found = registry.withLock { registry -> BlockGroup? in
+      var low = 0
+      var high = registry.groups.count
+      while low < high {
+        let middle = (low + high) / 2
+        if registry.groups[middle].end > address { high = middle } else { low = middle + 1 }
+      }
+      guard low < registry.groups.count, registry.groups[low].start <= address else { return nil }
+      return registry.groups[low]
+    }
+    guard let found else { throw .corrupt("logical address \(address) is in no block group") }
+    return found
+  }
+
+  /// Remembers the first thing that went wrong where nothing could be thrown.
+  func fail(_ error: FilesystemError) {
+    let isFirst = registry.withLock { registry in
+      let isFirst = registry.failure == nil
+      if isFirst { registry.failure = error }
+      return isFirst
+    }
+    if isFirst { log.error("space accounting: \(error)") }
+  }
+
+  /// Throws what went wrong where nothing could be thrown.
+  func checkFailure() throws(FilesystemError) {
+    if let failure = registry.withLock({ $0.failure }) { throw failure }
+  }
+}
+
+/// Where each tree's next block is best put: after its last one. Lock rank: `leaf`.
+///
+/// Few slots for all trees: two that share one only lose some locality.
+final class AllocationHints: Sendable {
+  private let slots = Guarded([UInt64](repeating: 0, count: 32), rank: .leaf)
+
+  private func slot(_ tree: TreeID, _ level: UInt8) -> Int {
+    Int(truncatingIfNeeded: tree.rawValue & 15) * 2 + (level > 0 ? 1 : 0)
+  }
+
+  func next(_ tree: TreeID, _ level: UInt8) -> LogicalAddress? {
+    let address = slots.withLock { $0[slot(tree, level)] }
+    return address == 0 ? nil : LogicalAddress(address)
+  }
+
+  func set(_ tree: TreeID, _ level: UInt8, _ next: LogicalAddress) {
+    slots.withLock { $0[slot(tree, level)] = next.rawValue }
+  }
+}

@@ -1,0 +1,158 @@
+import FreeSpace
+import Logging
+
+/// Reads block groups' free space caches, and believes them only beyond every doubt. What it
+/// rejects is logged with the reason, and found in the extent tree instead.
+package struct CacheLoader: FreeSpaceLoader {
+  private let root: Tree
+  private let device: LogicalDevice
+  private let geometry: Geometry
+  private let superGeneration: Generation
+  private let isTrusted: Bool
+  private let log: Logger
+
+  /// - Parameter isTrusted: whether the superblock vouches for the caches: its
+  ///   `cache_generation` is its `generation`, and nobody asked to have them cleared.
+  package init(
+    root: Tree, device: LogicalDevice, geometry: Geometry, superGeneration: Generation,
+    isTrusted: Bool, log: Logger
+  ) {
+    self.root = root
+    self.device = device
+    self.geometry = geometry
+    self.superGeneration = superGeneration
+    self.isTrusted = isTrusted
+    self.log = log
+  }
+
+  package func freeSpace(of group: BlockGroup) throws(FilesystemError) -> RecordedFreeSpace {
+    guard isTrusted, group.isCacheable else { return .unknown }
+    do throws(CacheDoubt) {
+      return try load(group).map { .found($0) } ?? .unknown
+    } catch {
+      log.warning("block group \(group.start): its free space cache is rebuilt: \(error)")
+      return .wrong
+    }
+  }
+
+  /// Nil when the group has no cache, or one that whoever wrote it has disowned.
+  private func load(_ group: BlockGroup) throws(CacheDoubt) -> FreeSpaceIndex? {
+    guard let (header, item, extents) = try readItems(group) else { return nil }
+    if item.generation == 0 || header.generation == 0 { return nil }
+
+    guard item.generation == header.generation else {
+      throw .item("inode generation \(item.generation), header generation \(header.generation)")
+    }
+    guard header.generation <= superGeneration else {
+      throw .item("generation \(header.generation), the file system's is \(superGeneration)")
+    }
+    let needed: InodeFlags = [.noDataSum, .noDataCow]
+    guard item.isRegular, item.flags.isSuperset(of: needed) else {
+      throw .item("mode \(item.mode) or flags \(item.flags.rawValue) of another kind of file")
+    }
+    let maximum = UInt64(CacheLayout.pageSize * CacheLayout.maximumPageCount)
+    guard item.size > 0, item.size <= maximum, item.size % UInt64(CacheLayout.pageSize) == 0 else {
+      throw .item("a file of \(item.size) bytes")
+    }
+    try check(extents, size: item.size)
+    return try decode(group, header, extents.map(\.item), size: Int(item.size))
+  }
+
+  private typealias Extents = [(offset: UInt64, item: FileExtentItem)]
+
+  private func readItems(
+    _ group: BlockGroup
+  ) throws(CacheDoubt) -> (FreeSpaceHeader, InodeItem, Extents)? {
+    do throws(FilesystemError) {
+      guard let header = try FreeSpaceInode.header(of: group.start, in: root) else { return nil }
+      guard header.isPossible else { throw .corrupt("its header leads to \(header.location)") }
+      let inode = FreeSpaceInode(group: group.start, number: header.inode, root: root)
+      guard let item = try inode.item() else { throw .corrupt("inode \(header.inode) is missing") }
+      return (header, item, try inode.extents())
+    } catch {
+      throw .reading(error)
+    }
+  }
+
+  /// Regular, uncompressed, from 0 on without a gap, `size` bytes in all.
+  private func check(_ extents: Extents, size: UInt64) throws(CacheDoubt) {
+    var position: UInt64 = 0
+    for (offset, extent) in extents {
+      guard offset == position, extent.kind == .regular, extent.compression == .none,
+        extent.hasExtent, extent.length > 0, extent.length <= size - position,
+        extent.diskLength == extent.ramBytes, extent.offset <= extent.ramBytes,
+        extent.length <= extent.ramBytes - extent.offset
+      else { throw .item("its file extent at \(offset) is not possible") }
+      position += extent.length
+    }
+    guard position == size else { throw .item("\(position) of its \(size) bytes have extents") }
+  }
+
+  /// Decodes the first copy of the pages that is whole.
+  private func decode(
+    _ group: BlockGroup, _ header: FreeSpaceHeader, _ extents: [FileExtentItem], size: Int
+  ) throws(CacheDoubt) -> FreeSpaceIndex {
+    let pages = AlignedBuffer(count: size)
+    var copy = 0
+    while true {
+      do throws(CacheDoubt) {
+        try read(extents, into: pages, copy: copy)
+        return try decode(pages, header, group)
+      } catch {
+        copy += 1
+        // Data has two copies at the most.
+        if copy == 2 { throw error }
+      }
+    }
+  }
+
+  private func decode(
+    _ pages: AlignedBuffer, _ header: FreeSpaceHeader, _ group: BlockGroup
+  ) throws(CacheDoubt) -> FreeSpaceIndex {
+    do throws(CacheRejection) {
+      return try CacheDecoder.decode(
+        pages: pages.readable,
+        header: (header.generation.rawValue, header.entryCount, header.bitmapCount),
+        groupStart: group.start.rawValue, groupLength: group.length,
+        sectorSize: geometry.sectorSize, expectedFreeBytes: group.freeAtMount,
+        crc32c: FormatHash.crc32c)
+    } catch {
+      throw .content(error)
+    }
+  }
+
+  private func read(
+    _ extents: [FileExtentItem], into pages: AlignedBuffer, copy: Int
+  ) throws(CacheDoubt) {
+    do throws(FilesystemError) {
+      var position = 0
+      for extent in extents {
+        let copies = try device.copies(at: extent.diskAddress)
+        try device.read(
+          into: pages.bytes.part(position, Int(extent.length)),
+          at: extent.diskAddress + extent.offset, copy: min(copy, copies - 1))
+        position += Int(extent.length)
+      }
+    } catch {
+      throw .reading(error)
+    }
+  }
+}
+
+/// Why a free space cache is not believed.
+enum CacheDoubt: Error, CustomStringConvertible {
+  /// The header, the inode or its extents cannot be right.
+  case item(String)
+  /// They, or the pages, cannot be read.
+  case reading(FilesystemError)
+  /// The pages do not describe the group.
+  case content(CacheRejection)
+
+  var description: String {
+    switch self {
+    case .item(let reason): reason
+    case .reading(let error): "\(error)"
+    case .content(let rejection): "\(rejection)"
+    }
+  }
+}

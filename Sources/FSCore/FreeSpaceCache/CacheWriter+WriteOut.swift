@@ -1,0 +1,131 @@
+import FreeSpace
+
+extension CacheWriter {
+  /// A cache on its way: its pages, and what its items must say.
+  private final class Job {
+    let group: BlockGroup
+    let file: CacheFileLocation
+    let pages: AlignedBuffer
+    let summary: CacheSummary
+    let change: UInt64
+    var failure: FilesystemError?
+
+    init(
+      _ group: BlockGroup, _ picture: CachePicture, _ pages: AlignedBuffer, _ summary: CacheSummary
+    ) {
+      self.group = group
+      file = picture.file
+      change = picture.change
+      self.pages = pages
+      self.summary = summary
+    }
+  }
+
+  /// How many groups' pages are in memory at a time.
+  private static let batchSize = 32
+
+  /// Step 2: writes the caches of `groups`, which are set up. What cannot be written is skipped
+  /// or fails by itself. The lock is held.
+  func writeOut(
+    _ groups: [BlockGroup], in h: borrowing TransactionHandle
+  ) throws(FilesystemError) {
+    var rest = groups[...]
+    while !rest.isEmpty {
+      var jobs: [Job] = []
+      for group in rest.prefix(Self.batchSize) {
+        if let job = makeJob(group, h.generation) { jobs.append(job) }
+      }
+      rest = rest.dropFirst(Self.batchSize)
+
+      // All of the batch is submitted before anything is waited for. `write` returns when the
+      // bytes are the device's to lose: the commit's flush is what waits for them.
+      for job in jobs { submit(job) }
+      waitForCompletion()
+      for job in jobs { try complete(job, in: h) }
+    }
+  }
+
+  /// Takes the pages and one consistent picture, and makes the one into the other. Nil when
+  /// nothing is to be written, which may be a failure.
+  private func makeJob(_ group: BlockGroup, _ generation: Generation) -> Job? {
+    let length = CacheLayout.byteCount(forGroupLength: group.length)
+    guard hooks.withLock({ $0.refusesPages })?(group.start) != true else {
+      fail(group, "no memory for its pages", generation)
+      return nil
+    }
+    let pages = AlignedBuffer(count: Int(length))
+
+    guard let picture = group.takePicture(generation) else { return nil }
+    precondition(picture.file.length == length)
+    do {
+      let summary = try CacheEncoder.encode(
+        index: try picture.combined(), additional: [], generation: generation.rawValue,
+        into: pages.bytes, crc32c: FormatHash.crc32c)
+      return Job(group, picture, pages, summary)
+    } catch {
+      fail(group, "\(error)", generation)
+      return nil
+    }
+  }
+
+  /// Writes the pages in place: the extent is this transaction's own.
+  private func submit(_ job: Job) {
+    do throws(FilesystemError) {
+      if let failure = hooks.withLock({ $0.writeFailure })?(job.group.start) { throw failure }
+      try device.write(job.pages.readable, at: job.file.address)
+    } catch {
+      job.failure = error
+    }
+  }
+
+  /// Nothing is left to wait for: `submit` did the IO on this thread. See invariant 4; the hook
+  /// shows what happens without it.
+  private func waitForCompletion() {
+    guard let handToWorkers = hooks.withLock({ $0.completesThrough }) else { return }
+    let isDone = Guarded(false, rank: .leaf)
+    handToWorkers { isDone.update { $0 = true } }
+    isDone.when({ $0 }) { _ in }
+  }
+
+  /// What the end of the IO brings: the extent holds data now, and the items vouch for it.
+  private func complete(
+    _ job: Job, in h: borrowing TransactionHandle
+  ) throws(FilesystemError) {
+    let group = job.group
+    let generation = h.generation
+    let inode = FreeSpaceInode(group: group.start, number: job.file.inode, root: trees.root)
+    if let failure = job.failure {
+      fail(group, "\(failure)", generation)
+      try inode.change(in: h) { $0.generation = 0 }
+      group.didInvalidateCache()
+      return
+    }
+
+    let length = job.file.length
+    let extent = FileExtentItem(
+      generation: generation, kind: .regular, diskAddress: job.file.address, diskLength: length,
+      ramBytes: length, offset: 0, length: length)
+    let header = FreeSpaceHeader(
+      inode: job.file.inode, generation: generation, entryCount: job.summary.entryCount,
+      bitmapCount: job.summary.bitmapCount)
+    try change(inode.extentKey(0), size: FileExtentItem.size, in: h) { extent.encode(into: $0) }
+    try change(FreeSpaceHeader.key(of: group.start), size: FreeSpaceHeader.size, in: h) {
+      header.encode(into: $0)
+    }
+    try inode.change(in: h) { $0.generation = generation }
+    group.didWriteCache(job.change)
+  }
+
+  /// Writes an item of the root tree anew, in place.
+  private func change(
+    _ key: Key, size: Int, in h: borrowing TransactionHandle,
+    _ fill: (UnsafeMutableRawBufferPointer) -> Void
+  ) throws(FilesystemError) {
+    let isPresent = try trees.root.modify(key, in: h) { bytes throws(FilesystemError) in
+      guard bytes.count == size else { throw .corrupt("an item \(key) of \(bytes.count) bytes") }
+      fill(bytes)
+      return true
+    }
+    guard isPresent == true else { throw .corrupt("the root tree has lost its item \(key)") }
+  }
+}

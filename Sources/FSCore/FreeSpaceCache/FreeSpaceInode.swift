@@ -1,0 +1,128 @@
+extension FreeSpaceHeader {
+  static func key(of group: LogicalAddress) -> Key { Key(.freeSpace, .untyped, group.rawValue) }
+
+  init(inode: ObjectID, generation: Generation, entryCount: UInt64, bitmapCount: UInt64) {
+    self.init(
+      location: Key(inode, .inodeItem, 0), generation: generation, entryCount: entryCount,
+      bitmapCount: bitmapCount)
+  }
+
+  var inode: ObjectID { location.objectID }
+
+  /// Whether it leads to what can be the inode of a cache.
+  var isPossible: Bool {
+    location.type == .inodeItem && location.offset == 0 && inode >= .firstFree
+      && inode < .lastFree
+  }
+}
+
+/// The hidden file of a block group's free space cache: an inode of the root tree that no
+/// directory names. Changed only with the lock of rank `freeSpaceInode` held.
+struct FreeSpaceInode {
+  let group: LogicalAddress
+  let number: ObjectID
+  let root: Tree
+
+  /// NODATASUM, NODATACOW, NOCOMPRESS, PREALLOC: what the kernel gives these inodes.
+  static let flags: InodeFlags = [.noDataSum, .noDataCow, .noCompress, .prealloc]
+  /// Any other mode is an error to btrfs check.
+  static let mode: UInt32 = 0o100600
+
+  var inodeKey: Key { Key(number, .inodeItem, 0) }
+  func extentKey(_ offset: UInt64) -> Key { Key(number, .extentData, offset) }
+
+  static func header(
+    of group: LogicalAddress, in root: Tree
+  ) throws(FilesystemError) -> FreeSpaceHeader? {
+    try root.find(FreeSpaceHeader.key(of: group)) { bytes throws(FilesystemError) in
+      try FreeSpaceHeader(bytes)
+    }
+  }
+
+  /// The inode that a group's header leads to; nil when there is no header, or it leads nowhere.
+  static func find(
+    of group: LogicalAddress, in root: Tree
+  ) throws(FilesystemError) -> FreeSpaceInode? {
+    let isPossible = try root.find(FreeSpaceHeader.key(of: group)) { $0.byteCount }
+      == FreeSpaceHeader.size
+    guard isPossible, let header = try header(of: group, in: root), header.isPossible else {
+      return nil
+    }
+    let inode = FreeSpaceInode(group: group, number: header.inode, root: root)
+    let size = try root.find(inode.inodeKey) { $0.byteCount }
+    return size == InodeItem.size ? inode : nil
+  }
+
+  func item() throws(FilesystemError) -> InodeItem? {
+    try root.find(inodeKey) { bytes throws(FilesystemError) in try InodeItem(bytes) }
+  }
+
+  /// What stands in the file, by file offset.
+  func extents() throws(FilesystemError) -> [(offset: UInt64, item: FileExtentItem)] {
+    var extents: [(offset: UInt64, item: FileExtentItem)] = []
+    try root.forEach(from: extentKey(0), through: extentKey(.max)) {
+      key, bytes throws(FilesystemError) in
+      extents.append((key.offset, try FileExtentItem(bytes)))
+      return true
+    }
+    return extents
+  }
+
+  /// Makes an empty inode with generation 0 and a header that says nothing. A header that led
+  /// nowhere is replaced.
+  static func create(
+    for group: LogicalAddress, number: ObjectID, in root: Tree, _ h: borrowing TransactionHandle
+  ) throws(FilesystemError) -> FreeSpaceInode {
+    let inode = FreeSpaceInode(group: group, number: number, root: root)
+    var item = InodeItem(
+      generation: 0, mode: mode, uid: 0, gid: 0, now: Timestamp(seconds: 0, nanoseconds: 0))
+    item.transactionID = h.generation
+    item.flags = flags
+    try root.insert(inode.inodeKey, size: InodeItem.size, in: h) { item.encode(into: $0) }
+    let header = FreeSpaceHeader(inode: number, generation: 0, entryCount: 0, bitmapCount: 0)
+    try root.replace(FreeSpaceHeader.key(of: group), size: FreeSpaceHeader.size, in: h) {
+      header.encode(into: $0)
+    }
+    return inode
+  }
+
+  /// Changes the inode's item in place.
+  func change(
+    in h: borrowing TransactionHandle, _ body: (inout InodeItem) -> Void
+  ) throws(FilesystemError) {
+    let generation = h.generation
+    let isPresent = try root.modify(inodeKey, in: h) { bytes throws(FilesystemError) in
+      var item = try InodeItem(UnsafeRawBufferPointer(bytes).bytes)
+      item.transactionID = generation
+      body(&item)
+      item.encode(into: bytes)
+      return true
+    }
+    guard isPresent == true else { throw .corrupt("free space inode \(number) is gone") }
+  }
+
+  /// Drops all that stands in the file; its space is pinned like any other that is freed.
+  func truncate(
+    _ references: DelayedReferences, in h: borrowing TransactionHandle
+  ) throws(FilesystemError) {
+    for (offset, item) in try extents() {
+      guard try root.delete(extentKey(offset), in: h) else {
+        throw .corrupt("free space inode \(number) has lost its extent at \(offset)")
+      }
+      guard item.hasExtent else { continue }
+      references.add(
+        item.diskAddress, .data(length: item.diskLength),
+        .data(root: .root, inode: number, offset: offset &- item.offset), count: -1,
+        newExtent: false, in: h)
+    }
+  }
+
+  /// Deletes the file, its inode and its header (format §10.7).
+  func remove(
+    _ references: DelayedReferences, in h: borrowing TransactionHandle
+  ) throws(FilesystemError) {
+    try truncate(references, in: h)
+    _ = try root.delete(inodeKey, in: h)
+    _ = try root.delete(FreeSpaceHeader.key(of: group), in: h)
+  }
+}

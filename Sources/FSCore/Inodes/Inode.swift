@@ -1,0 +1,157 @@
+import Synchronization
+
+/// An inode in memory. At most one exists for each id (`InodeTable`).
+///
+/// 1. `item` is what the tree holds, but for `size` and `nbytes` of a regular file, which run
+///    ahead of it while bytes are buffered.
+/// 2. `item` changes under an open transaction handle only, so that a commit never splits a
+///    change of names from the attributes that go with it.
+/// 3. Names in a directory, and the attributes, change with `lock` held exclusively. The files
+///    layer changes size and times of a file under `content` instead.
+package final class Inode: @unchecked Sendable {
+  package let id: InodeID
+  package let subvolume: Subvolume
+
+  /// Names, attributes, existence.
+  package let lock = ReadWriteLock(rank: .inode, severalOfRank: true)
+
+  /// The bytes of a regular file.
+  package let content = ReadWriteLock(rank: .fileContent, severalOfRank: true)
+
+  /// The attributes; `size` is what `stat` shows.
+  package let item: Guarded<InodeItem>
+
+  /// How much of a regular file's size is written to disk: no more than what has its data
+  /// there. Guarded by `item`.
+  var diskSize: UInt64
+
+  /// Buffered data of a regular file.
+  let file: FileBuffers
+
+  /// What the file type bits of the mode say; they never change.
+  package let type: EntryType
+
+  /// The index that the next entry of this directory gets; 0 while nobody has looked.
+  /// Guarded by `lock`.
+  var nextEntryIndex: UInt64 = 0
+
+  /// The default ACL of this directory. Guarded by `lock`.
+  var defaultACL = Cached<[UInt8]?>.unknown
+
+  /// Whether it has extended attributes: 0 when nobody has looked, 1 no, 2 perhaps. It goes to 1
+  /// only with `lock` held.
+  let attributePresence = Atomic<UInt8>(0)
+
+  private let deleted = Atomic<Bool>(false)
+
+  // Guarded by the table's shard.
+
+  /// How often it is open.
+  var openCount = 0
+  /// Without a name, and in the list of orphans on disk.
+  var isOrphan = false
+  /// The kernel has given up an inode without a name.
+  var isForgotten = false
+  /// Used since the table last looked for what to evict.
+  var isRecent = true
+
+  enum Cached<Value> {
+    case unknown
+    case known(Value)
+  }
+
+  /// Throws when the mode names no file type.
+  init(id: InodeID, subvolume: Subvolume, item: InodeItem) throws(FilesystemError) {
+    guard let type = EntryType(mode: item.mode) else {
+      throw .corrupt("inode \(id) with mode \(String(item.mode, radix: 8))")
+    }
+    self.id = id
+    self.subvolume = subvolume
+    self.type = type
+    self.item = Guarded(item, rank: .leaf)
+    diskSize = item.size
+    file = FileBuffers()
+  }
+
+  package var tree: Tree { subvolume.tree }
+  package var number: ObjectID { id.number }
+  package var isDirectory: Bool { type == .directory }
+  package var isRegular: Bool { type == .regular }
+
+  /// The empty directory that stands where a snapshot has the entry of a nested subvolume. It
+  /// is not on disk.
+  package var isStub: Bool { id.number == .emptySubvolume }
+
+  /// The inode is gone from the tree; whoever still refers to it gets `.stale`.
+  var isDeleted: Bool { deleted.load(ordering: .acquiring) }
+
+  func markDeleted() { deleted.store(true, ordering: .releasing) }
+
+  /// Nothing would be lost if this object went.
+  var isEvictable: Bool { openCount == 0 && !isOrphan && file.isClean }
+
+  var itemKey: Key { Key(number, .inodeItem, 0) }
+
+  /// Writes the attributes into the tree, with `diskSize` for the size of a regular file.
+  func writeItem(in handle: borrowing TransactionHandle) throws(FilesystemError) {
+    guard !isStub else { return }
+    let generation = handle.generation
+
+    // Encoded under the tree's lock: of two who write at a time, the second writes the newer.
+    let written: Void? = try tree.modify(itemKey, in: handle) {
+      (bytes) throws(FilesystemError) in
+      guard bytes.count == InodeItem.size else { throw .corrupt("the item of inode \(id)") }
+      item.withLock { item in
+        item.transactionID = generation
+        item.sequence &+= 1
+        var stored = item
+        if isRegular { stored.size = min(diskSize, item.size) }
+        stored.encode(into: bytes)
+      }
+    }
+    guard written != nil else { throw .corrupt("inode \(id) has no item") }
+  }
+
+  /// Changes the attributes, in memory and in the tree.
+  func update(
+    in handle: borrowing TransactionHandle, _ change: (inout InodeItem) -> Void
+  ) throws(FilesystemError) {
+    item.withLock { item in
+      change(&item)
+      if !isRegular { diskSize = item.size }
+    }
+    try writeItem(in: handle)
+  }
+
+  /// Inserts the item of a new inode.
+  func insertItem(in handle: borrowing TransactionHandle) throws(FilesystemError) {
+    let item = item.withLock { $0 }
+    try tree.insert(itemKey, size: InodeItem.size, in: handle) { item.encode(into: $0) }
+  }
+
+  /// Attributes as they are now.
+  package var attributes: InodeItem { item.withLock { $0 } }
+}
+
+extension Inode {
+  /// Throws unless this is a directory that still has a name.
+  func requireLiveDirectory() throws(FilesystemError) {
+    guard isDirectory else { throw .notDirectory }
+    guard !isDeleted else { throw .stale }
+    guard attributes.linkCount > 0 else { throw .notFound }
+  }
+
+  /// Throws unless this is a directory in which there can be names.
+  func requireRoomForNames() throws(FilesystemError) {
+    try requireLiveDirectory()
+    guard !isStub else { throw .notPermitted }
+  }
+
+  /// Throws `.notPermitted` when the flags forbid changing anything in it; `.append` is for
+  /// what takes away or overwrites.
+  func requireFlagsAllow(
+    unless forbidden: InodeFlags = .immutable
+  ) throws(FilesystemError) {
+    guard attributes.flags.isDisjoint(with: forbidden) else { throw .notPermitted }
+  }
+}

@@ -1,0 +1,208 @@
+import Synchronization
+
+/// The inodes in memory: loaded when asked for, and evicted, least recently used first, when
+/// there are too many. Lock rank: `leaf`.
+///
+/// 1. At most one object exists for an id: while one is being loaded, others wait for it.
+/// 2. The table holds one reference to each. It evicts only what nobody else refers to, so an
+///    `Inode` that somebody has in hand is always the one in the table, or deleted.
+/// 3. An open inode, an orphan and one with buffered data stay.
+package final class InodeTable: Sendable {
+  private struct Shard {
+    var slots: [InodeID: Int] = [:]
+    var inodes: ContiguousArray<Inode?> = []
+    var freeSlots: [Int] = []
+    /// Where the search for something to evict goes on.
+    var hand = 0
+    var loading: Set<InodeID> = []
+  }
+
+  private static let shardCount = 64
+
+  private let shards: [Guarded<Shard>]
+  private let limitOfShard: Int
+  private let trees: Trees
+  private let geometry: Geometry
+  private let subvolumes = Guarded<[TreeID: Subvolume]>([:], rank: .leaf)
+
+  /// Exclusive while a directory moves into another: nobody else changes who is whose ancestor.
+  let renames = ReadWriteLock(rank: .rename)
+
+  /// Set when somebody calls `Volume.forget` for each inode that it no longer knows: until then
+  /// an inode without a name is kept.
+  let awaitsForget = Atomic<Bool>(false)
+
+  /// - Parameter limit: how many inodes may be in memory, beyond those in use.
+  package init(trees: Trees, geometry: Geometry, limit: Int = 32768) {
+    self.trees = trees
+    self.geometry = geometry
+    limitOfShard = max(limit / Self.shardCount, 16)
+    shards = (0..<Self.shardCount).map { _ in Guarded(Shard(), rank: .leaf) }
+  }
+
+  private func shard(of id: InodeID) -> Guarded<Shard> {
+    let mixed = (id.number.rawValue ^ (id.tree.rawValue &* 0x9e37)) &* 0x9e37_79b9_7f4a_7c15
+    return shards[Int(mixed >> 58)]
+  }
+
+  /// The inode with this id, loaded when it is not here. Does IO; call it with no lock of rank
+  /// `reservation` or above.
+  ///
+  /// Throws `.stale` when there is none.
+  package func inode(_ id: InodeID) throws(FilesystemError) -> Inode {
+    let shard = shard(of: id)
+    let found: Inode? = shard.when({ $0.loading.isEmpty || !$0.loading.contains(id) }) { state in
+      if let inode = Self.use(id, in: state) { return inode }
+      state.loading.insert(id)
+      return nil
+    }
+    if let found { return found }
+
+    do throws(FilesystemError) {
+      let inode = try load(id)
+      shard.update { state in
+        state.loading.remove(id)
+        insert(inode, into: &state)
+      }
+      return inode
+    } catch {
+      shard.update { state in _ = state.loading.remove(id) }
+      throw error
+    }
+  }
+
+  private func load(_ id: InodeID) throws(FilesystemError) -> Inode {
+    guard id.number != .emptySubvolume else { return try .stub(id: id, in: subvolume(.topLevel)) }
+    let subvolume = try subvolume(id.tree)
+    guard id.number >= .firstFree, id.number <= .lastFree else { throw .stale }
+    let item = try subvolume.tree.find(Key(id.number, .inodeItem, 0)) {
+      (bytes) throws(FilesystemError) in try InodeItem(bytes)
+    }
+    guard let item else { throw .stale }
+    return try Inode(id: id, subvolume: subvolume, item: item)
+  }
+
+  /// The inode with this id if it is in memory.
+  func loaded(_ id: InodeID) -> Inode? {
+    shard(of: id).withLock { Self.use(id, in: $0) }
+  }
+
+  private static func use(_ id: InodeID, in state: Shard) -> Inode? {
+    guard let slot = state.slots[id], let inode = state.inodes[slot] else { return nil }
+    if !inode.isRecent { inode.isRecent = true }
+    return inode
+  }
+
+  /// Adds a new inode. Called before a name leads to it, or another would load it too.
+  func insert(_ inode: Inode) {
+    shard(of: inode.id).withLock { insert(inode, into: &$0) }
+  }
+
+  /// The empty directory in place of a subvolume that is not in this snapshot.
+  func stub(_ id: InodeID, within directory: Inode) throws(FilesystemError) -> Inode {
+    let new = try Inode.stub(id: id, in: directory.subvolume, within: directory.attributes)
+    return shard(of: id).when({ !$0.loading.contains(id) }) { state in
+      if let inode = Self.use(id, in: state) { return inode }
+      insert(new, into: &state)
+      return new
+    }
+  }
+
+  private func insert(_ inode: Inode, into state: inout Shard) {
+    precondition(state.slots[inode.id] == nil, "two objects for one inode")
+    if state.slots.count >= limitOfShard { evict(from: &state) }
+    if let slot = state.freeSlots.popLast() {
+      state.inodes[slot] = inode
+      state.slots[inode.id] = slot
+    } else {
+      state.slots[inode.id] = state.inodes.count
+      state.inodes.append(inode)
+    }
+  }
+
+  /// Makes room for one, or more when more than the limit are here. A few steps at the most:
+  /// where everything is in use the table grows instead.
+  private func evict(from state: inout Shard) {
+    var toEvict = min(state.slots.count - limitOfShard + 1, 4)
+    for _ in 0..<min(64, state.inodes.count) {
+      state.hand = state.hand + 1 < state.inodes.count ? state.hand + 1 : 0
+      let slot = state.hand
+      guard let id = Self.candidate(slot, in: state), Self.isUnused(slot, in: &state) else {
+        continue
+      }
+      state.inodes[slot] = nil
+      state.slots[id] = nil
+      state.freeSlots.append(slot)
+      toEvict -= 1
+      if toEvict == 0 { return }
+    }
+  }
+
+  /// The id of the inode in `slot` when it may go. A function of its own, so that its reference
+  /// to the inode has ended when the table's is counted.
+  @inline(never)
+  private static func candidate(_ slot: Int, in state: Shard) -> InodeID? {
+    guard let inode = state.inodes[slot] else { return nil }
+    if inode.isRecent {
+      inode.isRecent = false
+      return nil
+    }
+    return inode.isEvictable ? inode.id : nil
+  }
+
+  /// Whether nobody but the table refers to what is in `slot`.
+  private static func isUnused(_ slot: Int, in state: inout Shard) -> Bool {
+    isKnownUniquelyReferenced(&state.inodes[slot])
+  }
+
+  /// Takes out an inode that was deleted, or that was never finished.
+  func remove(_ inode: Inode) {
+    inode.markDeleted()
+    shard(of: inode.id).withLock { state in
+      guard let slot = state.slots.removeValue(forKey: inode.id) else { return }
+      state.inodes[slot] = nil
+      state.freeSlots.append(slot)
+    }
+  }
+
+  /// How many are in memory.
+  package var count: Int { shards.reduce(0) { $0 + $1.withLock { $0.slots.count } } }
+
+  // What keeps an inode.
+
+  /// Runs `body` with the fields that a shard guards.
+  func withHolders<R>(of inode: Inode, _ body: () -> R) -> R {
+    shard(of: inode.id).withLock { _ in body() }
+  }
+
+  /// All orphans in memory.
+  func orphans() -> [Inode] {
+    shards.flatMap { $0.withLock { $0.inodes.compactMap { $0?.isOrphan == true ? $0 : nil } } }
+  }
+
+  // Subvolumes.
+
+  /// The subvolume with this id. Throws `.notFound` when there is none, or it is deleted.
+  package func subvolume(_ id: TreeID) throws(FilesystemError) -> Subvolume {
+    if let known = subvolumes.withLock({ $0[id] }) { return known }
+    guard id.isSubvolume, let root = try Self.rootItem(of: id, in: trees), root.references > 0
+    else { throw .notFound }
+    let opened = Subvolume(
+      tree: try trees.subvolume(id), geometry: geometry, isReadOnly: root.isReadOnly)
+    return subvolumes.withLock { subvolumes in
+      if let known = subvolumes[id] { return known }
+      subvolumes[id] = opened
+      return opened
+    }
+  }
+
+  private static func rootItem(
+    of id: TreeID, in trees: Trees
+  ) throws(FilesystemError) -> RootItem? {
+    // The offset is a snapshot's transaction: whatever it is, there is one item for the id.
+    try trees.root.findLast(atMost: Key(id.objectID, .rootItem, UInt64.max)) {
+      (key, bytes) throws(FilesystemError) in
+      key.objectID == id.objectID && key.type == .rootItem ? try RootItem(bytes) : nil
+    } ?? nil
+  }
+}

@@ -1,0 +1,41 @@
+import Synchronization
+
+/// A subvolume in use: its tree, and what its inodes share.
+package final class Subvolume: Sendable {
+  package let tree: Tree
+  package let geometry: Geometry
+
+  /// Flagged read-only in its ROOT_ITEM.
+  package let isReadOnly: Bool
+
+  /// The highest inode number given out; 0 while nobody has looked.
+  private let lastNumber = Atomic<UInt64>(0)
+
+  init(tree: Tree, geometry: Geometry, isReadOnly: Bool) {
+    self.tree = tree
+    self.geometry = geometry
+    self.isReadOnly = isReadOnly
+  }
+
+  package var id: TreeID { tree.id }
+
+  /// A number that no inode has, and that is never given out again while the volume is mounted.
+  func newInodeNumber() throws(FilesystemError) -> ObjectID {
+    if lastNumber.load(ordering: .relaxed) == 0 {
+      let last = try tree.findLast(
+        atMost: Key(.lastFree, ItemType(UInt8.max), UInt64.max)
+      ) { (key, _) in key.objectID }
+
+      // Whoever comes second finds numbers that the first gave out: the first value stands.
+      _ = lastNumber.compareExchange(
+        expected: 0, desired: max(last ?? .firstFree, .firstFree).rawValue, ordering: .relaxed)
+    }
+    let number = ObjectID(rawValue: lastNumber.wrappingAdd(1, ordering: .relaxed).newValue)
+    guard number <= .lastFree else { throw .noSpace }
+    return number
+  }
+
+  /// What an item with several entries, a DIR_ITEM or an INODE_REF, may grow to. Linux asks for
+  /// room for one more item header than the item needs, and so do we, to fail where it fails.
+  var longestSharedItem: Int { geometry.maximumItemSize - Format.itemHeaderSize }
+}

@@ -1,0 +1,103 @@
+import Glibc
+
+/// What can go wrong, with what is needed to say so. `errno` is the one place where it
+/// becomes a number.
+package enum FilesystemError: Error, Equatable, Sendable {
+  // The device and what stands on it.
+
+  /// A read, write or flush failed with `code`, at `offset` of the device.
+  case device(operation: StaticString, offset: UInt64, code: Int32)
+
+  /// Bytes that do not have the checksum they should have, in every copy there is.
+  case checksum(what: String, address: UInt64)
+
+  /// A structure that breaks a rule of the format.
+  case corrupt(String)
+
+  // The volume as a whole.
+
+  case noSpace
+  case readOnly(String)
+  /// A commit failed; the volume is read-only for good.
+  case aborted
+  /// The image cannot be mounted in the way that was asked for; the text says why and what to do.
+  case cannotMount(String)
+  case unsupported(String)
+
+  // What was asked for.
+
+  case invalidArgument(String)
+  case notFound
+  case exists
+  case notDirectory
+  case isDirectory
+  case notEmpty
+  case nameTooLong
+  case tooManyLinks
+  case crossSubvolume
+  case notPermitted
+  case noAttribute
+  case bufferTooSmall
+  case attributeTooLarge
+  case fileTooLarge
+  case noSuchOffset
+  case stale
+  case busy(String)
+  case overflow
+  case wouldLoop
+  case readFromDirectory
+
+  package static func == (a: FilesystemError, b: FilesystemError) -> Bool {
+    String(describing: a) == String(describing: b)
+  }
+}
+
+extension FilesystemError {
+  package var errno: Int32 {
+    switch self {
+    case .device, .checksum: EIO
+    case .corrupt: EUCLEAN
+    case .noSpace: ENOSPC
+    case .readOnly, .aborted: EROFS
+    case .cannotMount, .invalidArgument, .wouldLoop: EINVAL
+    case .unsupported: EOPNOTSUPP
+    case .notFound: ENOENT
+    case .exists: EEXIST
+    case .notDirectory: ENOTDIR
+    case .isDirectory, .readFromDirectory: EISDIR
+    case .notEmpty: ENOTEMPTY
+    case .nameTooLong: ENAMETOOLONG
+    case .tooManyLinks: EMLINK
+    case .crossSubvolume: EXDEV
+    case .notPermitted: EPERM
+    case .noAttribute: ENODATA
+    case .bufferTooSmall: ERANGE
+    case .attributeTooLarge: ENOSPC
+    case .fileTooLarge: EFBIG
+    case .noSuchOffset: ENXIO
+    case .stale: ESTALE
+    case .busy: EBUSY
+    case .overflow: EOVERFLOW
+    }
+  }
+}
+
+extension FilesystemError: CustomStringConvertible {
+  package var description: String {
+    switch self {
+    case .device(let operation, let offset, let code):
+      "\(operation) at device offset \(offset) failed: \(String(cString: strerror(code)))"
+    case .checksum(let what, let address): "\(what) at \(address): the checksum does not match"
+    case .corrupt(let rule): "damaged file system: \(rule)"
+    case .noSpace: "no space left"
+    case .readOnly(let why): "read-only: \(why)"
+    case .aborted: "the file system is read-only since a commit failed"
+    case .cannotMount(let why), .unsupported(let why), .invalidArgument(let why), .busy(let why):
+      why
+    case .notFound, .exists, .notDirectory, .isDirectory, .notEmpty, .nameTooLong, .tooManyLinks,
+      .crossSubvolume, .notPermitted, .noAttribute, .bufferTooSmall, .attributeTooLarge,
+      .fileTooLarge, .noSuchOffset, .stale, .overflow, .wouldLoop, .readFromDirectory:
+      String(cString: strerror(errno))
+    }
+  }
+}

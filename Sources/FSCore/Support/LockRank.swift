@@ -1,0 +1,96 @@
+import Glibc
+
+/// The order in which one thread may take locks: only a higher rank than all that it holds.
+///
+/// Where several locks of one rank are taken together (`inode`, `fileContent`), they are taken
+/// in ascending order of their inode's id, in one place each. In debug builds a wrong order traps.
+package enum LockRank: UInt8, Comparable, Sendable {
+  /// One rename of a directory into another directory at a time.
+  case rename
+  /// Names, attributes and existence of an inode.
+  case inode
+  /// The bytes and extents of a file.
+  case fileContent
+  /// The set of buffered bytes of a file.
+  case fileBuffer
+  /// How much space has been promised.
+  case reservation
+  /// One commit at a time.
+  case commit
+  /// Shared by whoever changes trees, exclusive to the commit.
+  case transactionGate
+  /// The free space inodes; taken inside the gate by the commit alone.
+  case freeSpaceInode
+  /// Looking at a data checksum item and changing it, as one step.
+  case dataChecksums
+  /// Shared while a tree block is read without a tree's lock; exclusive to make space that was
+  /// freed allocatable again.
+  case blockReuse
+  /// Any tree but the extent tree.
+  case tree
+  /// A look at, or a change of, how often an extent is referenced.
+  case extentReferences
+  case extentTree
+  /// The queue of reference changes that are not in the extent tree yet.
+  case delayedReferences
+  case spaceManager
+  case blockGroup
+  case chunkMap
+  case blockCache
+  /// Anything that calls nothing while it is held.
+  case leaf
+
+  package static func < (a: LockRank, b: LockRank) -> Bool { a.rawValue < b.rawValue }
+}
+
+/// What the current thread holds, kept in debug builds only.
+enum HeldLocks {
+  #if DEBUG
+    private static let key: pthread_key_t = {
+      var key = pthread_key_t()
+      pthread_key_create(&key) { $0?.deallocate() }
+      return key
+    }()
+
+    /// One counter a rank.
+    private static var counters: UnsafeMutablePointer<UInt16> {
+      if let pointer = pthread_getspecific(key) {
+        return pointer.assumingMemoryBound(to: UInt16.self)
+      }
+      let pointer = UnsafeMutablePointer<UInt16>.allocate(capacity: 32)
+      pointer.initialize(repeating: 0, count: 32)
+      pthread_setspecific(key, pointer)
+      return pointer
+    }
+  #endif
+
+  @inline(__always)
+  static func willTake(_ rank: LockRank, severalOfRank: Bool = false) {
+    #if DEBUG
+      let counters = self.counters
+      let first = Int(rank.rawValue) + (severalOfRank ? 1 : 0)
+      for held in first..<32 where counters[held] > 0 {
+        fatalError("lock order: \(rank) taken while holding rank \(held)")
+      }
+      counters[Int(rank.rawValue)] += 1
+    #endif
+  }
+
+  @inline(__always)
+  static func didRelease(_ rank: LockRank) {
+    #if DEBUG
+      counters[Int(rank.rawValue)] -= 1
+    #endif
+  }
+
+  /// Traps in debug builds when the thread holds a lock of this rank or a higher one.
+  @inline(__always)
+  static func assertMayWait(below rank: LockRank) {
+    #if DEBUG
+      let counters = self.counters
+      for held in Int(rank.rawValue)..<32 where counters[held] > 0 {
+        fatalError("waiting for \(rank) while holding rank \(held)")
+      }
+    #endif
+  }
+}

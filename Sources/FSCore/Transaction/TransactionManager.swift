@@ -1,0 +1,202 @@
+import Synchronization
+
+/// Promises space for tree blocks before a transaction is joined.
+package protocol MetadataReserver: AnyObject, Sendable {
+  /// Reserves what changing `items` items may need. Throws `.noSpace` when it is not there.
+  func reserveMetadata(
+    items: Int, useGlobalReserve: Bool
+  ) throws(FilesystemError) -> UInt64
+
+  func releaseMetadata(_ bytes: UInt64)
+}
+
+/// The one running transaction, who takes part in it, and its commit. Lock rank:
+/// `transactionGate`.
+///
+/// 1. At most one transaction runs, and at most one older one is being written.
+/// 2. No tree changes but under an open handle, of the running transaction.
+/// 3. Inside a critical section no handle is open but those of the committing thread.
+/// 4. A transaction's number is one more than that of the last; each number is committed once.
+/// 5. After an abort nothing is ever changed or committed again.
+///
+/// States: running → (critical section) → writing, while the next one runs → committed.
+package final class TransactionManager: Sendable {
+  private struct State {
+    var running: Generation
+    var openHandles = 0
+    /// Set while the critical section is entered or running.
+    var isClosed = false
+    /// The newest transaction that is durable.
+    var committed: Generation
+    var failure: FilesystemError?
+    /// How many wait for `isClosed` to end; the deadlock tests look at it.
+    var waiters = 0
+  }
+
+  private let state: Guarded<State>
+  private let hasChanges = Atomic<Bool>(false)
+
+  /// Set once, before the first transaction.
+  nonisolated(unsafe) package weak var reserver: (any MetadataReserver)?
+
+  /// Called once, outside all locks, when the volume is aborted.
+  nonisolated(unsafe) package var onAbort: (@Sendable (FilesystemError) -> Void)?
+
+  package init(committed: Generation) {
+    state = Guarded(
+      State(running: committed.next, committed: committed), rank: .transactionGate)
+  }
+
+  // Taking part.
+
+  /// Reserves space for changing `items` items, joins the running transaction, and runs `body`.
+  ///
+  /// An error of `body` before it changed a tree passes through; one after that aborts the
+  /// volume, so `body` checks all it can first. Waits while a commit is in its critical section:
+  /// call it with no lock of rank `reservation` or above held, and with no handle open.
+  ///
+  /// - Parameter useGlobalReserve: for what frees space, and so must succeed on a full volume.
+  package func perform<R>(
+    reserving items: Int, useGlobalReserve: Bool = false,
+    _ body: (borrowing TransactionHandle) throws(FilesystemError) -> R
+  ) throws(FilesystemError) -> R {
+    HeldLocks.assertMayWait(below: .reservation)
+    let reserved =
+      try reserver?.reserveMetadata(items: items, useGlobalReserve: useGlobalReserve) ?? 0
+    defer { if reserved > 0 { reserver?.releaseMetadata(reserved) } }
+    return try performUnreserved(body)
+  }
+
+  /// As `perform`, for work whose space the global reserve covers: what a commit does before
+  /// its critical section.
+  package func performUnreserved<R>(
+    _ body: (borrowing TransactionHandle) throws(FilesystemError) -> R
+  ) throws(FilesystemError) -> R {
+    HeldLocks.assertMayWait(below: .transactionGate)
+    let generation = try join()
+    var changed = false
+    let result: Result<R, FilesystemError>
+    do throws(FilesystemError) {
+      result = .success(
+        try withUnsafeMutablePointer(to: &changed) { (pointer) throws(FilesystemError) in
+          try body(
+            TransactionHandle(generation: generation, isWithinCommit: false, changed: pointer))
+        })
+    } catch {
+      result = .failure(error)
+    }
+
+    if changed { hasChanges.store(true, ordering: .relaxed) }
+    if changed, case .failure(let error) = result { abort(error) }
+    end()
+    return try result.get()
+  }
+
+  private func join() throws(FilesystemError) -> Generation {
+    let mustWait = state.withLock { state in
+      state.waiters += state.isClosed ? 1 : 0
+      return state.isClosed
+    }
+    let joined = state.when({ !$0.isClosed || $0.failure != nil }) {
+      state -> Result<Generation, FilesystemError> in
+      state.waiters -= mustWait ? 1 : 0
+      if state.failure != nil { return .failure(.aborted) }
+      state.openHandles += 1
+      return .success(state.running)
+    }
+    return try joined.get()
+  }
+
+  private func end() {
+    let mustWake = state.withLock { state in
+      state.openHandles -= 1
+      return state.openHandles == 0 && state.isClosed
+    }
+    if mustWake { state.update { _ in } }
+  }
+
+  // The commit.
+
+  /// Whether the running transaction has changed anything.
+  package var isDirty: Bool { hasChanges.load(ordering: .relaxed) }
+
+  package var running: Generation { state.withLock { $0.running } }
+  package var committed: Generation { state.withLock { $0.committed } }
+  package var failure: FilesystemError? { state.withLock { $0.failure } }
+
+  /// How many threads wait to join.
+  package var waitingToJoin: Int { state.withLock { $0.waiters } }
+
+  /// Waits until no handle is open and lets none be opened until `body` returns; then the next
+  /// transaction runs. Called by the committing thread alone.
+  ///
+  /// An error of `body` aborts the volume.
+  func criticalSection<R>(
+    _ body: (borrowing CommitContext) throws(FilesystemError) -> R
+  ) throws(FilesystemError) -> R {
+    let generation = try closeGate()
+    do throws(FilesystemError) {
+      let result = try body(CommitContext(generation: generation))
+      hasChanges.store(false, ordering: .relaxed)
+      state.update { state in
+        state.running = state.running.next
+        state.isClosed = false
+      }
+      return result
+    } catch {
+      abort(error)
+      state.update { $0.isClosed = false }
+      throw error
+    }
+  }
+
+  private func closeGate() throws(FilesystemError) -> Generation {
+    let failure = state.withLock { state in
+      state.isClosed = true
+      return state.failure
+    }
+    if failure != nil {
+      state.update { $0.isClosed = false }
+      throw .aborted
+    }
+    return state.when({ $0.openHandles == 0 }) { $0.running }
+  }
+
+  /// A handle for the thread that commits: it neither waits for the gate that this thread
+  /// holds, nor wakes anybody, nor starts a commit. This is the no-lock path of the free space
+  /// cache's write-out.
+  func joinWithoutLock<R>(
+    _ context: borrowing CommitContext,
+    _ body: (borrowing TransactionHandle) throws(FilesystemError) -> R
+  ) throws(FilesystemError) -> R {
+    var changed = false
+    let generation = context.generation
+    return try withUnsafeMutablePointer(to: &changed) { (pointer) throws(FilesystemError) in
+      try body(TransactionHandle(generation: generation, isWithinCommit: true, changed: pointer))
+    }
+  }
+
+  /// The transaction is durable.
+  func didCommit(_ generation: Generation) {
+    state.update { $0.committed = max($0.committed, generation) }
+  }
+
+  /// Waits until `generation` is durable; throws when it never will be.
+  func waitUntilCommitted(_ generation: Generation) throws(FilesystemError) {
+    HeldLocks.assertMayWait(below: .transactionGate)
+    let failed = state.when({ $0.committed >= generation || $0.failure != nil }) {
+      $0.committed < generation
+    }
+    if failed { throw .aborted }
+  }
+
+  /// Makes the volume read-only for good: memory and device may differ.
+  package func abort(_ error: FilesystemError) {
+    let isFirst = state.update { state in
+      let isFirst = state.failure == nil
+      if isFirst { state.failure = error }
+      return isFirst
+    }
+    if isFirst { onAbort?(error) }
+  }
+}

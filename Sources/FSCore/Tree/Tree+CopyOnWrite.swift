@@ -1,0 +1,166 @@
+extension Tree {
+  /// Makes every block of the path one of the running transaction, from the root down.
+  func makeWritable(
+    _ path: inout TreePath, in handle: borrowing TransactionHandle
+  ) throws(FilesystemError) {
+    handle.noteChange()
+    var level = path.rootLevel
+    while level >= 0 {
+      let block = path.block(level)
+      if block.generation == handle.generation {
+        context.cache.markDirty(block)
+      } else {
+        let copy = try self.copy(block, isRoot: level == path.rootLevel, in: handle)
+        if level == path.rootLevel {
+          root = copy
+        } else {
+          let parent = path.block(level + 1)
+          let slot = path.slots[level + 1]
+          parent.setChild(
+            slot,
+            KeyPointer(
+              key: parent.key(slot), address: copy.address, generation: copy.generation))
+        }
+        path.blocks[level] = copy
+      }
+      level -= 1
+    }
+  }
+
+  /// Makes the child in `slot` of a writable node writable.
+  func makeWritableChild(
+    of parent: TreeBlock, slot: Int, _ child: TreeBlock, in handle: borrowing TransactionHandle
+  ) throws(FilesystemError) -> TreeBlock {
+    if child.generation == handle.generation {
+      context.cache.markDirty(child)
+      return child
+    }
+    let copy = try self.copy(child, isRoot: false, in: handle)
+    parent.setChild(
+      slot, KeyPointer(key: parent.key(slot), address: copy.address, generation: copy.generation))
+    return copy
+  }
+
+  /// An empty block of the running transaction, referenced by this tree.
+  func makeBlock(
+    level: UInt8, in handle: borrowing TransactionHandle
+  ) throws(FilesystemError) -> TreeBlock {
+    guard let allocator = context.allocator, let references = context.references else {
+      throw .readOnly("the file system is not open for writing")
+    }
+    let address = try allocator.allocateTreeBlock(for: id, level: level, in: handle)
+    let geometry = context.geometry
+    let buffer = AlignedBuffer(zeroed: geometry.nodeBytes)
+    BlockHeader(
+      fsid: geometry.fsid, address: address, chunkTreeUUID: geometry.chunkTreeUUID,
+      generation: handle.generation, owner: id, level: level
+    ).encode(into: buffer.bytes)
+    let block = TreeBlock(adopting: buffer)
+    references.add(
+      address, .treeBlock(level: level), .treeBlock(root: id), count: 1, newExtent: true,
+      in: handle)
+    context.cache.insertNew(block)
+    blockDelta += 1
+    return block
+  }
+
+  /// Drops this tree's reference to a block that its content no longer needs.
+  func free(_ block: TreeBlock, in handle: borrowing TransactionHandle) {
+    context.references?.add(
+      block.address, .treeBlock(level: block.level), .treeBlock(root: id), count: -1,
+      newExtent: false, in: handle)
+    blockDelta -= 1
+  }
+
+  /// A copy of `block` in the running transaction; the caller makes the parent point to it.
+  private func copy(
+    _ block: TreeBlock, isRoot: Bool, in handle: borrowing TransactionHandle
+  ) throws(FilesystemError) -> TreeBlock {
+    let copy = try makeBlock(level: block.level, in: handle)
+    let content = block.buffer.readable
+    copy.buffer.bytes.store(
+      content.part(Format.headerSize, content.count - Format.headerSize), at: Format.headerSize)
+    copy.count = block.count
+
+    // A block that was made after the last snapshot of its tree belongs to this tree alone.
+    let isReloc = block.flags & 2 != 0
+    let maybeShared =
+      id.isShareable && !isRoot && (block.generation <= lastSnapshot || isReloc)
+    if maybeShared {
+      try shareOut(block, copy, in: handle)
+    } else {
+      free(block, in: handle)
+    }
+    return copy
+  }
+
+  /// Copies a block that other trees may reference too (format §9.6).
+  private func shareOut(
+    _ block: TreeBlock, _ copy: TreeBlock, in handle: borrowing TransactionHandle
+  ) throws(FilesystemError) {
+    guard let references = context.references else { return }
+    let kind = ExtentKind.treeBlock(level: block.level)
+    try references.withReferencesLocked { () throws(FilesystemError) in
+      let (count, fullBackref) = try references.state(of: block.address, kind)
+      guard count > 0 else {
+        throw .corrupt("tree \(id): block \(block.address) has no reference")
+      }
+
+      if count == 1 {
+        if fullBackref {
+          try addContentReferences(of: copy, .byOwner, count: 1, in: handle)
+          try addContentReferences(of: copy, .byParent(block.address), count: -1, in: handle)
+        }
+      } else if block.owner == id && !fullBackref {
+        // The other trees keep the block: what it holds is from now on held by the block
+        // itself, while the copy takes over what this tree held.
+        try addContentReferences(of: copy, .byParent(block.address), count: 1, in: handle)
+        references.setFullBackref(block.address, level: block.level, in: handle)
+      } else {
+        try addContentReferences(of: copy, .byOwner, count: 1, in: handle)
+      }
+      free(block, in: handle)
+      // The old block stays, as part of another tree, when this was not its last reference.
+    }
+  }
+
+  private enum ContentReferences {
+    case byOwner
+    case byParent(LogicalAddress)
+  }
+
+  /// Adds `count` references to every extent that the content of `block` refers to.
+  private func addContentReferences(
+    of block: TreeBlock, _ by: ContentReferences, count: Int32,
+    in handle: borrowing TransactionHandle
+  ) throws(FilesystemError) {
+    guard let references = context.references else { return }
+    for slot in 0..<block.count {
+      if !block.isLeaf {
+        let identity: ReferenceIdentity =
+          switch by {
+          case .byOwner: .treeBlock(root: id)
+          case .byParent(let parent): .sharedBlock(parent: parent)
+          }
+        references.add(
+          block.child(slot).address, .treeBlock(level: block.level - 1), identity, count: count,
+          newExtent: false, in: handle)
+        continue
+      }
+
+      let key = block.key(slot)
+      guard key.type == .extentData else { continue }
+      let item = try FileExtentItem(block.item(slot).bytes)
+      guard item.hasExtent else { continue }
+      let identity: ReferenceIdentity =
+        switch by {
+        case .byOwner:
+          .data(root: id, inode: key.objectID, offset: key.offset &- item.offset)
+        case .byParent(let parent): .sharedData(parent: parent)
+        }
+      references.add(
+        item.diskAddress, .data(length: item.diskLength), identity, count: count,
+        newExtent: false, in: handle)
+    }
+  }
+}

@@ -1,0 +1,90 @@
+/// Reading. Each holds the tree's lock shared while `body` runs: `body` does no IO and takes
+/// only locks of higher rank.
+extension Tree {
+  /// The item with exactly this key; nil when there is none.
+  package func find<R>(
+    _ key: Key, _ body: (RawSpan) throws(FilesystemError) -> R
+  ) throws(FilesystemError) -> R? {
+    try reading { () throws(FilesystemError) -> Attempt<R?> in
+      var path = TreePath()
+      if let missing = try descend(to: key, &path) { return .missing(missing) }
+      guard path.isExact else { return .done(nil) }
+      return .done(try body(path.leaf.item(path.slot).bytes))
+    }
+  }
+
+  /// Whether there is an item with this key.
+  package func contains(_ key: Key) throws(FilesystemError) -> Bool {
+    try find(key) { (_) throws(FilesystemError) in true } ?? false
+  }
+
+  /// The item with the largest key that is not above `key`; nil when there is none.
+  package func findLast<R>(
+    atMost key: Key, _ body: (Key, RawSpan) throws(FilesystemError) -> R
+  ) throws(FilesystemError) -> R? {
+    try reading { () throws(FilesystemError) -> Attempt<R?> in
+      var path = TreePath()
+      if let missing = try descend(to: key, &path) { return .missing(missing) }
+      // A leaf that is reached by a pointer begins with a key not above the one looked for,
+      // or is the first of the tree.
+      let slot = path.isExact ? path.slot : path.slot - 1
+      guard slot >= 0 else { return .done(nil) }
+      return .done(try body(path.leaf.key(slot), path.leaf.item(slot).bytes))
+    }
+  }
+
+  /// The item with the smallest key that is not below `key`; nil when there is none.
+  package func findFirst<R>(
+    atLeast key: Key, _ body: (Key, RawSpan) throws(FilesystemError) -> R
+  ) throws(FilesystemError) -> R? {
+    try reading { () throws(FilesystemError) -> Attempt<R?> in
+      var path = TreePath()
+      if let missing = try descend(to: key, &path) { return .missing(missing) }
+      if path.slot == path.leaf.count {
+        switch try advanceToNextLeaf(&path) {
+        case .end: return .done(nil)
+        case .missing(let reference): return .missing(reference)
+        case .moved: break
+        }
+      }
+      let slot = path.slot
+      guard slot < path.leaf.count else { return .done(nil) }
+      return .done(try body(path.leaf.key(slot), path.leaf.item(slot).bytes))
+    }
+  }
+
+  /// Calls `body` with each item from `from` through `through` in order, until it returns false.
+  ///
+  /// The lock is held for one leaf at a time, so what is seen of different leaves may be of
+  /// different moments; no key is seen twice. An error of `body` ends the walk.
+  package func forEach(
+    from: Key, through: Key = .maximum,
+    _ body: (Key, RawSpan) throws(FilesystemError) -> Bool
+  ) throws(FilesystemError) {
+    var next = from
+    while true {
+      let resume = try reading { () throws(FilesystemError) -> Attempt<Key?> in
+        var path = TreePath()
+        if let missing = try descend(to: next, &path) { return .missing(missing) }
+        if path.slot == path.leaf.count {
+          switch try advanceToNextLeaf(&path) {
+          case .end: return .done(nil)
+          case .missing(let reference): return .missing(reference)
+          case .moved: break
+          }
+        }
+        let leaf = path.leaf
+        var last: Key?
+        for slot in path.slot..<leaf.count {
+          let key = leaf.key(slot)
+          if key > through { return .done(nil) }
+          if try !body(key, leaf.item(slot).bytes) { return .done(nil) }
+          last = key
+        }
+        return .done(last?.successor)
+      }
+      guard let resume, resume <= through else { return }
+      next = resume
+    }
+  }
+}

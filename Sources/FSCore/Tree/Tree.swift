@@ -1,0 +1,195 @@
+/// What all trees of a volume share.
+package final class TreeContext: @unchecked Sendable {
+  let cache: TreeBlockCache
+  var geometry: Geometry { cache.geometry }
+
+  /// Set once when the volume is put together, before the first change.
+  package weak var allocator: (any TreeBlockAllocator)?
+  package weak var references: (any ExtentReferences)?
+
+  /// Held shared while a block is read from the device without a tree's lock, and exclusive
+  /// while freed space becomes allocatable: so what a pointer leads to is not overwritten
+  /// between its being looked up and its being read.
+  let reuse = ReadWriteLock(rank: .blockReuse)
+
+  package init(cache: TreeBlockCache) { self.cache = cache }
+}
+
+/// One b-tree of items. Lock rank: `tree`, of the extent tree `extentTree`.
+///
+/// 1. A block of an older generation than the running transaction is never changed: a change
+///    copies the whole path from the root, once a transaction.
+/// 2. The key of every pointer equals the first key of its child, and its generation the
+///    child's.
+/// 3. No block but the root is empty.
+/// 4. A change is made under the exclusive lock in one go: the path is found first, without
+///    changing anything, then copied, then changed. Only then may an error abort the volume.
+/// 5. No device IO happens under the lock, except of the extent tree, which is read under other
+///    trees' locks: a search that meets a block that is not in memory lets go of the lock, reads
+///    the block, and begins anew.
+///
+/// One lock a tree, not one a block: changes take a few microseconds, all in memory, and a
+/// request spends more than that in FUSE; what would profit, IO in parallel, is outside the lock.
+package final class Tree: @unchecked Sendable {
+  package let id: TreeID
+  let context: TreeContext
+  let lock: ReadWriteLock
+
+  /// Guarded by `lock`, as is all that follows.
+  var root: TreeBlock
+
+  /// The transaction of the last snapshot: blocks of later generations are not shared.
+  package private(set) var lastSnapshot: Generation
+
+  /// Blocks added less blocks removed since the tree was opened.
+  var blockDelta = 0
+
+  private var readsUnderLock: Bool { id == .extent }
+
+  /// Opens a tree by what its root item or the superblock says of its root block.
+  package init(
+    id: TreeID, address: LogicalAddress, level: UInt8, generation: Generation,
+    lastSnapshot: Generation, context: TreeContext
+  ) throws(FilesystemError) {
+    self.id = id
+    self.context = context
+    self.lastSnapshot = lastSnapshot
+    lock = ReadWriteLock(rank: id == .extent ? .extentTree : .tree)
+    root = try context.cache.load(
+      BlockReference(
+        address: address, generation: generation, level: level, tree: id, firstKey: nil))
+  }
+
+  /// Where the root block is now, and how many blocks the tree has gained since it was opened.
+  package var rootState:
+    (address: LogicalAddress, level: UInt8, generation: Generation, blockDelta: Int)
+  {
+    lock.shared { (root.address, root.level, root.generation, blockDelta) }
+  }
+
+  // Searching.
+
+  enum Attempt<R> {
+    case done(R)
+    case missing(BlockReference)
+  }
+
+  /// Runs `attempt` under the shared lock until no block is missing.
+  func reading<R>(
+    _ attempt: () throws(FilesystemError) -> Attempt<R>
+  ) throws(FilesystemError) -> R {
+    if readsUnderLock {
+      return try lock.shared { () throws(FilesystemError) in
+        while true {
+          switch try attempt() {
+          case .done(let result): return result
+          case .missing(let reference): _ = try context.cache.load(reference)
+          }
+        }
+      }
+    }
+
+    if case .done(let result) = try lock.shared(attempt) { return result }
+
+    context.reuse.lockShared()
+    defer { context.reuse.unlock() }
+    // Held so that a small cache does not drop the one block while the next is read.
+    var held: [TreeBlock] = []
+    while true {
+      switch try lock.shared(attempt) {
+      case .done(let result): return result
+      case .missing(let reference): held.append(try context.cache.load(reference))
+      }
+    }
+  }
+
+  /// Runs `change` with the path to `key` under the exclusive lock, all of its blocks in memory.
+  func changing<R>(
+    _ key: Key, _ change: (inout TreePath) throws(FilesystemError) -> R
+  ) throws(FilesystemError) -> R {
+    while true {
+      let attempt = try lock.exclusive { () throws(FilesystemError) -> Attempt<R> in
+        var path = TreePath()
+        while let missing = try descend(to: key, &path) {
+          guard readsUnderLock else { return .missing(missing) }
+          _ = try context.cache.load(missing)
+        }
+        return .done(try change(&path))
+      }
+      if case .done(let result) = attempt { return result }
+
+      // All of the path is read before the next try.
+      try reading { () throws(FilesystemError) -> Attempt<Void> in
+        var path = TreePath()
+        if let missing = try descend(to: key, &path) { return .missing(missing) }
+        return .done(())
+      }
+    }
+  }
+
+  /// Finds the leaf in which `key` is or would be. Returns the first block on the way that is
+  /// not in memory; nil when the path is complete.
+  func descend(to key: Key, _ path: inout TreePath) throws(FilesystemError) -> BlockReference? {
+    var block = root
+    path.rootLevel = Int(block.level)
+    while !block.isLeaf {
+      let slot = block.childSlot(for: key)
+      path.set(block, slot)
+      let reference = childReference(block, slot)
+      guard let child = try context.cache.cached(reference) else { return reference }
+      block = child
+    }
+    let (slot, isExact) = block.lowerBound(key)
+    path.set(block, slot)
+    path.isExact = isExact
+    return nil
+  }
+
+  func childReference(_ block: TreeBlock, _ slot: Int) -> BlockReference {
+    let child = block.child(slot)
+    return BlockReference(
+      address: child.address, generation: child.generation, level: block.level - 1, tree: id,
+      firstKey: child.key)
+  }
+
+  enum Advance {
+    case moved
+    case end
+    case missing(BlockReference)
+  }
+
+  /// Moves a path to the first slot of the next leaf.
+  func advanceToNextLeaf(_ path: inout TreePath) throws(FilesystemError) -> Advance {
+    var level = 1
+    while level <= path.rootLevel, path.slots[level] + 1 >= path.block(level).count { level += 1 }
+    guard level <= path.rootLevel else { return .end }
+    path.slots[level] += 1
+
+    while level > 0 {
+      let reference = childReference(path.block(level), path.slots[level])
+      guard let child = try context.cache.cached(reference) else { return .missing(reference) }
+      path.set(child, 0)
+      level -= 1
+    }
+    return .moved
+  }
+}
+
+/// The blocks from the root down to a leaf, with a slot in each.
+struct TreePath {
+  var blocks: InlineArray<8, TreeBlock?> = InlineArray(repeating: nil)
+  var slots: InlineArray<8, Int> = InlineArray(repeating: 0)
+  var rootLevel = 0
+  /// Whether the leaf's slot holds the key that was looked for, not just the place for it.
+  var isExact = false
+
+  @inline(__always)
+  mutating func set(_ block: TreeBlock, _ slot: Int) {
+    blocks[Int(block.level)] = block
+    slots[Int(block.level)] = slot
+  }
+
+  @inline(__always) func block(_ level: Int) -> TreeBlock { blocks[level].unsafelyUnwrapped }
+  @inline(__always) var leaf: TreeBlock { block(0) }
+  @inline(__always) var slot: Int { slots[0] }
+}

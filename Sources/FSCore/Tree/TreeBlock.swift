@@ -1,0 +1,270 @@
+import Glibc
+
+/// One tree block in memory: a node (level ≥ 1) or a leaf.
+///
+/// 1. `address`, `generation`, `level` and `owner` never change; a block that changes them is a
+///    new block.
+/// 2. The content changes only under the exclusive lock of the tree whose running transaction
+///    is `generation`; a block of an older generation never changes.
+/// 3. A block whose content is not on the device is in `TreeBlockCache`'s dirty set, or in the
+///    list of the commit that is writing it.
+final class TreeBlock: @unchecked Sendable {
+  let address: LogicalAddress
+  let generation: Generation
+  let owner: TreeID
+  let level: UInt8
+  let buffer: AlignedBuffer
+
+  /// Guarded by the cache's shard lock, but see `TreeBlockCache.markDirty`.
+  var isDirty = false
+  var wasUsed = true
+
+  /// Takes over a buffer that holds a checked block.
+  init(adopting buffer: AlignedBuffer) {
+    self.buffer = buffer
+    let header = BlockHeader(UnsafeRawBufferPointer(buffer.bytes).bytes)
+    address = header.address
+    generation = header.generation
+    owner = header.owner
+    level = header.level
+  }
+
+  @inline(__always) var base: UnsafeMutableRawPointer { buffer.bytes.baseAddress! }
+
+  @inline(__always)
+  var count: Int {
+    get { Int(UInt32(littleEndian: base.loadUnaligned(fromByteOffset: 0x60, as: UInt32.self))) }
+    set { base.storeBytes(of: UInt32(newValue).littleEndian, toByteOffset: 0x60, as: UInt32.self) }
+  }
+
+  var isLeaf: Bool { level == 0 }
+
+  /// BlockHeader flags of the block as read.
+  var flags: UInt64 { buffer.readable.u64(BlockHeader.Offset.flags) }
+
+  @inline(__always)
+  var stride: Int { level == 0 ? Format.itemHeaderSize : Format.keyPointerSize }
+
+  @inline(__always)
+  func key(_ slot: Int) -> Key {
+    Key(keyAt: base + (Format.headerSize + slot * stride))
+  }
+
+  func setKey(_ slot: Int, _ key: Key) {
+    key.encode(into: buffer.bytes, at: Format.headerSize + slot * stride)
+  }
+
+  var firstKey: Key { key(0) }
+
+  /// The first slot whose key is at least `key`, and whether it is equal.
+  func lowerBound(_ key: Key) -> (slot: Int, isExact: Bool) {
+    let stride = self.stride
+    let keys = base + Format.headerSize
+    var low = 0
+    var high = count
+    while low < high {
+      let middle = (low + high) / 2
+      let other = Key(keyAt: keys + middle * stride)
+      if other < key {
+        low = middle + 1
+      } else if other == key {
+        return (middle, true)
+      } else {
+        high = middle
+      }
+    }
+    return (low, false)
+  }
+
+  /// The child of a node in which `key` belongs: the last whose first key is not above it, or
+  /// the first child.
+  func childSlot(for key: Key) -> Int {
+    let (slot, isExact) = lowerBound(key)
+    return isExact ? slot : max(slot - 1, 0)
+  }
+}
+
+extension Key {
+  @inline(__always)
+  init(keyAt pointer: UnsafeRawPointer) {
+    self.init(
+      ObjectID(rawValue: UInt64(littleEndian: pointer.loadUnaligned(as: UInt64.self))),
+      ItemType(pointer.load(fromByteOffset: 8, as: UInt8.self)),
+      UInt64(littleEndian: pointer.loadUnaligned(fromByteOffset: 9, as: UInt64.self)))
+  }
+}
+
+// Nodes.
+
+extension TreeBlock {
+  @inline(__always)
+  func child(_ slot: Int) -> KeyPointer {
+    let at = Format.headerSize + slot * Format.keyPointerSize
+    let bytes = buffer.readable
+    return KeyPointer(
+      key: Key(keyAt: base + at), address: LogicalAddress(rawValue: bytes.u64(at + 17)),
+      generation: Generation(rawValue: bytes.u64(at + 25)))
+  }
+
+  func setChild(_ slot: Int, _ pointer: KeyPointer) {
+    let at = Format.headerSize + slot * Format.keyPointerSize
+    let bytes = buffer.bytes
+    pointer.key.encode(into: bytes, at: at)
+    bytes.store(pointer.address.rawValue, at: at + 17)
+    bytes.store(pointer.generation.rawValue, at: at + 25)
+  }
+
+  func insertChild(_ slot: Int, _ pointer: KeyPointer) {
+    let count = self.count
+    let at = base + (Format.headerSize + slot * Format.keyPointerSize)
+    memmove(at + Format.keyPointerSize, at, (count - slot) * Format.keyPointerSize)
+    setChild(slot, pointer)
+    self.count = count + 1
+  }
+
+  func removeChild(_ slot: Int) {
+    let count = self.count
+    let at = base + (Format.headerSize + slot * Format.keyPointerSize)
+    memmove(at, at + Format.keyPointerSize, (count - slot - 1) * Format.keyPointerSize)
+    self.count = count - 1
+  }
+
+  /// Moves `number` children from `slot` on to `target`, at `targetSlot`.
+  func moveChildren(from slot: Int, number: Int, to target: TreeBlock, at targetSlot: Int) {
+    let size = Format.keyPointerSize
+    let targetBase = target.base + (Format.headerSize + targetSlot * size)
+    memmove(targetBase + number * size, targetBase, (target.count - targetSlot) * size)
+    memcpy(targetBase, base + (Format.headerSize + slot * size), number * size)
+    target.count += number
+    let at = base + (Format.headerSize + slot * size)
+    memmove(at, at + number * size, (count - slot - number) * size)
+    count -= number
+  }
+}
+
+// Leaves.
+
+extension TreeBlock {
+  @inline(__always)
+  private func headerAt(_ slot: Int) -> Int { Format.headerSize + slot * Format.itemHeaderSize }
+
+  @inline(__always)
+  func itemOffset(_ slot: Int) -> Int {
+    Int(UInt32(littleEndian: base.loadUnaligned(fromByteOffset: headerAt(slot) + 17, as: UInt32.self)))
+  }
+
+  @inline(__always)
+  func itemSize(_ slot: Int) -> Int {
+    Int(UInt32(littleEndian: base.loadUnaligned(fromByteOffset: headerAt(slot) + 21, as: UInt32.self)))
+  }
+
+  private func setItem(_ slot: Int, offset: Int, size: Int) {
+    base.storeBytes(
+      of: UInt32(offset).littleEndian, toByteOffset: headerAt(slot) + 17, as: UInt32.self)
+    base.storeBytes(
+      of: UInt32(size).littleEndian, toByteOffset: headerAt(slot) + 21, as: UInt32.self)
+  }
+
+  /// The data of an item, to read.
+  @inline(__always)
+  func item(_ slot: Int) -> UnsafeRawBufferPointer {
+    buffer.readable.part(Format.headerSize + itemOffset(slot), itemSize(slot))
+  }
+
+  /// The data of an item, to change.
+  func mutableItem(_ slot: Int) -> UnsafeMutableRawBufferPointer {
+    buffer.bytes.part(Format.headerSize + itemOffset(slot), itemSize(slot))
+  }
+
+  var leafCapacity: Int { buffer.count - Format.headerSize }
+
+  /// Where the data begins, relative to the end of the header.
+  private var dataStart: Int { count == 0 ? leafCapacity : itemOffset(count - 1) }
+
+  /// Bytes that new items, their headers included, may take.
+  var freeBytes: Int { dataStart - count * Format.itemHeaderSize }
+
+  var usedBytes: Int { leafCapacity - freeBytes }
+
+  /// Makes room for a new item; its data is not initialised. `freeBytes` must suffice.
+  func insertItem(_ slot: Int, _ key: Key, size: Int) {
+    let count = self.count
+    precondition(freeBytes >= size + Format.itemHeaderSize && slot <= count)
+
+    // The data of a slot stands below that of the slot before it.
+    let end = slot == 0 ? leafCapacity : itemOffset(slot - 1)
+    shiftData(from: slot, by: -size)
+    let at = base + headerAt(slot)
+    memmove(at + Format.itemHeaderSize, at, (count - slot) * Format.itemHeaderSize)
+    self.count = count + 1
+    key.encode(into: buffer.bytes, at: headerAt(slot))
+    setItem(slot, offset: end - size, size: size)
+  }
+
+  func removeItem(_ slot: Int) {
+    let count = self.count
+    let size = itemSize(slot)
+    shiftData(from: slot + 1, by: size)
+    let at = base + headerAt(slot)
+    memmove(at, at + Format.itemHeaderSize, (count - slot - 1) * Format.itemHeaderSize)
+    self.count = count - 1
+  }
+
+  /// Changes the size of an item; its data is not initialised after that. A larger size must
+  /// fit.
+  func resizeItem(_ slot: Int, to size: Int) {
+    let growth = size - itemSize(slot)
+    precondition(growth <= freeBytes)
+    let offset = itemOffset(slot)
+    shiftData(from: slot + 1, by: -growth)
+    setItem(slot, offset: offset - growth, size: size)
+  }
+
+  /// Moves the data of the slots from `slot` to the last, and their offsets.
+  private func shiftData(from slot: Int, by distance: Int) {
+    let count = self.count
+    guard slot < count, distance != 0 else { return }
+    let low = itemOffset(count - 1)
+    let high = itemOffset(slot) + itemSize(slot)
+    let data = base + Format.headerSize
+    memmove(data + (low + distance), data + low, high - low)
+    for index in slot..<count {
+      let field = base + (headerAt(index) + 17)
+      let offset = UInt32(littleEndian: field.loadUnaligned(as: UInt32.self))
+      field.storeBytes(
+        of: UInt32(Int(offset) + distance).littleEndian, as: UInt32.self)
+    }
+  }
+
+  /// Moves `number` items from `slot` on to `target`, at `targetSlot`; they must fit.
+  func moveItems(from slot: Int, number: Int, to target: TreeBlock, at targetSlot: Int) {
+    for index in 0..<number {
+      let size = itemSize(slot + index)
+      target.insertItem(targetSlot + index, key(slot + index), size: size)
+      target.mutableItem(targetSlot + index).copyMemory(from: item(slot + index))
+    }
+    removeItems(from: slot, number: number)
+  }
+
+  private func removeItems(from slot: Int, number: Int) {
+    guard number > 0 else { return }
+    let count = self.count
+    let bytes = (slot..<(slot + number)).reduce(0) { $0 + itemSize($1) }
+    shiftData(from: slot + number, by: bytes)
+    let at = base + headerAt(slot)
+    memmove(
+      at, at + number * Format.itemHeaderSize, (count - slot - number) * Format.itemHeaderSize)
+    self.count = count - number
+  }
+
+  /// Copies the block as it goes to the device: what lies between the item headers and the data
+  /// is zero there, so that no stale byte gets out. The block itself may be read meanwhile.
+  func copyContent(to target: UnsafeMutableRawBufferPointer) {
+    let bytes = buffer.readable
+    let headersEnd = Format.headerSize + count * stride
+    let dataBegin = isLeaf ? Format.headerSize + dataStart : bytes.count
+    target.store(bytes.part(0, headersEnd), at: 0)
+    target.part(headersEnd, dataBegin - headersEnd).zero()
+    target.store(bytes.part(dataBegin, bytes.count - dataBegin), at: dataBegin)
+  }
+}

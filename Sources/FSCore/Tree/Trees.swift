@@ -1,0 +1,146 @@
+/// The trees of a volume, and what their root items say. Lock rank: `leaf`.
+///
+/// 1. A tree is opened once; everybody shares it.
+/// 2. After `updateRootItems` every open tree's root item is that of its root block. The root
+///    tree and the chunk tree have none: the superblock leads to them.
+package final class Trees: @unchecked Sendable {
+  package let context: TreeContext
+  package let root: Tree
+  package let chunk: Tree
+  package let extent: Tree
+  package let device: Tree
+  package let checksum: Tree
+  package let uuid: Tree?
+
+  private struct Entry {
+    var tree: Tree
+    var rootItemKey: Key
+    var isReadOnly: Bool
+    /// What the root item says.
+    var savedAddress: LogicalAddress
+    var savedBlockDelta = 0
+  }
+
+  private let entries: Guarded<[TreeID: Entry]>
+
+  /// Opens the trees that every file system has. The superblock has been validated, and the
+  /// chunks are known.
+  package init(superblock: Superblock, chunk: Tree, context: TreeContext) throws(FilesystemError) {
+    self.context = context
+    self.chunk = chunk
+    let root = try Tree(
+      id: .root, address: superblock.root, level: superblock.rootLevel,
+      generation: superblock.generation, lastSnapshot: 0, context: context)
+    self.root = root
+
+    var opened: [TreeID: Entry] = [:]
+    func open(_ id: TreeID) throws(FilesystemError) -> Tree {
+      let entry = try Self.open(id, root: root, context: context)
+      opened[id] = entry
+      return entry.tree
+    }
+    extent = try open(.extent)
+    device = try open(.device)
+    checksum = try open(.checksum)
+    do throws(FilesystemError) {
+      uuid = try open(.uuid)
+    } catch .notFound {
+      uuid = nil
+    }
+    entries = Guarded(opened, rank: .leaf)
+  }
+
+  private static func open(
+    _ id: TreeID, root: Tree, context: TreeContext
+  ) throws(FilesystemError) -> Entry {
+    // A snapshot's root item has the transaction that made it as its key's offset.
+    let last = Key(id.objectID, .rootItem, .max)
+    let found = try root.findLast(atMost: last) {
+      (key, bytes) throws(FilesystemError) -> (Key, RootItem)? in
+      guard key.objectID == id.objectID, key.type == .rootItem else { return nil }
+      return (key, try RootItem(bytes))
+    }
+    guard let found, let (key, item) = found, item.references > 0 || !id.isSubvolume else {
+      throw .notFound
+    }
+    let tree = try Tree(
+      id: id, address: item.address, level: item.level, generation: item.generation,
+      lastSnapshot: item.lastSnapshot, context: context)
+    return Entry(
+      tree: tree, rootItemKey: key, isReadOnly: item.isReadOnly, savedAddress: item.address)
+  }
+
+  /// A subvolume's tree. Throws `.notFound` when there is none of this number.
+  package func subvolume(_ id: TreeID) throws(FilesystemError) -> Tree {
+    guard id.isSubvolume else { throw .notFound }
+    if let tree = entries.withLock({ $0[id]?.tree }) { return tree }
+
+    let entry = try Self.open(id, root: root, context: context)
+    return entries.withLock { entries in
+      if let present = entries[id] { return present.tree }
+      entries[id] = entry
+      return entry.tree
+    }
+  }
+
+  /// Whether a subvolume that is open may not be changed.
+  package func isReadOnly(_ id: TreeID) -> Bool {
+    entries.withLock { $0[id]?.isReadOnly ?? false }
+  }
+
+  /// The numbers of all subvolumes that are not deleted.
+  package func subvolumeIDs() throws(FilesystemError) -> [TreeID] {
+    var ids: [TreeID] = []
+    try root.forEach(from: Key(TreeID.topLevel.objectID, .rootItem, 0)) {
+      (key, bytes) throws(FilesystemError) in
+      guard key.type == .rootItem else { return true }
+      let id = TreeID(key.objectID.rawValue)
+      guard id.isSubvolume else { return id.rawValue < UInt64.max - 255 }
+      if try RootItem(bytes).references > 0, ids.last != id { ids.append(id) }
+      return true
+    }
+    return ids
+  }
+
+  /// Writes the root items of the trees whose root block is another than they say. Returns
+  /// whether any was.
+  package func updateRootItems(
+    now: Timestamp, in handle: borrowing TransactionHandle
+  ) throws(FilesystemError) -> Bool {
+    let candidates = entries.withLock { Array($0) }.sorted { $0.key < $1.key }
+    var hasChanged = false
+
+    for (id, entry) in candidates {
+      let state = entry.tree.rootState
+      guard state.address != entry.savedAddress else { continue }
+      hasChanged = true
+      let generation = handle.generation
+      let gained = state.blockDelta - entry.savedBlockDelta
+      let nodeSize = Int64(context.geometry.nodeSize)
+
+      let isPresent = try root.modify(entry.rootItemKey, in: handle) {
+        (bytes) throws(FilesystemError) -> Bool in
+        var item = try RootItem(UnsafeRawBufferPointer(bytes).bytes)
+        item.address = state.address
+        item.level = state.level
+        item.generation = state.generation
+        item.bytesUsed = UInt64(max(Int64(clamping: item.bytesUsed) + Int64(gained) * nodeSize, nodeSize))
+        if id.isSubvolume {
+          item.lastChange = generation
+          item.changeTime = now
+        }
+        guard bytes.count == RootItem.size else {
+          throw .corrupt("tree \(id) has a root item of the old, short form")
+        }
+        item.encode(into: bytes)
+        return true
+      }
+      guard isPresent != nil else { throw .corrupt("tree \(id) has lost its root item") }
+      entries.withLock { entries in
+        entries[id]?.savedAddress = state.address
+        entries[id]?.savedBlockDelta = state.blockDelta
+      }
+    }
+    return hasChanged
+  }
+}

@@ -1,0 +1,34 @@
+extension Volume {
+  /// Whether a read of `inode` now is to be noted in it.
+  func needsAccessTimeUpdate(_ inode: Inode, now: Timestamp) -> Bool {
+    guard !isReadOnly, options.accessTimes != .noatime, !inode.isStub,
+      !inode.subvolume.isReadOnly, !inode.isDirectory || options.directoryAccessTimes
+    else { return false }
+
+    let item = inode.attributes
+    guard !item.flags.contains(.noAtime), item.atime != now else { return false }
+    if options.accessTimes == .strict { return true }
+    if item.atime <= item.mtime || item.atime <= item.ctime { return true }
+    return now.seconds.subtractingReportingOverflow(item.atime.seconds).partialValue >= 86400
+  }
+
+  /// Notes a read of `inode`, if it is to be noted. Called with no lock held. That it cannot be
+  /// written is no error of the read.
+  func touchAccessTime(_ inode: Inode) {
+    let now = now()
+    guard needsAccessTimeUpdate(inode, now: now) else { return }
+    inode.lock.shared {
+      guard !inode.isDeleted else { return }
+      _ = try? transactions.perform(reserving: 1) {
+        (handle: borrowing TransactionHandle) throws(FilesystemError) in
+        try inode.update(in: handle) { $0.atime = now }
+      }
+    }
+  }
+}
+
+extension Timestamp: Comparable {
+  package static func < (a: Timestamp, b: Timestamp) -> Bool {
+    (a.seconds, a.nanoseconds) < (b.seconds, b.nanoseconds)
+  }
+}

@@ -1,0 +1,168 @@
+/// Who asks for something new.
+package struct Credentials: Sendable {
+  package var uid: UInt32
+  package var gid: UInt32
+
+  /// Permissions that a new inode does not get, unless its directory has a default ACL. 0 when
+  /// somebody has taken them off already.
+  package var umask: UInt32
+
+  package init(uid: UInt32, gid: UInt32, umask: UInt32 = 0) {
+    self.uid = uid
+    self.gid = gid
+    self.umask = umask
+  }
+}
+
+/// What `stat` shows of an inode.
+package struct Attributes: Sendable {
+  package var id: InodeID
+  package var item: InodeItem
+  /// In units of 512 bytes, what is buffered included.
+  package var blocks: UInt64
+}
+
+/// What to change of an inode's attributes.
+package struct AttributeChanges: Sendable {
+  package enum TimeChange: Sendable {
+    case now
+    case set(Timestamp)
+  }
+
+  /// Permission bits; the file type stays.
+  package var mode: UInt32?
+  package var uid: UInt32?
+  package var gid: UInt32?
+  package var size: UInt64?
+  package var atime: TimeChange?
+  package var mtime: TimeChange?
+  /// Now, when it is not given.
+  package var ctime: Timestamp?
+
+  /// The size comes from ftruncate or O_TRUNC: the times change even when the size does not.
+  package var touchesWhenSizeIsSame = false
+
+  package init() {}
+}
+
+extension Volume {
+  // Checks that all operations share.
+
+  /// Throws unless the subvolume of `inode` may be changed.
+  func requireWritable(_ inode: Inode) throws(FilesystemError) {
+    if isReadOnly { throw .readOnly("the file system is mounted read-only") }
+    if inode.subvolume.isReadOnly { throw .readOnly("subvolume \(inode.id.tree) is read-only") }
+  }
+
+  func attributes(of inode: Inode) -> Attributes {
+    let item = inode.attributes
+    let unit = geometry.sectorSize
+    let buffered = inode.isRegular ? UInt64(inode.file.bufferedBytes) : 0
+    let bytes = (item.nbytes & ~(1 << 63)).roundedUp(to: unit) &+ buffered.roundedUp(to: unit)
+    return Attributes(id: inode.id, item: item, blocks: bytes / 512)
+  }
+
+  package func attributes(of id: InodeID) throws(FilesystemError) -> Attributes {
+    attributes(of: try inodes.inode(id))
+  }
+
+  package func setAttributes(
+    _ id: InodeID, _ changes: AttributeChanges
+  ) throws(FilesystemError) -> Attributes {
+    let inode = try inodes.inode(id)
+    try requireWritable(inode)
+    try InodeTable.exclusively(inode) { () throws(FilesystemError) in
+      try requireFlagsAllow(changes, of: inode)
+      var changes = changes
+      if let size = changes.size { try apply(size, &changes, to: inode) }
+      if changes.isEmpty { return }
+      try apply(changes, to: inode)
+    }
+    return attributes(of: inode)
+  }
+
+  private func requireFlagsAllow(
+    _ changes: AttributeChanges, of inode: Inode
+  ) throws(FilesystemError) {
+    // Only setting times to now is open to files that may but grow.
+    var isOpenToAppend = changes.mode == nil && changes.uid == nil && changes.gid == nil
+    if case .set = changes.atime { isOpenToAppend = false }
+    if case .set = changes.mtime { isOpenToAppend = false }
+    if changes.size != nil { isOpenToAppend = false }
+    try inode.requireFlagsAllow(unless: isOpenToAppend ? .immutable : [.immutable, .append])
+  }
+
+  private func apply(
+    _ size: UInt64, _ changes: inout AttributeChanges, to inode: Inode
+  ) throws(FilesystemError) {
+    if inode.isDirectory { throw .isDirectory }
+    guard inode.isRegular else { throw .invalidArgument("only a file has a size to set") }
+    guard size <= UInt64(Int64.max) else { throw .fileTooLarge }
+
+    let item = inode.attributes
+    if size != item.size {
+      // This sets the times as well.
+      try files.changeSize(of: inode, to: size)
+      changes.size = nil
+      return
+    }
+
+    // With the size it has, too, what is allocated behind the end is given back.
+    if item.flags.contains(.prealloc) { try files.changeSize(of: inode, to: size) }
+    if changes.touchesWhenSizeIsSame { return }
+    changes.size = nil
+    guard item.flags.contains(.prealloc) else { return }
+    if changes.mtime == nil { changes.mtime = .set(item.mtime) }
+    if changes.ctime == nil { changes.ctime = item.ctime }
+  }
+
+  private func apply(_ changes: AttributeChanges, to inode: Inode) throws(FilesystemError) {
+    let now = now()
+    var list: AccessControlList?
+    if changes.mode != nil, !inode.isStub, inode.type != .symbolicLink {
+      let name = AccessControlList.accessName
+      if let bytes = try ExtendedAttributes.value(of: name, inode, isLocked: true) {
+        list = try AccessControlList(bytes)
+      }
+    }
+
+    try transactions.perform(reserving: list == nil ? 1 : 2) {
+      (handle: borrowing TransactionHandle) throws(FilesystemError) in
+      if let mode = changes.mode, var list {
+        list.apply(mode: mode)
+        var edits = ItemEdits()
+        try ExtendedAttributes.set(
+          AccessControlList.accessName, to: list.bytes, of: inode, generation: handle.generation,
+          &edits)
+        try edits.write(in: handle)
+      }
+      try inode.update(in: handle) { changes.apply(to: &$0, now: now) }
+    }
+  }
+}
+
+extension AttributeChanges {
+  fileprivate var isEmpty: Bool {
+    mode == nil && uid == nil && gid == nil && size == nil && atime == nil && mtime == nil
+      && ctime == nil
+  }
+
+  /// All but the size itself.
+  fileprivate func apply(to item: inout InodeItem, now: Timestamp) {
+    if let mode { item.mode = item.mode & 0o170000 | mode & 0o7777 }
+    if let uid { item.uid = uid }
+    if let gid { item.gid = gid }
+    if size != nil { item.mtime = now }
+    switch atime {
+    case .now: item.atime = now
+    case .set(let time): item.atime = time
+    case nil: break
+    }
+    switch mtime {
+    case .now: item.mtime = now
+    case .set(let time): item.mtime = time
+    case nil: break
+    }
+    item.ctime = ctime ?? now
+  }
+}

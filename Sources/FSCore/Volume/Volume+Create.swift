@@ -1,0 +1,222 @@
+/// What a new inode is to be.
+struct NewNode {
+  /// File type and permissions.
+  var mode: UInt32
+  var rdev: UInt64 = 0
+  /// Of a symbolic link.
+  var target: [UInt8] = []
+
+  var isDirectory: Bool { mode & 0o170000 == 0o040000 }
+  var isSymbolicLink: Bool { mode & 0o170000 == 0o120000 }
+  var isRegular: Bool { mode & 0o170000 == 0o100000 }
+}
+
+/// What a new inode takes over from its directory.
+private struct Inheritance {
+  var mode: UInt32
+  var gid: UInt32
+  var flags: InodeFlags = []
+  var attributes: [(name: [UInt8], value: [UInt8])] = []
+}
+
+extension Volume {
+  /// Makes a file, device, pipe or socket. `rdev` as the format has it: major << 20 | minor.
+  package func createNode(
+    _ name: [UInt8], in directory: InodeID, mode: UInt32, rdev: UInt64 = 0,
+    _ credentials: Credentials
+  ) throws(FilesystemError) -> Attributes {
+    var mode = mode
+    if mode & 0o170000 == 0 { mode |= 0o100000 }
+    guard let type = EntryType(mode: mode) else {
+      throw .invalidArgument("no file type: mode \(mode)")
+    }
+    switch type {
+    case .directory, .symbolicLink, .extendedAttribute: throw .notPermitted
+    case .characterDevice, .blockDevice:
+      return try create(name, in: directory, NewNode(mode: mode, rdev: rdev), credentials)
+    case .regular, .fifo, .socket:
+      return try create(name, in: directory, NewNode(mode: mode), credentials)
+    }
+  }
+
+  package func makeDirectory(
+    _ name: [UInt8], in directory: InodeID, mode: UInt32, _ credentials: Credentials
+  ) throws(FilesystemError) -> Attributes {
+    try create(
+      name, in: directory, NewNode(mode: 0o040000 | mode & 0o7777), credentials)
+  }
+
+  package func makeSymbolicLink(
+    _ name: [UInt8], in directory: InodeID, target: [UInt8], _ credentials: Credentials
+  ) throws(FilesystemError) -> Attributes {
+    guard !target.isEmpty else { throw .notFound }
+    let longest = min(4095, geometry.maximumItemSize - FileExtentItem.inlineHeaderSize)
+    guard target.count <= longest else { throw .nameTooLong }
+    return try create(
+      name, in: directory, NewNode(mode: 0o120777, target: target), credentials)
+  }
+
+  private func create(
+    _ name: [UInt8], in directory: InodeID, _ node: NewNode, _ credentials: Credentials
+  ) throws(FilesystemError) -> Attributes {
+    try requireNewName(name)
+    let directory = try inodes.inode(directory)
+    try requireWritable(directory)
+    let inode = try InodeTable.exclusively(directory) { () throws(FilesystemError) in
+      try directory.requireRoomForNames()
+      try directory.requireFlagsAllow()
+      let inheritance = try inheritance(from: directory, to: node, credentials)
+      let index = try DirectoryEntries.nextIndex(of: directory)
+      let number = try directory.subvolume.newInodeNumber()
+      let now = now()
+
+      let items = 5 + inheritance.attributes.count + (node.isSymbolicLink ? 1 : 0)
+      return try transactions.perform(reserving: items) {
+        (handle: borrowing TransactionHandle) throws(FilesystemError) in
+        var item = InodeItem(
+          generation: handle.generation, mode: inheritance.mode, uid: credentials.uid,
+          gid: inheritance.gid, now: now)
+        item.rdev = node.rdev
+        item.flags = inheritance.flags
+        item.size = UInt64(node.target.count)
+        item.nbytes = item.size
+        let inode = try Inode(
+          id: InodeID(tree: directory.id.tree, number: number), subvolume: directory.subvolume,
+          item: item)
+        if inheritance.attributes.isEmpty { ExtendedAttributes.noteNone(inode) }
+        if node.isDirectory {
+          inode.nextEntryIndex = DirectoryEntries.firstIndex
+          if inheritance.attributes.isEmpty { inode.defaultACL = .known(nil) }
+        }
+
+        // Before its name is there: whoever finds the name must find this object.
+        inodes.insert(inode)
+        do throws(FilesystemError) {
+          try insert(inode, node, inheritance, name, in: directory, index: index, handle)
+        } catch {
+          inodes.remove(inode)
+          throw error
+        }
+        try directory.update(in: handle) { item in
+          item.size &+= UInt64(2 * name.count)
+          item.mtime = now
+          item.ctime = now
+        }
+        return inode
+      }
+    }
+    return attributes(of: inode)
+  }
+
+  /// Inserts all items of a new inode. Its name goes first: that it is there already is found
+  /// out before anything has changed.
+  private func insert(
+    _ inode: Inode, _ node: NewNode, _ inheritance: Inheritance, _ name: [UInt8],
+    in directory: Inode, index: UInt64, _ handle: borrowing TransactionHandle
+  ) throws(FilesystemError) {
+    let location = DirectoryEntries.Location(key: inode.itemKey, type: inode.type)
+    try addItem(name, location, in: directory, handle)
+    try DirectoryEntries.insertIndex(name, location, in: directory, index: index, handle)
+    DirectoryEntries.didUseIndices(1, of: directory)
+
+    try inode.insertItem(in: handle)
+    try InodeReferences.insertFirst(
+      name, of: inode, in: directory.number, index: index, handle)
+    if node.isSymbolicLink { try insertTarget(node.target, of: inode, handle) }
+
+    guard !inheritance.attributes.isEmpty else { return }
+    var edits = ItemEdits()
+    for (name, value) in inheritance.attributes {
+      try ExtendedAttributes.set(
+        name, to: value, of: inode, generation: handle.generation, &edits)
+    }
+    ExtendedAttributes.noteSome(inode)
+    try edits.write(in: handle)
+  }
+
+  /// Adds the DIR_ITEM of a new name. Throws `.exists`, having changed nothing, when the name is
+  /// there.
+  func addItem(
+    _ name: [UInt8], _ location: DirectoryEntries.Location, in directory: Inode,
+    _ handle: borrowing TransactionHandle
+  ) throws(FilesystemError) {
+    do throws(FilesystemError) {
+      return try DirectoryEntries.insertItem(name, location, in: directory, handle)
+    } catch .exists {
+      // This name, or another with the same hash.
+    } catch {
+      throw error
+    }
+    var edits = ItemEdits()
+    guard try DirectoryEntries.find(name, in: directory, &edits) == nil else { throw .exists }
+    try DirectoryEntries.addItem(
+      name, location, in: directory, generation: handle.generation, &edits)
+    try edits.write(in: handle)
+  }
+
+  private func insertTarget(
+    _ target: [UInt8], of inode: Inode, _ handle: borrowing TransactionHandle
+  ) throws(FilesystemError) {
+    let length = UInt64(target.count)
+    let extent = FileExtentItem(
+      generation: handle.generation, kind: .inline, diskAddress: 0, diskLength: 0,
+      ramBytes: length, offset: 0, length: length)
+    let header = FileExtentItem.inlineHeaderSize
+    try inode.tree.insert(
+      Key(inode.number, .extentData, 0), size: header + target.count, in: handle
+    ) { bytes in
+      extent.encode(into: bytes)
+      bytes.store(target, at: header)
+    }
+  }
+
+  /// The directory is locked.
+  private func inheritance(
+    from directory: Inode, to node: NewNode, _ credentials: Credentials
+  ) throws(FilesystemError) -> Inheritance {
+    let parent = directory.attributes
+    var result = Inheritance(mode: node.mode, gid: credentials.gid)
+    if parent.mode & 0o2000 != 0 {
+      result.gid = parent.gid
+      if node.isDirectory { result.mode |= 0o2000 }
+    }
+
+    if !node.isSymbolicLink {
+      let name = AccessControlList.defaultName
+      if let bytes = try defaultACL(of: directory), node.isDirectory || !bytes.isEmpty {
+        var list = try AccessControlList(bytes)
+        result.mode = list.restrict(toMode: result.mode)
+        if !list.isEquivalentToMode {
+          result.attributes.append((AccessControlList.accessName, list.bytes))
+        }
+        if node.isDirectory { result.attributes.append((name, bytes)) }
+      } else {
+        result.mode &= ~(credentials.umask & 0o777)
+      }
+    }
+
+    let compression = parent.flags.intersection([.compress, .noCompress])
+    if !compression.isEmpty {
+      result.flags.formUnion(compression.contains(.noCompress) ? .noCompress : .compress)
+      let name = [UInt8]("btrfs.compression".utf8)
+      if !node.isSymbolicLink,
+        let value = try ExtendedAttributes.value(of: name, directory, isLocked: true)
+      {
+        result.attributes.append((name, value))
+      }
+    }
+    if parent.flags.contains(.noDataCow) {
+      result.flags.insert(.noDataCow)
+      if node.isRegular { result.flags.insert(.noDataSum) }
+    }
+    return result
+  }
+
+  private func defaultACL(of directory: Inode) throws(FilesystemError) -> [UInt8]? {
+    if case .known(let list) = directory.defaultACL { return list }
+    let list = try ExtendedAttributes.value(
+      of: AccessControlList.defaultName, directory, isLocked: true)
+    directory.defaultACL = .known(list)
+    return list
+  }
+}

@@ -1,0 +1,151 @@
+import Synchronization
+
+extension Volume {
+  /// How often an operation begins anew when names change under it.
+  static let attempts = 1000
+
+  /// Throws unless `name` can be looked up.
+  func requireName(_ name: [UInt8]) throws(FilesystemError) {
+    guard name.count <= Format.maximumNameLength else { throw .nameTooLong }
+    guard !name.isEmpty else { throw .notFound }
+    guard !name.contains(where: { $0 == 0 || $0 == UInt8(ascii: "/") }) else {
+      throw .invalidArgument("a name with a slash or a zero byte")
+    }
+  }
+
+  /// Throws unless `name` can be given to something new.
+  func requireNewName(_ name: [UInt8]) throws(FilesystemError) {
+    try requireName(name)
+    if Self.isDots(name) { throw .exists }
+  }
+
+  /// "." or "..", which no directory stores.
+  static func isDots(_ name: [UInt8]) -> Bool {
+    (name.count == 1 || name.count == 2) && name.allSatisfy { $0 == UInt8(ascii: ".") }
+  }
+
+  // Looking up.
+
+  package func lookup(
+    _ name: [UInt8], in directory: InodeID
+  ) throws(FilesystemError) -> Attributes {
+    try requireName(name)
+    let directory = try inodes.inode(directory)
+    guard directory.isDirectory else { throw .notDirectory }
+    if Self.isDots(name) {
+      return try attributes(of: name.count == 1 ? directory.id : parent(of: directory))
+    }
+
+    for _ in 0..<Self.attempts {
+      guard let location = try DirectoryEntries.find(name, in: directory) else { break }
+      if let inode = try inode(at: location, name, in: directory) {
+        return attributes(of: inode)
+      }
+      // Deleted between the two looks, or an entry that leads nowhere.
+      if try DirectoryEntries.find(name, in: directory) == location { break }
+    }
+    throw .notFound
+  }
+
+  /// Where an entry leads. For a subvolume: to its root directory if this is its place, else (in
+  /// a snapshot of its place) to an empty directory.
+  func id(
+    at location: DirectoryEntries.Location, _ name: [UInt8], in directory: Inode
+  ) throws(FilesystemError) -> InodeID {
+    guard location.isSubvolume else {
+      guard location.key.type == .inodeItem else {
+        throw .corrupt("an entry of directory \(directory.id) leads to \(location.key)")
+      }
+      return InodeID(tree: directory.id.tree, number: location.key.objectID)
+    }
+
+    let child = TreeID(rawValue: location.key.objectID.rawValue)
+    let reference = try RootReferences.find(
+      parent: directory.id.tree, child: child, in: trees.root)
+    if let reference, reference.directory == directory.number, reference.name == name,
+      try subvolumeIfAny(child) != nil
+    {
+      return InodeID(tree: child, number: .firstFree)
+    }
+    return InodeID(tree: child, number: .emptySubvolume)
+  }
+
+  private func subvolumeIfAny(_ id: TreeID) throws(FilesystemError) -> Subvolume? {
+    do throws(FilesystemError) {
+      return try inodes.subvolume(id)
+    } catch .notFound {
+      return nil
+    } catch {
+      throw error
+    }
+  }
+
+  /// The inode that an entry leads to; nil when it does not exist.
+  func inode(
+    at location: DirectoryEntries.Location, _ name: [UInt8], in directory: Inode
+  ) throws(FilesystemError) -> Inode? {
+    let id = try id(at: location, name, in: directory)
+    if id.number == .emptySubvolume { return try inodes.stub(id, within: directory) }
+    do throws(FilesystemError) {
+      return try inodes.inode(id)
+    } catch .stale {
+      return nil
+    } catch {
+      throw error
+    }
+  }
+
+  /// The directory that `directory` stands in. What is mounted, and the top of all, stand in
+  /// themselves.
+  func parent(of directory: Inode) throws(FilesystemError) -> InodeID {
+    if directory.isStub || directory.id == rootDirectory { return directory.id }
+    if directory.number == .firstFree {
+      return try RootReferences.parent(of: directory.id.tree, in: trees.root) ?? directory.id
+    }
+    guard let parent = try InodeReferences.parent(of: directory) else { throw .notFound }
+    return InodeID(tree: directory.id.tree, number: parent)
+  }
+
+  // Holding.
+
+  /// Keeps an inode, without a name too, until as many calls of `release`. Throws when its flags
+  /// or the subvolume forbid opening it so.
+  package func open(
+    _ id: InodeID, forWriting: Bool = false, appending: Bool = false
+  ) throws(FilesystemError) {
+    let inode = try inodes.inode(id)
+    if forWriting {
+      try requireWritable(inode)
+      try inode.requireFlagsAllow(unless: appending ? .immutable : [.immutable, .append])
+    }
+    inodes.withHolders(of: inode) { inode.openCount += 1 }
+    guard inode.isDeleted else { return }
+    inodes.withHolders(of: inode) { inode.openCount -= 1 }
+    throw .stale
+  }
+
+  package func release(_ id: InodeID) {
+    guard let inode = inodes.loaded(id) else { return }
+    inodes.withHolders(of: inode) {
+      assert(inode.openCount > 0)
+      inode.openCount -= 1
+    }
+    removeIfUnheld(inode)
+  }
+
+  /// The kernel knows an inode no longer. Matters for inodes without a name alone.
+  package func forget(_ id: InodeID) {
+    guard let inode = inodes.loaded(id) else { return }
+    let isOrphan = inodes.withHolders(of: inode) {
+      inode.isForgotten = inode.isOrphan
+      return inode.isOrphan
+    }
+    if isOrphan { removeIfUnheld(inode) }
+  }
+
+  /// Says that `forget` will be called: from now on an inode that has lost its last name waits
+  /// for it.
+  package func expectForget() {
+    inodes.awaitsForget.store(true, ordering: .relaxed)
+  }
+}

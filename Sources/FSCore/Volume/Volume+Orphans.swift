@@ -1,0 +1,119 @@
+import Synchronization
+
+import Logging
+
+/// Deleting what has lost its last name.
+extension Volume {
+  /// Deletes an inode without a name if nobody holds it. Called with no lock held. What cannot
+  /// be deleted now stays listed on disk, and is deleted at the next mount.
+  func removeIfUnheld(_ inode: Inode) {
+    let awaitsForget = inodes.awaitsForget.load(ordering: .relaxed)
+    let isHeld = inodes.withHolders(of: inode) {
+      !inode.isOrphan || inode.openCount > 0 || awaitsForget && !inode.isForgotten
+    }
+    if !isHeld { removeOrLog(inode) }
+  }
+
+  private func removeOrLog(_ inode: Inode) {
+    do throws(FilesystemError) {
+      try removeOrphan(inode)
+    } catch {
+      log.warning("inode \(inode.id) has no name and could not be deleted: \(error)")
+    }
+  }
+
+  private func removeOrphan(_ inode: Inode) throws(FilesystemError) {
+    inode.lock.lockExclusive()
+    defer { inode.lock.unlock() }
+    guard !inode.isDeleted else { return }
+    guard inode.attributes.linkCount == 0 else { return try unlist(inode) }
+
+    if inode.isRegular { try files.deleteContent(of: inode) }
+
+    // The INODE_ITEM goes last: no other item of an inode may be without it.
+    let batch = 32
+    while true {
+      let keys = try Orphans.remains(of: inode, limit: batch)
+      let isLast = keys.count < batch
+      try transactions.perform(reserving: keys.count + 2, useGlobalReserve: true) {
+        (handle: borrowing TransactionHandle) throws(FilesystemError) in
+        for key in keys { _ = try inode.tree.delete(key, in: handle) }
+        guard isLast else { return }
+        _ = try inode.tree.delete(inode.itemKey, in: handle)
+        _ = try inode.tree.delete(Orphans.key(inode.number), in: handle)
+      }
+      if isLast { break }
+    }
+    inodes.withHolders(of: inode) { inode.isOrphan = false }
+    inodes.remove(inode)
+  }
+
+  /// Takes an inode that has a name after all out of the list.
+  private func unlist(_ inode: Inode) throws(FilesystemError) {
+    try transactions.perform(reserving: 1, useGlobalReserve: true) {
+      (handle: borrowing TransactionHandle) throws(FilesystemError) in
+      _ = try inode.tree.delete(Orphans.key(inode.number), in: handle)
+    }
+    inodes.withHolders(of: inode) { inode.isOrphan = false }
+  }
+
+  /// Deletes all inodes without a name that are in memory, held or not: at unmount.
+  func removeAllOrphans() {
+    for inode in inodes.orphans() { removeOrLog(inode) }
+  }
+
+  /// Deletes what a crash has left without a name, in all subvolumes that can be written: at
+  /// mount. Deleted subvolumes are left alone.
+  func cleanOrphans() throws(FilesystemError) {
+    guard !isReadOnly else { return }
+    for id in try writableSubvolumes() {
+      let subvolume = try inodes.subvolume(id)
+      var first: UInt64 = 0
+      while true {
+        let numbers = try Orphans.list(in: subvolume.tree, from: first, limit: 256)
+        for number in numbers { try cleanOrphan(number, in: subvolume) }
+        guard let last = numbers.last, last.rawValue < .max else { break }
+        first = last.rawValue + 1
+      }
+    }
+  }
+
+  private func writableSubvolumes() throws(FilesystemError) -> [TreeID] {
+    var found: [TreeID] = []
+    try trees.root.forEach(
+      from: Key(TreeID.topLevel.objectID, .rootItem, 0),
+      through: Key(.lastFree, .rootItem, UInt64.max)
+    ) { (key, bytes) throws(FilesystemError) in
+      let id = TreeID(rawValue: key.objectID.rawValue)
+      guard key.type == .rootItem, id.isSubvolume else { return true }
+      let item = try RootItem(bytes)
+      if item.references > 0 && !item.isReadOnly { found.append(id) }
+      return true
+    }
+    return found
+  }
+
+  private func cleanOrphan(
+    _ number: ObjectID, in subvolume: Subvolume
+  ) throws(FilesystemError) {
+    let inode: Inode
+    do throws(FilesystemError) {
+      inode = try inodes.inode(InodeID(tree: subvolume.id, number: number))
+    } catch .stale {
+      // Listed, but gone.
+      return try transactions.perform(reserving: 1, useGlobalReserve: true) {
+        (handle: borrowing TransactionHandle) throws(FilesystemError) in
+        _ = try subvolume.tree.delete(Orphans.key(number), in: handle)
+      }
+    } catch {
+      throw error
+    }
+    inodes.withHolders(of: inode) { inode.isOrphan = true }
+    do throws(FilesystemError) {
+      try removeOrphan(inode)
+    } catch {
+      if transactions.failure != nil { throw error }
+      log.warning("orphan \(inode.id) could not be deleted: \(error)")
+    }
+  }
+}

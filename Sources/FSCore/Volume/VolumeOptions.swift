@@ -1,0 +1,53 @@
+/// How a volume is mounted.
+package struct VolumeOptions: Sendable {
+  /// What becomes of the free space caches.
+  package enum SpaceCache: Sendable {
+    /// Written at every commit (v1).
+    case v1
+    /// Neither read nor written.
+    case none
+  }
+
+  /// When reading updates an access time.
+  package enum AccessTimes: Sendable {
+    /// When it is not after the last change, or a day old.
+    case relatime
+    case noatime
+    /// At every read.
+    case strict
+  }
+
+  /// The subvolume whose root directory is the volume's.
+  package enum SubvolumeChoice: Sendable, Equatable {
+    /// The one that the image names its default.
+    case imageDefault
+    case id(TreeID)
+    /// By its path from the top-level subvolume.
+    case path(String)
+  }
+
+  package var readOnly = false
+
+  /// Seconds from a change to the commit that makes it durable.
+  package var commitInterval = 5.0
+
+  package var spaceCache = SpaceCache.v1
+
+  /// Believe none of the free space caches that stand in the image, and write all anew.
+  package var clearCache = false
+
+  /// Bounds the memory for tree blocks, inodes and buffered data.
+  package var cacheBytes: UInt64 = 256 << 20
+
+  package var accessTimes = AccessTimes.relatime
+
+  /// Whether reading a directory, too, updates its access time.
+  package var directoryAccessTimes = true
+
+  /// Mount an image with a log tree as its last commit left it, read-only.
+  package var noLogReplay = false
+
+  package var subvolume = SubvolumeChoice.imageDefault
+
+  package init() {}
+}

@@ -1,0 +1,51 @@
+import CFuse
+import FSCore
+import Glibc
+
+extension FuseCallbacks {
+  static func addAttributes(_ operations: inout fuse_lowlevel_ops) {
+    operations.getattr = { request, number, _ in
+      FuseServer.answer(request, "getattr") { server throws(FilesystemError) in
+        .attributes(server.status(try server.volume.attributes(of: server.inode(number))))
+      }
+    }
+
+    operations.setattr = { request, number, wanted, fields, file in
+      FuseServer.answer(request, "setattr") { server throws(FilesystemError) in
+        guard let wanted else { throw .invalidArgument("no attributes") }
+        var changes = FuseCallbacks.changes(wanted.pointee, fields)
+        changes.touchesWhenSizeIsSame = file != nil
+        let attributes = try server.volume.setAttributes(server.inode(number), changes)
+        return .attributes(server.status(attributes))
+      }
+    }
+
+    operations.readlink = { request, number in
+      FuseServer.answer(request, "readlink") { server throws(FilesystemError) in
+        .target(try server.volume.readSymbolicLink(server.inode(number)))
+      }
+    }
+  }
+
+  private static func changes(_ wanted: stat, _ fields: Int32) -> AttributeChanges {
+    var changes = AttributeChanges()
+    if fields & FUSE_SET_ATTR_MODE != 0 { changes.mode = wanted.st_mode }
+    if fields & FUSE_SET_ATTR_UID != 0 { changes.uid = wanted.st_uid }
+    if fields & FUSE_SET_ATTR_GID != 0 { changes.gid = wanted.st_gid }
+    if fields & FUSE_SET_ATTR_SIZE != 0 { changes.size = UInt64(clamping: wanted.st_size) }
+
+    if fields & FUSE_SET_ATTR_ATIME_NOW != 0 {
+      changes.atime = .now
+    } else if fields & FUSE_SET_ATTR_ATIME != 0 {
+      changes.atime = .set(Timestamp(wanted.st_atim))
+    }
+    if fields & FUSE_SET_ATTR_MTIME_NOW != 0 {
+      changes.mtime = .now
+    } else if fields & FUSE_SET_ATTR_MTIME != 0 {
+      changes.mtime = .set(Timestamp(wanted.st_mtim))
+    }
+    // Only with the kernel's writeback cache, which then keeps these times.
+    if fields & FUSE_SET_ATTR_CTIME != 0 { changes.ctime = Timestamp(wanted.st_ctim) }
+    return changes
+  }
+}

@@ -1,0 +1,162 @@
+import CFuse
+import FSCore
+import Glibc
+import Synchronization
+
+extension FuseCallbacks {
+  static func addDirectories(_ operations: inout fuse_lowlevel_ops) {
+    operations.opendir = { request, _, file in
+      FuseServer.answer(request, "opendir") { _ in
+        var file = FuseCallbacks.opened(file)
+        file.cache_readdir = 1
+        file.fh = UInt64(UInt(bitPattern: Unmanaged.passRetained(OpenDirectory()).toOpaque()))
+        return .opened(file)
+      }
+    }
+
+    operations.releasedir = { request, _, file in
+      FuseServer.answer(request, "releasedir") { _ in
+        OpenDirectory.of(file)?.release()
+        return .done
+      }
+    }
+
+    operations.readdir = { request, number, size, offset, file in
+      FuseServer.answer(request, "readdir") { server throws(FilesystemError) in
+        var list = DirectoryList(request, server.buffers.bytes(size))
+        try server.read(number, from: offset, file) { record in
+          list.append(record, shown: server.nodes.shown(record.id))
+        }
+        return .data(list.bytes)
+      }
+    }
+
+    operations.readdirplus = { request, number, size, offset, file in
+      FuseServer.answer(request, "readdirplus") { server throws(FilesystemError) in
+        var list = DirectoryList(request, server.buffers.bytes(size))
+        try server.read(number, from: offset, file) { record in
+          guard list.hasRoom(for: record) else { return false }
+          return list.append(record, server.entryOfDirectory(record))
+        }
+        return .data(list.bytes)
+      }
+    }
+
+    operations.fsyncdir = { request, number, dataOnly, _ in
+      FuseServer.answer(request, "fsyncdir") { server throws(FilesystemError) in
+        try server.volume.synchronize(server.inode(number), dataOnly: dataOnly != 0)
+        return .done
+      }
+    }
+  }
+}
+
+/// A directory that is being read: where it ended when the reading began. What is renamed while
+/// it is read goes to the end, and would else be met again and again.
+private final class OpenDirectory: Sendable {
+  let lastEntry = Atomic<UInt64>(.max)
+
+  static func of(_ file: UnsafeMutablePointer<fuse_file_info>?) -> Unmanaged<OpenDirectory>? {
+    guard let file, let pointer = UnsafeRawPointer(bitPattern: UInt(file.pointee.fh)) else {
+      return nil
+    }
+    return Unmanaged.fromOpaque(pointer)
+  }
+}
+
+extension FuseServer {
+  fileprivate func read(
+    _ number: fuse_ino_t, from offset: off_t, _ file: UnsafeMutablePointer<fuse_file_info>?,
+    _ body: (DirectoryRecord) throws(FilesystemError) -> Bool
+  ) throws(FilesystemError) {
+    let id = try inode(number)
+    let directory = OpenDirectory.of(file)?.takeUnretainedValue()
+    // At the first request, and after rewinddir(3).
+    if offset == 0 { directory?.lastEntry.store(try volume.lastEntry(of: id), ordering: .relaxed) }
+    try volume.readDirectory(
+      id, from: UInt64(bitPattern: Int64(offset)),
+      through: directory?.lastEntry.load(ordering: .relaxed) ?? .max, body)
+  }
+
+  /// What goes with a name in a directory: the attributes, or with number 0 only the type, and
+  /// the kernel asks when it needs more.
+  fileprivate func entryOfDirectory(_ record: DirectoryRecord) -> fuse_entry_param {
+    let dot = UInt8(ascii: ".")
+    let isDot = record.name == [dot] || record.name == [dot, dot]
+    if !isDot {
+      do throws(FilesystemError) {
+        return entry(try volume.attributes(of: record.id))
+      } catch {
+        // Removed meanwhile, or damaged: the list goes on, and a look at the name says more.
+      }
+    }
+    var entry = fuse_entry_param()
+    entry.attr.st_ino = ino_t(nodes.shown(record.id))
+    entry.attr.st_mode = record.type.modeBits
+    return entry
+  }
+}
+
+/// The answer to readdir as it grows, in the form that the kernel reads.
+private struct DirectoryList {
+  private let request: fuse_req_t?
+  private let buffer: UnsafeMutableRawBufferPointer
+  private var used = 0
+
+  init(_ request: fuse_req_t?, _ buffer: UnsafeMutableRawBufferPointer) {
+    self.request = request
+    self.buffer = buffer
+  }
+
+  var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: buffer[..<used]) }
+
+  /// Whether a record fits with its attributes. Asked before they are looked up: an entry that is
+  /// not sent must not get a number.
+  func hasRoom(for record: DirectoryRecord) -> Bool {
+    (152 + record.name.count + 7) & ~7 <= buffer.count - used
+  }
+
+  /// Adds a name with its type; false when there is no room for it.
+  mutating func append(_ record: DirectoryRecord, shown: UInt64) -> Bool {
+    var status = stat()
+    status.st_ino = ino_t(shown)
+    status.st_mode = record.type.modeBits
+    let request = request
+    return add(record) { room, size, name in
+      fuse_add_direntry(request, room, size, name, &status, off_t(bitPattern: record.nextCookie))
+    }
+  }
+
+  /// Adds a name with its attributes; false when there is no room for it.
+  mutating func append(_ record: DirectoryRecord, _ entry: fuse_entry_param) -> Bool {
+    var entry = entry
+    let request = request
+    return add(record) { room, size, name in
+      fuse_add_direntry_plus(
+        request, room, size, name, &entry, off_t(bitPattern: record.nextCookie))
+    }
+  }
+
+  private mutating func add(
+    _ record: DirectoryRecord,
+    _ write: (UnsafeMutablePointer<CChar>?, Int, UnsafePointer<CChar>?) -> Int
+  ) -> Bool {
+    let room = buffer.count - used
+    let size = withUnsafeTemporaryAllocation(of: CChar.self, capacity: record.name.count + 1) {
+      text in
+      for (index, byte) in record.name.enumerated() {
+        text.initializeElement(at: index, to: CChar(bitPattern: byte))
+      }
+      text.initializeElement(at: record.name.count, to: 0)
+      let target = (buffer.baseAddress! + used).assumingMemoryBound(to: CChar.self)
+      return write(target, room, UnsafePointer(text.baseAddress))
+    }
+    guard size <= room else { return false }
+    used += size
+    return true
+  }
+}
+
+extension off_t {
+  fileprivate init(bitPattern cookie: UInt64) { self = off_t(Int64(bitPattern: cookie)) }
+}

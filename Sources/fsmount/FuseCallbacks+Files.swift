@@ -1,0 +1,120 @@
+import CFuse
+import FSCore
+import Glibc
+
+extension FuseCallbacks {
+  static func addFiles(_ operations: inout fuse_lowlevel_ops) {
+    operations.open = { request, number, file in
+      FuseServer.answer(request, "open") { server throws(FilesystemError) in
+        let id = try server.inode(number)
+        let flags = file?.pointee.flags ?? 0
+        let isForWriting = flags & O_ACCMODE != O_RDONLY || flags & O_TRUNC != 0
+        try server.volume.open(
+          id, forWriting: isForWriting, appending: flags & (O_APPEND | O_TRUNC) == O_APPEND)
+        if flags & O_TRUNC != 0 { try server.truncateAtOpen(id) }
+        return .opened(FuseCallbacks.opened(file))
+      }
+    }
+
+    operations.release = { request, number, _ in
+      FuseServer.answer(request, "release") { server throws(FilesystemError) in
+        server.volume.release(try server.inode(number))
+        return .done
+      }
+    }
+
+    operations.read = { request, number, size, offset, _ in
+      FuseServer.answer(request, "read") { server throws(FilesystemError) in
+        let buffer = server.buffers.bytes(size)
+        let count = try server.volume.read(
+          server.inode(number), at: UInt64(clamping: offset), into: buffer)
+        return .data(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
+      }
+    }
+
+    operations.write_buf = { request, number, vector, offset, _ in
+      FuseServer.answer(request, "write") { server throws(FilesystemError) in
+        guard let vector else { throw .invalidArgument("no data") }
+        let bytes = try server.bytes(of: vector)
+        let count = try server.volume.write(
+          server.inode(number), at: UInt64(clamping: offset), bytes)
+        return .written(count)
+      }
+    }
+
+    operations.fsync = { request, number, dataOnly, _ in
+      FuseServer.answer(request, "fsync") { server throws(FilesystemError) in
+        try server.volume.synchronize(server.inode(number), dataOnly: dataOnly != 0)
+        return .done
+      }
+    }
+
+    operations.fallocate = { request, number, mode, offset, length, _ in
+      FuseServer.answer(request, "fallocate") { server throws(FilesystemError) in
+        try server.volume.allocate(
+          server.inode(number), FuseCallbacks.allocationMode(mode), offset: UInt64(clamping: offset),
+          length: UInt64(clamping: length))
+        return .done
+      }
+    }
+
+    operations.lseek = { request, number, offset, whence, _ in
+      FuseServer.answer(request, "lseek") { server throws(FilesystemError) in
+        // SEEK_DATA and SEEK_HOLE; the kernel does the others.
+        guard whence == 3 || whence == 4 else { throw .invalidArgument("whence \(whence)") }
+        guard offset >= 0 else { throw .noSuchOffset }
+        return .offset(
+          try server.volume.seek(
+            server.inode(number), from: UInt64(offset), whence == 3 ? .data : .hole))
+      }
+    }
+  }
+
+  /// The answer to an open: the file's content in the kernel's memory stays good.
+  static func opened(_ file: UnsafeMutablePointer<fuse_file_info>?) -> fuse_file_info {
+    var file = file?.pointee ?? fuse_file_info()
+    file.keep_cache = 1
+    return file
+  }
+
+  /// The meaning of fallocate(2)'s flags: KEEP_SIZE 1, PUNCH_HOLE 2, ZERO_RANGE 16.
+  private static func allocationMode(_ flags: Int32) throws(FilesystemError) -> AllocationMode {
+    switch flags {
+    case 0: .plain
+    case 1: .keepSize
+    case 3: .punchHole
+    case 16: .zeroRange
+    case 17: .zeroRangeKeepSize
+    default: throw .unsupported("fallocate mode \(flags)")
+    }
+  }
+}
+
+extension FuseServer {
+  /// The part of an open that O_TRUNC asks for. The file stays open only when it succeeds.
+  fileprivate func truncateAtOpen(_ id: InodeID) throws(FilesystemError) {
+    var changes = AttributeChanges()
+    changes.size = 0
+    changes.touchesWhenSizeIsSame = true
+    do throws(FilesystemError) {
+      _ = try volume.setAttributes(id, changes)
+    } catch {
+      volume.release(id)
+      throw error
+    }
+  }
+
+  /// The bytes of a write: where libfuse has them, or copied from the pipe that they are in.
+  fileprivate func bytes(
+    of vector: UnsafeMutablePointer<fuse_bufvec>
+  ) throws(FilesystemError) -> UnsafeRawBufferPointer {
+    var size = 0
+    if let memory = cfuse_memory(vector, &size) {
+      return UnsafeRawBufferPointer(start: memory, count: size)
+    }
+    let buffer = buffers.bytes(fuse_buf_size(vector))
+    let count = cfuse_copy(vector, buffer.baseAddress, buffer.count)
+    guard count >= 0 else { throw .device(operation: "pipe read", offset: 0, code: Int32(-count)) }
+    return UnsafeRawBufferPointer(rebasing: buffer[..<count])
+  }
+}

@@ -1,0 +1,113 @@
+import CFuse
+import FSCore
+import Glibc
+
+extension FuseCallbacks {
+  static func addNames(_ operations: inout fuse_lowlevel_ops) {
+    operations.lookup = { request, parent, name in
+      FuseServer.answer(request, "lookup") { server throws(FilesystemError) in
+        try server.lookup(FuseCallbacks.name(name), in: server.inode(parent))
+      }
+    }
+
+    operations.mknod = { request, parent, name, mode, device in
+      FuseServer.answer(request, "mknod") { server throws(FilesystemError) in
+        .entry(
+          server.entry(
+            try server.volume.createNode(
+              FuseCallbacks.name(name), in: server.inode(parent), mode: mode,
+              rdev: DeviceNumber.stored(device), FuseCallbacks.credentials(request))))
+      }
+    }
+
+    operations.create = { request, parent, name, mode, file in
+      FuseServer.answer(request, "create") { server throws(FilesystemError) in
+        let attributes = try server.volume.createNode(
+          FuseCallbacks.name(name), in: server.inode(parent), mode: mode & ~S_IFMT | S_IFREG,
+          FuseCallbacks.credentials(request))
+        try server.volume.open(attributes.id)
+        return .created(server.entry(attributes), FuseCallbacks.opened(file))
+      }
+    }
+
+    operations.mkdir = { request, parent, name, mode in
+      FuseServer.answer(request, "mkdir") { server throws(FilesystemError) in
+        .entry(
+          server.entry(
+            try server.volume.makeDirectory(
+              FuseCallbacks.name(name), in: server.inode(parent), mode: mode,
+              FuseCallbacks.credentials(request))))
+      }
+    }
+
+    operations.symlink = { request, target, parent, name in
+      FuseServer.answer(request, "symlink") { server throws(FilesystemError) in
+        .entry(
+          server.entry(
+            try server.volume.makeSymbolicLink(
+              FuseCallbacks.name(name), in: server.inode(parent),
+              target: FuseCallbacks.name(target), FuseCallbacks.credentials(request))))
+      }
+    }
+
+    addLinks(&operations)
+  }
+
+  private static func addLinks(_ operations: inout fuse_lowlevel_ops) {
+    operations.link = { request, number, parent, name in
+      FuseServer.answer(request, "link") { server throws(FilesystemError) in
+        .entry(
+          server.entry(
+            try server.volume.link(
+              server.inode(number), FuseCallbacks.name(name), in: server.inode(parent))))
+      }
+    }
+
+    operations.unlink = { request, parent, name in
+      FuseServer.answer(request, "unlink") { server throws(FilesystemError) in
+        try server.volume.unlink(FuseCallbacks.name(name), in: server.inode(parent))
+        return .done
+      }
+    }
+
+    operations.rmdir = { request, parent, name in
+      FuseServer.answer(request, "rmdir") { server throws(FilesystemError) in
+        try server.volume.removeDirectory(FuseCallbacks.name(name), in: server.inode(parent))
+        return .done
+      }
+    }
+
+    operations.rename = { request, parent, name, newParent, newName, flags in
+      FuseServer.answer(request, "rename") { server throws(FilesystemError) in
+        // RENAME_WHITEOUT, 4, is for overlayfs's upper layer, which this cannot be.
+        guard flags & ~3 == 0 else { throw .invalidArgument("rename flags \(flags)") }
+        var options: RenameFlags = []
+        if flags & 1 != 0 { options.insert(.noReplace) }
+        if flags & 2 != 0 { options.insert(.exchange) }
+        try server.volume.rename(
+          FuseCallbacks.name(name), in: server.inode(parent), to: FuseCallbacks.name(newName),
+          in: server.inode(newParent), flags: options)
+        return .done
+      }
+    }
+  }
+}
+
+extension FuseServer {
+  /// Also for "." and "..", which the kernel looks up when a file handle of NFS or of
+  /// open_by_handle_at(2) names an inode that it no longer has in memory.
+  fileprivate func lookup(
+    _ name: [UInt8], in directory: InodeID
+  ) throws(FilesystemError) -> FuseAnswer {
+    do throws(FilesystemError) {
+      return .entry(entry(try volume.lookup(name, in: directory)))
+    } catch .notFound {
+      // Number 0 lets the kernel remember that the name is free.
+      var nothing = fuse_entry_param()
+      nothing.entry_timeout = Self.cacheSeconds
+      return .entry(nothing)
+    } catch {
+      throw error
+    }
+  }
+}

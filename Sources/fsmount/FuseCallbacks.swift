@@ -1,0 +1,98 @@
+import CFuse
+import FSCore
+import Glibc
+
+/// libfuse's table of callbacks. Each answers its request exactly once, through `FuseReply`.
+///
+/// They are formed in ordinary functions, without captures: libfuse calls them on threads that
+/// Swift's main actor knows nothing of.
+///
+/// Left out are `access` and `flush`, whose absence the kernel remembers and which have nothing to
+/// do here; locks, which the kernel then keeps; and `copy_file_range`, which it does by reading
+/// and writing.
+enum FuseCallbacks {
+  static func all() -> fuse_lowlevel_ops {
+    var operations = fuse_lowlevel_ops()
+    addLifetime(&operations)
+    addAttributes(&operations)
+    addNames(&operations)
+    addFiles(&operations)
+    addDirectories(&operations)
+    addExtendedAttributes(&operations)
+    return operations
+  }
+
+  private static func addLifetime(_ operations: inout fuse_lowlevel_ops) {
+    operations.`init` = { userData, connection in
+      guard let userData, let connection else { return }
+      Unmanaged<FuseServer>.fromOpaque(userData).takeUnretainedValue().configure(connection)
+    }
+
+    operations.forget = { request, number, lookups in
+      FuseCallbacks.forget(request, CollectionOfOne(fuse_forget_data(ino: number, nlookup: lookups)))
+      fuse_reply_none(request)
+    }
+
+    operations.forget_multi = { request, count, list in
+      FuseCallbacks.forget(request, UnsafeBufferPointer(start: list, count: count))
+      fuse_reply_none(request)
+    }
+
+    operations.statfs = { request, _ in
+      FuseServer.answer(request, "statfs") { server throws(FilesystemError) in
+        .statistics(server.kernelStatistics(try server.volume.statistics()))
+      }
+    }
+
+    operations.ioctl = { request, number, command, _, _, _, input, inputSize, _ in
+      FuseServer.answer(request, "ioctl") { server throws(FilesystemError) in
+        let input = UnsafeRawBufferPointer(start: input, count: inputSize)
+        return try server.control(number, UInt(command), input)
+      }
+    }
+  }
+
+  private static func forget(_ request: fuse_req_t?, _ list: some Sequence<fuse_forget_data>) {
+    guard let request else { return }
+    let server = Unmanaged<FuseServer>.fromOpaque(fuse_req_userdata(request)).takeUnretainedValue()
+    for item in list {
+      guard let id = server.nodes.inode(item.ino) else { continue }
+      server.nodes.forget(item.ino, lookups: item.nlookup)
+      server.volume.forget(id)
+    }
+  }
+
+  /// The bytes of a C string.
+  static func name(_ text: UnsafePointer<CChar>?) -> [UInt8] {
+    guard let text else { return [] }
+    return [UInt8](UnsafeRawBufferPointer(start: text, count: strlen(text)))
+  }
+
+  /// Who asks.
+  static func credentials(_ request: fuse_req_t?) -> Credentials {
+    guard let request, let context = fuse_req_ctx(request) else {
+      return Credentials(uid: 65534, gid: 65534)
+    }
+    return Credentials(
+      uid: context.pointee.uid, gid: context.pointee.gid, umask: context.pointee.umask)
+  }
+}
+
+extension FuseServer {
+  fileprivate func control(
+    _ number: fuse_ino_t, _ command: UInt, _ input: UnsafeRawBufferPointer
+  ) throws(FilesystemError) -> FuseAnswer {
+    switch command {
+    case ControlCommand.synchronize:
+      try volume.synchronizeAll()
+      return .control([])
+    case ControlCommand.watchUnmount:
+      return watchers.add(input) ? .control([]) : .failure(EAGAIN)
+    case ControlCommand.getFlags:
+      let flags = try volume.attributes(of: inode(number)).item.flags
+      return .control(withUnsafeBytes(of: ControlCommand.shown(flags)) { [UInt8]($0) })
+    default:
+      return .failure(ENOTTY)
+    }
+  }
+}

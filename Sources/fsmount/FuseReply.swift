@@ -1,0 +1,112 @@
+import CFuse
+import FSCore
+import Glibc
+import Logging
+
+/// What a request is answered with.
+enum FuseAnswer {
+  case done
+  case entry(fuse_entry_param)
+  case created(fuse_entry_param, fuse_file_info)
+  case attributes(stat)
+  case opened(fuse_file_info)
+  /// Bytes that stay valid until the answer is sent.
+  case data(UnsafeRawBufferPointer)
+  case bytes([UInt8])
+  /// How many bytes were written.
+  case written(Int)
+  /// How many bytes an extended attribute, or the list of them, has.
+  case size(Int)
+  /// The target of a symbolic link.
+  case target([UInt8])
+  case offset(UInt64)
+  case statistics(statvfs)
+  /// The result of an ioctl, with the bytes that it hands out.
+  case control([UInt8])
+  case failure(Int32)
+}
+
+/// The right, and the duty, to answer one request: `send` uses it up, and a request that is
+/// dropped without is answered with EIO.
+struct FuseReply: ~Copyable {
+  private let request: fuse_req_t
+
+  init(_ request: fuse_req_t) { self.request = request }
+
+  deinit { fuse_reply_err(request, EIO) }
+
+  consuming func send(_ answer: FuseAnswer) {
+    // What these functions return says that the kernel no longer waits for the answer: nobody
+    // is left to be told.
+    switch answer {
+    case .done:
+      fuse_reply_err(request, 0)
+    case .entry(var entry):
+      fuse_reply_entry(request, &entry)
+    case .created(var entry, var file):
+      fuse_reply_create(request, &entry, &file)
+    case .attributes(var status):
+      fuse_reply_attr(request, &status, FuseServer.cacheSeconds)
+    case .opened(var file):
+      fuse_reply_open(request, &file)
+    case .data(let bytes):
+      Self.send(bytes, to: request)
+    case .bytes(let bytes):
+      bytes.withUnsafeBytes { Self.send($0, to: request) }
+    case .written(let count):
+      fuse_reply_write(request, count)
+    case .size(let size):
+      fuse_reply_xattr(request, size)
+    case .target(let target):
+      (target + [0]).withUnsafeBufferPointer { bytes in
+        bytes.withMemoryRebound(to: CChar.self) {
+          _ = fuse_reply_readlink(request, $0.baseAddress)
+        }
+      }
+    case .offset(let offset):
+      fuse_reply_lseek(request, off_t(clamping: offset))
+    case .statistics(var statistics):
+      fuse_reply_statfs(request, &statistics)
+    case .control(let bytes):
+      _ = bytes.withUnsafeBytes { fuse_reply_ioctl(request, 0, $0.baseAddress, $0.count) }
+    case .failure(let code):
+      fuse_reply_err(request, code)
+    }
+    discard self
+  }
+
+  private static func send(_ bytes: UnsafeRawBufferPointer, to request: fuse_req_t) {
+    fuse_reply_buf(request, bytes.baseAddress?.assumingMemoryBound(to: CChar.self), bytes.count)
+  }
+}
+
+extension FuseServer {
+  /// Answers `request` with what `body` returns, or with its error's number.
+  @inline(__always)
+  static func answer(
+    _ request: fuse_req_t?, _ operation: StaticString,
+    _ body: (FuseServer) throws(FilesystemError) -> FuseAnswer
+  ) {
+    guard let request else { return }
+    let reply = FuseReply(request)
+    let server = Unmanaged<FuseServer>.fromOpaque(fuse_req_userdata(request)).takeUnretainedValue()
+    let answer: FuseAnswer
+    do throws(FilesystemError) {
+      answer = try body(server)
+    } catch {
+      server.noteFailure(of: operation, error)
+      answer = .failure(error.errno)
+    }
+    reply.send(answer)
+  }
+
+  /// Logs what is no ordinary outcome.
+  private func noteFailure(of operation: StaticString, _ error: FilesystemError) {
+    switch error {
+    case .device, .checksum, .corrupt:
+      log.error("\(operation): \(error)")
+    default:
+      break
+    }
+  }
+}

@@ -1,0 +1,139 @@
+import CFuse
+import FSCore
+import Glibc
+import Logging
+
+/// What libfuse's threads have in common: the volume, and how its inodes look to the kernel.
+///
+/// 1. Every change of the volume comes through this mount, so the kernel may keep names,
+///    attributes and content for as long as it likes; it drops by itself what a request of its
+///    own changes, and counts links by itself.
+/// 2. An inode without a name lives until it is closed and the kernel has forgotten its number.
+final class FuseServer: Sendable {
+  /// How long the kernel may believe what it was told.
+  static let cacheSeconds = 86400.0
+
+  /// The largest read or write that libfuse lets through.
+  static let largestTransfer = 1 << 20
+
+  let volume: Volume
+  let nodes: NodeNumbers
+  let log: Logger
+  let buffers = ThreadBuffer(standardSize: FuseServer.largestTransfer)
+  let watchers = UnmountWatchers()
+
+  /// Called once, when the kernel and we have agreed on how to talk.
+  private let onReady: @Sendable () -> Void
+  private let maximumRead: UInt32
+
+  /// libfuse's own parsed options; set before the session begins.
+  nonisolated(unsafe) var connectionOptions: OpaquePointer?
+  init(
+    volume: Volume, log: Logger, maximumRead: UInt32, onReady: @escaping @Sendable () -> Void
+  ) {
+    self.volume = volume
+    self.log = log
+    self.maximumRead = maximumRead
+    self.onReady = onReady
+    nodes = NodeNumbers(root: volume.rootDirectory)
+  }
+
+  /// The first request: what the kernel offers and what we want of it.
+  func configure(_ connection: UnsafeMutablePointer<fuse_conn_info>) {
+    // Splicing into a pipe only helps who does not look at the bytes; we checksum them. Without
+    // HANDLE_KILLPRIV the kernel itself asks for set-user-ID bits to be cleared.
+    let unwanted = [
+      cfuse_cap_splice_read, cfuse_cap_splice_write, cfuse_cap_splice_move,
+      cfuse_cap_handle_killpriv, cfuse_cap_writeback_cache,
+    ]
+    // A default ACL goes before the umask, hence DONT_MASK.
+    let wanted = [
+      cfuse_cap_async_read, cfuse_cap_async_dio, cfuse_cap_parallel_dirops,
+      cfuse_cap_export_support, cfuse_cap_readdirplus, cfuse_cap_readdirplus_auto,
+      cfuse_cap_cache_symlinks, cfuse_cap_atomic_o_trunc, cfuse_cap_dont_mask,
+    ]
+    for capability in unwanted { cfuse_set_wanted(connection, capability, 0) }
+    for capability in wanted where cfuse_is_capable(connection, capability) != 0 {
+      cfuse_set_wanted(connection, capability, 1)
+    }
+
+    connection.pointee.max_background = 64
+    connection.pointee.congestion_threshold = 48
+    connection.pointee.max_read = maximumRead
+    if let connectionOptions { fuse_apply_conn_info_opts(connectionOptions, connection) }
+    onReady()
+  }
+
+  /// The inode that the kernel means. Throws when the number cannot be from here.
+  func inode(_ number: fuse_ino_t) throws(FilesystemError) -> InodeID {
+    guard let id = nodes.inode(number) else { throw .stale }
+    return id
+  }
+
+  /// What the kernel is told of an inode that it gets a reference to.
+  func entry(_ attributes: Attributes) -> fuse_entry_param {
+    var entry = fuse_entry_param()
+    entry.ino = nodes.reference(attributes.id)
+    entry.generation = attributes.item.generation.rawValue
+    entry.attr = status(attributes)
+    entry.attr_timeout = Self.cacheSeconds
+    entry.entry_timeout = Self.cacheSeconds
+    return entry
+  }
+
+  func status(_ attributes: Attributes) -> stat {
+    let item = attributes.item
+    var status = stat()
+    status.st_ino = ino_t(nodes.shown(attributes.id))
+    status.st_mode = item.mode
+    status.st_nlink = .init(item.linkCount)
+    status.st_uid = item.uid
+    status.st_gid = item.gid
+    status.st_rdev = DeviceNumber.forKernel(item.rdev)
+    status.st_size = off_t(clamping: item.size)
+    status.st_blksize = 4096
+    status.st_blocks = .init(clamping: attributes.blocks)
+    status.st_atim = item.atime.asTimespec
+    status.st_mtim = item.mtime.asTimespec
+    status.st_ctim = item.ctime.asTimespec
+    return status
+  }
+
+  func kernelStatistics(_ statistics: FilesystemStatistics) -> statvfs {
+    var result = statvfs()
+    result.f_bsize = .init(statistics.blockSize)
+    result.f_frsize = .init(statistics.blockSize)
+    result.f_blocks = .init(statistics.blocks)
+    result.f_bfree = .init(statistics.freeBlocks)
+    result.f_bavail = .init(statistics.availableBlocks)
+    // There is no fixed number of inodes, which 0 says.
+    result.f_namemax = 255
+    return result
+  }
+}
+
+extension Timestamp {
+  fileprivate var asTimespec: timespec { timespec(tv_sec: Int(seconds), tv_nsec: Int(nanoseconds)) }
+
+  init(_ time: timespec) {
+    self.init(
+      seconds: Int64(time.tv_sec), nanoseconds: UInt32(clamping: min(time.tv_nsec, 999_999_999)))
+  }
+}
+
+/// A device number: `major << 20 | minor` in the format; to and from the kernel in 32 bits, with
+/// the major number's 12 in the middle.
+enum DeviceNumber {
+  static func forKernel(_ stored: UInt64) -> dev_t {
+    let major = stored >> 20 & 0xfff
+    let minor = stored & 0xfffff
+    return dev_t(minor & 0xff | major << 8 | (minor & ~0xff) << 12)
+  }
+
+  static func stored(_ number: dev_t) -> UInt64 {
+    let number = UInt64(number)
+    let major = number >> 8 & 0xfff
+    let minor = number & 0xff | number >> 12 & 0xfff00
+    return major << 20 | minor
+  }
+}

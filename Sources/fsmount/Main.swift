@@ -1,0 +1,50 @@
+import ArgumentParser
+import FSCore
+import Glibc
+
+struct Fsmount: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "fsmount",
+    abstract: "btrfs images, mounted read-write by an ordinary program.",
+    discussion: """
+      'fsmount IMAGE MOUNTPOINT [-o OPTIONS]' is the same as 'fsmount mount', so that mount(8) \
+      can call it: 'mount -t fuse.fsmount IMAGE MOUNTPOINT'.
+      """,
+    subcommands: [
+      MkfsCommand.self, MountCommand.self, UnmountCommand.self, SyncCommand.self,
+      CacheCommand.self, InspectCommand.self,
+    ],
+    defaultSubcommand: MountCommand.self)
+}
+
+@main
+enum Main {
+  static func main() {
+    do {
+      var command = try Fsmount.parseAsRoot()
+      try command.run()
+    } catch {
+      fail(error)
+    }
+  }
+
+  private static func fail(_ error: any Error) -> Never {
+    switch error {
+    case let failure as CommandFailure:
+      StandardError.write("fsmount: \(failure)")
+      exit(failure.status.rawValue)
+
+    case let failure as FilesystemError:
+      StandardError.write("fsmount: \(failure)")
+      exit(CommandFailure.Status.failed.rawValue)
+
+    default:
+      // mount(8) expects 1 where the parser would say 64.
+      guard Fsmount.exitCode(for: error) == .validationFailure else {
+        Fsmount.exit(withError: error)
+      }
+      StandardError.write(Fsmount.fullMessage(for: error))
+      exit(CommandFailure.Status.usage.rawValue)
+    }
+  }
+}

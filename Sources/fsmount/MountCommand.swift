@@ -1,0 +1,87 @@
+import ArgumentParser
+import FSCore
+import Glibc
+import Logging
+
+struct MountCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "mount",
+    abstract: "Mount an image on a directory.",
+    discussion: """
+      Goes to the background as soon as the mount serves requests, and the exit status says \
+      whether it does. 'fsmount unmount' ends it well; so do umount, fusermount3 -u, and SIGTERM \
+      or SIGINT to the process.
+
+      Options for -o:
+        ro, rw               read-only; or read-write, which is the default
+        commit=SECONDS       the longest that a change stays in memory only (default 5)
+        cache=SIZE           memory for what is cached (default 256M)
+        space_cache=v1       write the free space cache at every commit (default)
+        nospace_cache        neither read nor write it
+        clear_cache          believe none of it, and write it anew
+        relatime, noatime, strictatime, nodiratime
+                             when reading updates access times (default relatime)
+        subvol=PATH, subvolid=ID
+                             what to mount (default: the image's default subvolume)
+        nologreplay          mount an image with a log tree as its last commit left it, read-only
+        allow_other          let other users in, with permissions checked
+        default_permissions  have the kernel check permissions
+        allow_root, auto_unmount, max_read=N, fsname=NAME, subtype=NAME, clone_fd,
+        max_threads=N, max_background=N, congestion_threshold=N, max_readahead=N, max_write=N,
+        readdirplus=no|yes|auto, writeback_cache, debug
+                             as libfuse has them
+        suid, dev, nosuid, nodev, noexec, sync, dirsync and what else mount(8) passes
+
+      The kernel does not tell a FUSE program of sync(2) and syncfs(2): 'fsmount sync' commits at \
+      once, as fsync(2) on any file does.
+      """)
+
+  @Argument(help: "A regular file or block device with a btrfs file system.")
+  var image: String
+
+  @Argument(help: "The directory to mount it on.")
+  var mountPoint: String
+
+  @Option(
+    name: .customShort("o"),
+    help: ArgumentHelp(
+      "Mount options, separated by commas. May be given several times.", valueName: "options"))
+  var options: [String] = []
+
+  @Flag(name: .short, help: "Stay in the foreground; messages go to standard error.")
+  var foreground = false
+
+  @Flag(name: .short, help: "Show every request: implies -f.")
+  var debug = false
+
+  @Flag(name: .short, help: "The same as -o ro.")
+  var readOnly = false
+
+  // What mount(8) passes to its helpers, and what libfuse's programs take.
+
+  @Flag(name: .customShort("w"), help: .hidden) var readWrite = false
+  @Flag(name: .customShort("n"), help: .hidden) var noTable = false
+  @Flag(name: .customShort("s"), help: .hidden) var sloppy = false
+  @Flag(name: .customShort("v"), help: .hidden) var verbose = false
+  @Option(name: .customShort("t"), help: .hidden) var type: String?
+
+  func run() throws {
+    var lists = options
+    if readOnly { lists.append("ro") }
+    if readWrite { lists.append("rw") }
+    if debug { lists.append("debug") }
+    let options = try MountOptions(lists)
+
+    guard let image = AbsolutePath.resolve(image) else {
+      throw CommandFailure("\(image): \(String(cString: strerror(errno)))")
+    }
+    try MountPoint.checkFuse()
+    let mountPoint = try MountPoint.check(mountPoint)
+
+    let staysHere = foreground || options.debug
+    let background = staysHere ? Background.stay() : try Background.fork()
+    let mount = Mount(
+      image: image, mountPoint: mountPoint, options: options, background: background)
+    Glibc.exit(try mount.run())
+  }
+}

@@ -1,0 +1,89 @@
+import CFuse
+import Glibc
+
+/// A directory that something can be mounted on, and what can be known before it is tried.
+enum MountPoint {
+  /// The absolute path of `path`. Throws when nothing of ours can be mounted there.
+  static func check(_ path: String) throws(CommandFailure) -> String {
+    guard let resolved = AbsolutePath.resolve(path) else {
+      let code = errno
+      switch code {
+      case ENOENT:
+        throw CommandFailure("mount point \(path): there is no such directory; make it first")
+      case ENOTCONN:
+        throw CommandFailure(
+          "mount point \(path): a mount whose program has ended is still there; "
+            + "take it away with 'fsmount unmount \(path)'")
+      default:
+        throw CommandFailure("mount point \(path): \(String(cString: strerror(code)))")
+      }
+    }
+
+    var status = stat()
+    guard stat(resolved, &status) == 0 else {
+      let code = errno
+      let hint = code == ENOTCONN ? "; take the dead mount away with 'fsmount unmount \(path)'" : ""
+      throw CommandFailure("mount point \(path): \(String(cString: strerror(code)))\(hint)")
+    }
+    guard status.st_mode & S_IFMT == S_IFDIR else {
+      throw CommandFailure("mount point \(path) is not a directory")
+    }
+    if let entry = MountTable.entry(at: resolved), entry.type.hasPrefix("fuse") {
+      throw CommandFailure(
+        "mount point \(path) is busy: \(entry.source) is mounted there; "
+          + "unmount it, or choose another directory")
+    }
+    return resolved
+  }
+
+  /// Throws when FUSE cannot be used here at all.
+  static func checkFuse() throws(CommandFailure) {
+    guard access("/dev/fuse", F_OK) == 0 else {
+      throw CommandFailure(
+        "there is no /dev/fuse: load the kernel's module with 'modprobe fuse' "
+          + "(in a container: start it with --device /dev/fuse)")
+    }
+    guard access("/dev/fuse", R_OK | W_OK) == 0 else {
+      throw CommandFailure(
+        "you may not open /dev/fuse: as root, 'chmod 666 /dev/fuse', or mount as root")
+    }
+    guard geteuid() == 0 || Fusermount.path != nil else {
+      throw CommandFailure(
+        "fusermount3 is not there, and only root can mount without it: install the package fuse3")
+    }
+  }
+}
+
+/// The program that mounts and unmounts for those who are not root.
+enum Fusermount {
+  static let path: String? = {
+    let search = getenv("PATH").map { String(cString: $0) } ?? ""
+    return (search.split(separator: ":").map(String.init) + ["/usr/bin", "/bin"])
+      .map { "\($0)/fusermount3" }
+      .first { access($0, X_OK) == 0 }
+  }()
+
+  /// Takes the mount at `path` away; with `lazily`, though it is in use. It says itself why it
+  /// could not, and so does the errno, as near as it is known.
+  static func unmount(_ path: String, lazily: Bool = false) -> Bool {
+    if umount2(path, lazily ? Int32(MNT_DETACH) : 0) == 0 { return true }
+    guard errno == EPERM, let program = Self.path else { return false }
+
+    let arguments = ["fusermount3", lazily ? "-uz" : "-u", "--", path]
+    guard run(program, arguments) else {
+      errno = EBUSY
+      return false
+    }
+    return true
+  }
+
+  private static func run(_ program: String, _ arguments: [String]) -> Bool {
+    var vector = arguments.map { strdup($0) } + [nil]
+    defer { for argument in vector { free(argument) } }
+    var child = pid_t()
+    guard posix_spawn(&child, program, nil, nil, &vector, environ) == 0 else { return false }
+    var status: Int32 = 0
+    while waitpid(child, &status, 0) < 0 { if errno != EINTR { return false } }
+    return status == 0
+  }
+}

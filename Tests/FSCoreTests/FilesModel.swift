@@ -1,0 +1,163 @@
+import Glibc
+import TestSupport
+import Testing
+
+@testable import FSCore
+
+/// A file beside a plain array of the bytes that it must hold. Every operation is made on both.
+struct FilesModel {
+  let volume: Volume
+  let id: InodeID
+  var bytes: [UInt8] = []
+  var random: TestRandom
+  let largest: UInt64
+  /// The last operations, for a failure's message.
+  var history: [String] = []
+
+  init(_ volume: Volume, _ id: InodeID, seed: UInt64, largest: UInt64) {
+    self.volume = volume
+    self.id = id
+    self.largest = largest
+    random = TestRandom(seed: seed)
+  }
+
+  init(continuing other: FilesModel, on volume: Volume) {
+    self = FilesModel(volume, other.id, seed: 0, largest: other.largest)
+    bytes = other.bytes
+    random = other.random
+    history = other.history
+  }
+
+  mutating func step() throws {
+    switch random.next(below: 20) {
+    case 0...6: try write()
+    case 7...9: try read()
+    case 10, 11: try truncate()
+    case 12: try allocate(.plain)
+    case 13: try allocate(.keepSize)
+    case 14, 15: try allocate(.punchHole)
+    case 16: try allocate(random.next(below: 2) == 0 ? .zeroRange : .zeroRangeKeepSize)
+    case 17: try seek()
+    case 18:
+      note("flush")
+      volume.files.flush(try volume.file(id))
+    default:
+      if random.next(below: 6) == 0 {
+        note("synchronize")
+        try volume.synchronize(id, dataOnly: false)
+      }
+    }
+  }
+
+  private mutating func note(_ text: String) {
+    history.append(text)
+    if history.count > 40 { history.removeFirst() }
+  }
+
+  /// Mostly not aligned, often at an edge of a sector, small files now and then.
+  private mutating func range(longest: UInt64 = 200_000) -> Range<UInt64> {
+    let bound = random.next(below: 4) == 0 ? 5000 : largest
+    var start = random.next(below: bound)
+    switch random.next(below: 6) {
+    case 0: start = start.roundedDown(to: 4096)
+    case 1: start = UInt64(bytes.count)
+    default: break
+    }
+    let span = random.next(below: 3) == 0 ? longest : 9000
+    var length = 1 + random.next(below: span)
+    if random.next(below: 4) == 0 { length = length.roundedUp(to: 4096) }
+    start = min(start, largest - 1)
+    return start..<min(start + length, largest)
+  }
+
+  private mutating func extend(to end: UInt64) {
+    if bytes.count < Int(end) {
+      bytes.append(contentsOf: repeatElement(0, count: Int(end) - bytes.count))
+    }
+  }
+
+  private mutating func write() throws {
+    let range = range()
+    note("write \(range)")
+    let seed = random.next()
+    let data = (0..<(range.upperBound - range.lowerBound)).map {
+      UInt8(truncatingIfNeeded: (seed >> ($0 % 7 * 8)) &+ $0) | 1
+    }
+    try volume.writeBytes(id, at: range.lowerBound, data)
+    extend(to: range.upperBound)
+    bytes.replaceSubrange(Int(range.lowerBound)..<Int(range.upperBound), with: data)
+  }
+
+  private mutating func read() throws {
+    let range = range()
+    note("read \(range)")
+    try check(range)
+  }
+
+  func check(_ range: Range<UInt64>) throws {
+    let found = try volume.readBytes(
+      id, at: range.lowerBound, count: Int(range.upperBound - range.lowerBound))
+    let end = min(Int(range.upperBound), bytes.count)
+    let start = min(Int(range.lowerBound), end)
+    let expected = Array(bytes[start..<end])
+    if found != expected {
+      let first = zip(found, expected).enumerated().first { $1.0 != $1.1 }?.offset ?? -1
+      throw TestFailure(
+        "read \(range): \(found.count) bytes for \(expected.count), first difference at \(first)\n"
+          + history.joined(separator: "\n"))
+    }
+  }
+
+  func checkAll() throws {
+    let size = try volume.attributes(of: id).item.size
+    guard size == UInt64(bytes.count) else {
+      throw TestFailure(
+        "size \(size) for \(bytes.count)\n" + history.joined(separator: "\n"))
+    }
+    try check(0..<(UInt64(bytes.count) + 1))
+  }
+
+  private mutating func truncate() throws {
+    let size = random.next(below: 8) == 0 ? 0 : range().lowerBound
+    note("truncate \(bytes.count) to \(size)")
+    var changes = AttributeChanges()
+    changes.size = size
+    _ = try volume.setAttributes(id, changes)
+    if Int(size) < bytes.count { bytes.removeLast(bytes.count - Int(size)) }
+    extend(to: size)
+  }
+
+  private mutating func allocate(_ mode: AllocationMode) throws {
+    let range = range(longest: 600_000)
+    note("\(mode) \(range)")
+    try volume.allocate(
+      id, mode, offset: range.lowerBound, length: range.upperBound - range.lowerBound)
+    if mode == .plain || mode == .zeroRange { extend(to: range.upperBound) }
+    guard mode != .plain, mode != .keepSize else { return }
+    let end = min(Int(range.upperBound), bytes.count)
+    for index in min(Int(range.lowerBound), end)..<end { bytes[index] = 0 }
+  }
+
+  private mutating func seek() throws {
+    let from = random.next(below: largest)
+    note("seek \(from)")
+    do throws(FilesystemError) {
+      let data = try volume.seek(id, from: from, .data)
+      guard data >= from, data < bytes.count else { throw .corrupt("data at \(data)") }
+      guard !bytes[Int(from)..<Int(data)].contains(where: { $0 != 0 }) else {
+        throw .corrupt("data before \(data)")
+      }
+    } catch {
+      guard case .noSuchOffset = error else { throw error }
+      guard !bytes.dropFirst(Int(from)).contains(where: { $0 != 0 }) else {
+        throw TestFailure("no data found from \(from)\n" + history.joined(separator: "\n"))
+      }
+    }
+    guard from < bytes.count else { return }
+    let hole = try volume.seek(id, from: from, .hole)
+    let isInside = hole >= from && hole <= bytes.count
+    guard isInside, hole == bytes.count || bytes[Int(hole)] == 0 else {
+      throw TestFailure("hole at \(hole) from \(from)\n" + history.joined(separator: "\n"))
+    }
+  }
+}

@@ -1,0 +1,114 @@
+import Glibc
+import Logging
+import Synchronization
+import TestSupport
+import Testing
+
+@testable import FSCore
+
+/// Random operations on files, against arrays; then Linux's checker on the image.
+@Suite struct FilesModelTests {
+  struct Variant: Sendable, CustomTestStringConvertible {
+    var name: String
+    var seed: UInt64
+    /// Arguments of mkfs.btrfs; nil: our own.
+    var kernelTool: [String]?
+    var checksum = ChecksumType.crc32c
+    var isMixed = false
+    var data = MakeFilesystem.Profile.single
+    var isConcurrent = false
+    var operations = 1500
+    var testDescription: String { "\(name), seed \(seed)" }
+  }
+
+  static let variants = [
+    Variant(name: "default", seed: 1), Variant(name: "default", seed: 2),
+    Variant(name: "written back all the time", seed: 3, isConcurrent: true),
+    Variant(name: "written back all the time", seed: 4, isConcurrent: true),
+    Variant(name: "holes with items", seed: 5, kernelTool: ["-O", "^no-holes"]),
+    Variant(name: "holes with items", seed: 6, kernelTool: ["-O", "^no-holes"], isConcurrent: true),
+    Variant(name: "mixed, sha256", seed: 7, checksum: .sha256, isMixed: true),
+    Variant(name: "DUP data, xxhash", seed: 8, checksum: .xxhash64, data: .dup),
+  ]
+
+  @Test(arguments: variants)
+  func filesHoldWhatTheModelHolds(variant: Variant) throws {
+    print("files against a model: \(variant.testDescription)")
+    let directory = try TemporaryDirectory(inMemory: true)
+    let image = directory.file("image")
+    try Self.make(image, variant)
+
+    var random = TestRandom(seed: variant.seed)
+    var volume = try Self.mount(image)
+    var models = try (0..<3).map { index in
+      FilesModel(
+        volume, try volume.makeFile("/f\(index)"), seed: variant.seed * 100 + UInt64(index),
+        largest: index == 0 ? 6000 : 1 << 20)
+    }
+
+    for round in 0..<3 {
+      let flusher = variant.isConcurrent ? BackgroundFlusher(volume) : nil
+      for _ in 0..<(variant.operations / 3) {
+        let index = Int(random.next(below: UInt64(models.count)))
+        try models[index].step()
+      }
+      flusher?.stop()
+
+      for model in models { try model.checkAll() }
+      try volume.unmount()
+      try ImageCheck.expectSound(image)
+      guard round < 2 else { break }
+      volume = try Self.mount(image)
+      models = models.map { FilesModel(continuing: $0, on: volume) }
+      for model in models { try model.checkAll() }
+    }
+  }
+
+  static func make(_ image: String, _ variant: Variant) throws {
+    try writeFile(BytePath(image), [])
+    guard truncate(image, 512 << 20) == 0 else { throw TestFailure("no room for an image") }
+    if let arguments = variant.kernelTool {
+      _ = try Shell.run(["mkfs.btrfs", "-q", "-R", "^free-space-tree"] + arguments + [image])
+        .orThrow()
+      return
+    }
+    var options = MakeFilesystem.Options()
+    options.checksum = variant.checksum
+    options.isMixed = variant.isMixed
+    options.data = variant.data
+    let device = try FileDevice(path: image, readOnly: false)
+    _ = try MakeFilesystem.write(to: device, options: options)
+  }
+
+  static func mount(_ image: String) throws -> Volume {
+    try Volume.mountForTest(try FileDevice(path: image, readOnly: false, waitSeconds: 10)) {
+      $0.cacheBytes = 64 << 20
+    }
+  }
+}
+
+/// Writes back and commits without a pause until it is told to stop.
+final class BackgroundFlusher: Sendable {
+  private final class Flag: Sendable {
+    let isSet = Atomic<Bool>(false)
+  }
+
+  private let mustStop = Flag()
+  private let thread: BackgroundThread
+
+  init(_ volume: Volume) {
+    thread = BackgroundThread { [mustStop] in
+      var round = 0
+      while !mustStop.isSet.load(ordering: .relaxed) {
+        round += 1
+        try? volume.files.flushAll()
+        if round % 16 == 0 { try? volume.commit() }
+      }
+    }
+  }
+
+  func stop() {
+    mustStop.isSet.store(true, ordering: .relaxed)
+    thread.join()
+  }
+}

@@ -1,0 +1,95 @@
+import Testing
+
+@testable import FSCore
+
+/// A workload runs on a device that remembers every write; then, for every flush and for random
+/// subsets of the writes between two flushes, the image that a power cut would leave is mounted
+/// and must hold the state of one of the two commits around the cut.
+@Suite struct PowerCutTests {
+  struct Variant: Sendable, CustomTestStringConvertible {
+    var name: String
+    var seed: UInt64
+    var nodeSize: UInt64?
+    var isMixed = false
+    var testDescription: String { "\(name), seed \(seed)" }
+  }
+
+  @Test(arguments: [
+    Variant(name: "default", seed: 11), Variant(name: "small nodes", seed: 12, nodeSize: 4096),
+    Variant(name: "mixed", seed: 13, isMixed: true),
+  ])
+  func everyCutHoldsTheOldOrTheNewState(variant: Variant) throws {
+    print("power cut: \(variant.testDescription)")
+    var random = TestRandom(seed: variant.seed)
+    let base = try TestImage.make(sizeBytes: 2 << 30) { options in
+      options.nodeSize = variant.nodeSize
+      options.isMixed = variant.isMixed
+    }
+    let device = try RecordingDevice(base: base)
+    let volume = try Volume.mountForTest(device)
+
+    // States and how many events had happened when each was durable.
+    var states: [(lines: [String], events: Int)] = [([], 0)]
+    for _ in 0..<6 {
+      for _ in 0..<40 { try Self.step(volume, &random) }
+      try volume.synchronizeAll()
+      states.append((try volume.stateLines(), device.recorded.count))
+    }
+    try volume.unmount()
+    states.append((states.last!.lines, device.recorded.count))
+
+    let recorded = device.recorded
+    var cuts = 0
+    for (number, state) in states.enumerated().dropFirst() {
+      let first = states[number - 1].events
+      let span = first...state.events
+      let flushes = span.filter { $0 < recorded.count && recorded[$0].isFlush }
+      let others = (0..<8).map { _ in first + Int(random.next(below: UInt64(span.count))) }
+      for cut in flushes + flushes.map({ $0 + 1 }) + others where cut <= recorded.count {
+        for density in [UInt64(0), 30, 70, 100] {
+          let image = try device.image(after: cut, of: recorded) { _, _ in
+            random.next(below: 100) < density
+          }
+          let after = try Volume.mountForTest(image)
+          let lines = try after.stateLines()
+          try after.unmount()
+          #expect(
+            lines == states[number - 1].lines || lines == state.lines,
+            "cut after event \(cut) at density \(density) between commits \(number - 1) and \(number)")
+          cuts += 1
+        }
+      }
+    }
+    #expect(cuts > 100)
+  }
+
+  /// One random change of a small tree.
+  private static func step(_ volume: Volume, _ random: inout TestRandom) throws {
+    let path = "/d\(random.next(below: 3))/f\(random.next(below: 12))"
+    let directory = String(path.prefix(3))
+    if (try? volume.find(directory)) == nil { try volume.makeDirectory(directory) }
+    let existing = try? volume.find(path)
+
+    switch (random.next(below: 8), existing) {
+    case (0, .some): try volume.remove(path)
+    case (1, .some):
+      let target = "/d\(random.next(below: 3))"
+      if (try? volume.find(target)) == nil { try volume.makeDirectory(target) }
+      try volume.move(path, to: target + "/f\(random.next(below: 12))")
+    case (2, .some(let id)):
+      var changes = AttributeChanges()
+      changes.size = random.next(below: 200_000)
+      _ = try volume.setAttributes(id, changes)
+    case (_, let id):
+      let file = try id ?? volume.makeFile(path)
+      let count = random.next(below: 3) == 0 ? 60_000 : 900
+      let byte = UInt8(truncatingIfNeeded: random.next())
+      let bytes = (0..<count).map { byte &+ UInt8(truncatingIfNeeded: $0 / 512) }
+      try volume.writeBytes(file, at: random.next(below: 150_000), bytes)
+    }
+  }
+}
+
+extension RecordingDevice.Event {
+  var isFlush: Bool { if case .flush = self { true } else { false } }
+}

@@ -1,0 +1,117 @@
+import Glibc
+import Testing
+import TestSupport
+
+@testable import FSCore
+
+/// Judges the free space caches of an image: by our own survey, which reads the image without
+/// any of the code that wrote it, and by `btrfs check`.
+enum CacheJudge {
+  struct Findings {
+    var valid: [LogicalAddress] = []
+    /// Disowned, or of a group that has none.
+    var others: [LogicalAddress] = []
+  }
+
+  /// Expects every cache that would be believed to be exact, and that every group with extents
+  /// and a cacheable length has one, but for those in `without`.
+  @discardableResult
+  static func judge(
+    _ device: any BlockDevice, without: Set<LogicalAddress> = [], _ comment: Comment? = nil
+  ) throws -> Findings {
+    let reader = try ImageReader(device: device)
+    let survey = CacheSurvey(reader)
+    #expect(survey.generalDoubt == nil, comment)
+    var findings = Findings()
+    for chunk in reader.chunks {
+      let group = survey.survey(chunk, verify: true)
+      #expect(group.verdict != .wrong, comment)
+      if group.verdict == .valid {
+        #expect(group.isWhole && group.comparison?.agrees == true, comment)
+        findings.valid.append(chunk.start)
+      } else {
+        findings.others.append(chunk.start)
+        let mustHaveOne =
+          chunk.length >= Format.smallestCachedGroup && group.used > 0
+          && !without.contains(chunk.start)
+        #expect(!mustHaveOne, "group \(chunk.start): \(group.reasons)")
+      }
+    }
+    #expect(reader.problems.isEmpty)
+    return findings
+  }
+
+  /// Expects `btrfs check` to be content, with the caches too.
+  static func check(_ device: MemoryDevice) throws {
+    let directory = try TemporaryDirectory()
+    let path = directory.file("image")
+    try device.save(to: path)
+    try ImageCheck.expectSound(path)
+  }
+}
+
+extension MemoryDevice {
+  /// Writes the image to a file; what is zero becomes a hole.
+  func save(to path: String) throws {
+    let descriptor = open(path, O_RDWR | O_CREAT | O_TRUNC, 0o600)
+    defer { close(descriptor) }
+    guard descriptor >= 0, ftruncate(descriptor, Int(sizeBytes)) == 0 else {
+      throw TestFailure("\(path): \(errno)")
+    }
+    let buffer = AlignedBuffer(count: 1 << 20)
+    let zero = AlignedBuffer(zeroed: 1 << 20)
+    var position: UInt64 = 0
+    while position < sizeBytes {
+      let part = buffer.bytes.part(0, Int(min(UInt64(buffer.count), sizeBytes - position)))
+      try read(into: part, at: PhysicalAddress(position))
+      if memcmp(part.baseAddress!, zero.bytes.baseAddress!, part.count) != 0 {
+        guard pwrite(descriptor, part.baseAddress!, part.count, Int(position)) == part.count else {
+          throw TestFailure("\(path): \(errno)")
+        }
+      }
+      position += UInt64(part.count)
+    }
+  }
+}
+
+/// A workload that uses space in all ways: files of many sizes grow, shrink, go and come.
+struct SpaceWorkload {
+  let volume: Volume
+  var random: TestRandom
+  var files: [InodeID: String] = [:]
+  private var count = 0
+
+  init(_ volume: Volume, seed: UInt64) {
+    self.volume = volume
+    random = TestRandom(seed: seed)
+  }
+
+  mutating func step() throws {
+    switch random.next(below: 10) {
+    case 0...4:
+      count += 1
+      let path = "/file\(count)-\(random.next(below: 1 << 32))"
+      let id = try volume.makeFile(path)
+      files[id] = path
+      try write(id, at: 0, maximum: 1 << 20)
+    case 5...6:
+      guard let id = files.keys.randomElement(using: &random) else { return }
+      try write(id, at: random.next(below: 256) * 4096, maximum: 300_000)
+    case 7:
+      guard let id = files.keys.randomElement(using: &random) else { return }
+      var changes = AttributeChanges()
+      changes.size = random.next(below: 400_000)
+      _ = try volume.setAttributes(id, changes)
+    default:
+      guard let (id, path) = files.randomElement(using: &random) else { return }
+      try volume.remove(path)
+      files[id] = nil
+    }
+  }
+
+  private mutating func write(_ id: InodeID, at offset: UInt64, maximum: UInt64) throws {
+    let length = Int(1 + random.next(below: random.next(below: 3) == 0 ? maximum : 9000))
+    let byte = UInt8(truncatingIfNeeded: random.next())
+    try volume.writeBytes(id, at: offset, [UInt8](repeating: byte, count: length))
+  }
+}

@@ -1,0 +1,235 @@
+import FreeSpace
+import Synchronization
+import Testing
+
+@testable import FSCore
+
+/// The free space caches of whole volumes: exact at every commit, whatever happens to them.
+@Suite struct SpaceCacheTests {
+  struct Variant: Sendable, CustomTestStringConvertible {
+    var name: String
+    var seed: UInt64
+    var sizeBytes: UInt64 = 4 << 30
+    var nodeSize: UInt64?
+    var isMixed = false
+    var data: MakeFilesystem.Profile?
+    var checksum = ChecksumType.crc32c
+    var earlyWrites = false
+    var testDescription: String { "\(name), seed \(seed)" }
+
+    func makeImage() throws -> MemoryDevice {
+      try TestImage.make(sizeBytes: sizeBytes) { options in
+        options.nodeSize = nodeSize
+        options.isMixed = isMixed
+        options.data = data
+        options.checksum = checksum
+      }
+    }
+  }
+
+  static let variants = [
+    Variant(name: "default", seed: 1),
+    Variant(name: "written early", seed: 2, earlyWrites: true),
+    Variant(name: "4 KiB nodes", seed: 3, nodeSize: 4096),
+    Variant(name: "64 KiB nodes", seed: 4, nodeSize: 65536, data: .dup),
+    Variant(name: "mixed", seed: 5, isMixed: true),
+    Variant(name: "sha256", seed: 6, checksum: .sha256, earlyWrites: true),
+  ]
+
+  @Test(arguments: variants)
+  func everyCommitLeavesExactCaches(variant: Variant) throws {
+    print("caches: \(variant.testDescription)")
+    let device = try variant.makeImage()
+    var random = TestRandom(seed: variant.seed)
+    for round in 0..<3 {
+      let volume = try Volume.mountForTest(device)
+      if variant.earlyWrites {
+        volume.cacheWriter.hooks.withLock { $0.earlyWriteThreshold = 0 }
+      }
+      var work = SpaceWorkload(volume, seed: random.next())
+      for commit in 0..<4 {
+        for _ in 0..<60 { try work.step() }
+        try volume.synchronizeAll()
+        let findings = try CacheJudge.judge(device.copy(), "round \(round), commit \(commit)")
+        #expect(!findings.valid.isEmpty)
+      }
+      try volume.unmount()
+      try CacheJudge.judge(device)
+    }
+    try CacheJudge.check(device)
+  }
+
+  /// Counts what the loader was asked, and what it could answer.
+  private final class CountingLoader: FreeSpaceLoader {
+    let inner: any FreeSpaceLoader
+    let found = Atomic<Int>(0)
+    let others = Atomic<Int>(0)
+    init(_ inner: any FreeSpaceLoader) { self.inner = inner }
+
+    func freeSpace(of group: BlockGroup) throws(FilesystemError) -> RecordedFreeSpace {
+      let answer = try inner.freeSpace(of: group)
+      if case .found = answer {
+        found.add(1, ordering: .relaxed)
+      } else if group.isCacheable {
+        others.add(1, ordering: .relaxed)
+      }
+      return answer
+    }
+  }
+
+  private static func mountCounting(_ device: any BlockDevice) throws -> (Volume, CountingLoader) {
+    let volume = try Volume.mountForTest(device)
+    let loader = CountingLoader(try #require(volume.space.cacheLoader))
+    volume.space.cacheLoader = loader
+    return (volume, loader)
+  }
+
+  private static func used(_ variant: Variant) throws -> MemoryDevice {
+    let device = try variant.makeImage()
+    let volume = try Volume.mountForTest(device)
+    var work = SpaceWorkload(volume, seed: variant.seed)
+    for _ in 0..<120 { try work.step() }
+    try volume.unmount()
+    return device
+  }
+
+  @Test(arguments: variants)
+  func theNextMountBelievesTheCaches(variant: Variant) throws {
+    let device = try Self.used(variant)
+    let (volume, loader) = try Self.mountCounting(device)
+    for group in volume.space.groups { volume.space.load(group) }
+    let cacheable = volume.space.groups.filter { $0.isCacheable && $0.used > 0 }.count
+    #expect(loader.found.load(ordering: .relaxed) >= cacheable)
+    #expect(volume.space.groups.allSatisfy { $0.loading == .loaded })
+
+    // They say what the extent tree says.
+    let scan = ExtentTreeScan(extentTree: volume.trees.extent, geometry: volume.geometry)
+    for group in volume.space.groups {
+      let ranges = Self.ranges(try scan.freeSpace(of: group))
+      group.state.withLock { #expect(Self.ranges($0.index!) == ranges) }
+    }
+    try volume.unmount()
+  }
+
+  private static func ranges(_ index: FreeSpaceIndex) -> [UInt64] {
+    var ranges: [UInt64] = []
+    index.forEachRange { ranges += [$0, $1] }
+    return ranges
+  }
+
+  /// One byte of a cache is wrong on the device: the group is scanned, and its cache replaced
+  /// at the next commit.
+  @Test(arguments: 0..<UInt64(12))
+  func aTamperedCacheIsNotBelieved(seed: UInt64) throws {
+    var random = TestRandom(seed: seed)
+    let device = try Self.used(Variant(name: "tampered", seed: seed))
+    let victim = try #require(try CacheJudge.judge(device).valid.randomElement(using: &random))
+    let reader = try ImageReader(device: device)
+    let chunk = try #require(reader.chunks.first { $0.start == victim })
+    let extent = try #require(CacheSurvey(reader).survey(chunk, verify: false).file?.extents.first)
+    // In the part that holds the checksums, the generation or the first entry.
+    let at = extent.address + random.next(below: 60)
+    let byte = AlignedBuffer(count: 1)
+    try reader.device.read(into: byte.bytes, at: at)
+    byte.bytes[0] ^= UInt8(1 << random.next(below: 8))
+    let isChecksumOfUnusedPage = at - extent.address >= 4 && at - extent.address < 64
+    try reader.device.write(byte.readable, at: at)
+
+    let (volume, loader) = try Self.mountCounting(device)
+    let group = try volume.space.group(containing: victim)
+    volume.space.load(group)
+    #expect(group.loading == .loaded)
+    if !isChecksumOfUnusedPage {
+      #expect(loader.others.load(ordering: .relaxed) == 1)
+      #expect(group.cacheState == .clear)
+    }
+    try volume.makeFile("/one more")
+    try volume.unmount()
+    try CacheJudge.judge(device)
+  }
+
+  @Test func clearCacheAndNoCache() throws {
+    let device = try Self.used(Variant(name: "clear", seed: 77))
+    var volume = try Volume.mountForTest(device) { $0.clearCache = true }
+    try volume.makeFile("/cleared")
+    try volume.unmount()
+    try CacheJudge.judge(device)
+    try CacheJudge.check(device)
+
+    volume = try Volume.mountForTest(device) { $0.spaceCache = .none }
+    try volume.makeFile("/without")
+    try volume.unmount()
+    var reader = try ImageReader(device: device)
+    #expect(reader.superblock.cacheGeneration == 0)
+    for chunk in reader.chunks {
+      #expect(CacheSurvey(reader).survey(chunk, verify: false).header == nil)
+    }
+    try CacheJudge.check(device)
+
+    volume = try Volume.mountForTest(device)
+    try volume.makeFile("/with again")
+    try volume.unmount()
+    reader = try ImageReader(device: device)
+    #expect(reader.superblock.cacheGeneration == reader.superblock.generation.rawValue)
+    try CacheJudge.check(device)
+  }
+
+  enum Fault: CaseIterable { case pages, io, setup }
+
+  /// A cache that fails costs that cache only; the commit after has it again.
+  @Test(arguments: Fault.allCases)
+  func aFailingCacheDoesNotFailTheCommit(fault: Fault) throws {
+    let device = try Self.used(Variant(name: "faults", seed: 5))
+    let volume = try Volume.mountForTest(device)
+    var work = SpaceWorkload(volume, seed: 6)
+    for _ in 0..<40 { try work.step() }
+    try volume.synchronizeAll()
+    let victim = try #require(try CacheJudge.judge(device.copy()).valid.first)
+
+    volume.cacheWriter.hooks.withLock { hooks in
+      switch fault {
+      case .pages: hooks.refusesPages = { $0 == victim }
+      case .io:
+        hooks.writeFailure = {
+          $0 == victim ? .device(operation: "write", offset: 0, code: 5) : nil
+        }
+      case .setup: hooks.refusesSetup = { $0 == victim }
+      }
+    }
+    for _ in 0..<40 { try work.step() }
+    try volume.synchronizeAll()
+    let group = try volume.space.group(containing: victim)
+    #expect(group.cacheState == .error)
+    // Without space for one, none is set up after it.
+    let without = fault == .setup ? Set(volume.space.groups.map(\.start)) : [victim]
+    let findings = try CacheJudge.judge(device.copy(), without: without)
+    #expect(!findings.valid.contains(victim))
+
+    volume.cacheWriter.hooks.withLock { $0 = CacheWriterHooks() }
+    for _ in 0..<40 { try work.step() }
+    try volume.synchronizeAll()
+    #expect(group.cacheState == .written)
+    try CacheJudge.judge(device.copy())
+    try volume.unmount()
+    try CacheJudge.check(device)
+  }
+
+  @Test func dataInFlightLeavesTheCacheDisowned() throws {
+    let device = try Self.used(Variant(name: "in flight", seed: 8))
+    let volume = try Volume.mountForTest(device)
+    try volume.space.reserveData(8192)
+    let (address, length) = try volume.space.allocateData(
+      length: 8192, minimum: 4096, hint: nil, usingReserved: true)
+    let group = try volume.space.group(containing: address)
+    try volume.makeFile("/a")
+    try volume.writeBytes(volume.find("/a"), at: 0, [UInt8](repeating: 1, count: 100_000))
+    try volume.synchronizeAll()
+    try CacheJudge.judge(device.copy(), without: [group.start])
+
+    volume.space.abandon(address, length: length)
+    try volume.writeBytes(volume.find("/a"), at: 0, [UInt8](repeating: 2, count: 100_000))
+    try volume.unmount()
+    try CacheJudge.judge(device)
+    try CacheJudge.check(device)
+  }
+}

@@ -1,0 +1,96 @@
+import Glibc
+import Synchronization
+import Testing
+import TestSupport
+
+@testable import FSCore
+
+/// The rule of synchronous completion: a cache's IO never goes through worker threads, since all
+/// of them may wait to join, and so for the commit that waits for the IO.
+@Suite struct SpaceDeadlockTests {
+  /// Makes every worker wait to join the transaction. Called inside a critical section.
+  private static func blockAllWorkers(of volume: Volume) {
+    let count = volume.workers.threadCount
+    for _ in 0..<count {
+      volume.workers.submit {
+        try? volume.transactions.perform(reserving: 1) { (_) throws(FilesystemError) in }
+      }
+    }
+    while volume.transactions.waitingToJoin < count { usleep(1000) }
+  }
+
+  private static func makeVolume() throws -> Volume {
+    let volume = try Volume.mountForTest(TestImage.make(sizeBytes: 4 << 30))
+    let id = try volume.makeFile("/file")
+    try volume.writeBytes(id, at: 0, [UInt8](repeating: 7, count: 500_000))
+    try volume.synchronizeAll()
+    try volume.writeBytes(id, at: 0, [UInt8](repeating: 8, count: 500_000))
+    return volume
+  }
+
+  /// Whether `synchronizeAll` on another thread returns within `seconds`.
+  private final class Sync: Sendable {
+    let isDone = Guarded(false, rank: .leaf)
+    private let thread: Guarded<BackgroundThread?>
+
+    init(_ volume: Volume) {
+      thread = Guarded(nil, rank: .leaf)
+      let isDone = self.isDone
+      let started = BackgroundThread {
+        try? volume.synchronizeAll()
+        isDone.update { $0 = true }
+      }
+      thread.withLock { $0 = started }
+    }
+
+    func ends(within seconds: Double) -> Bool { isDone.wait(atMost: seconds) { $0 } }
+    func join() { thread.withLock { $0 }?.join() }
+  }
+
+  @Test func theCommitPassesWhileEveryWorkerWaitsToJoin() throws {
+    let volume = try Self.makeVolume()
+    let isBlocked = Atomic<Bool>(false)
+    withExtendedLifetime(isBlocked) {}
+    let wasCalled = Guarded(false, rank: .leaf)
+    volume.cacheWriter.hooks.withLock { hooks in
+      // Called inside the critical section, before the pages of a cache are taken.
+      hooks.refusesPages = { [unowned volume] _ in
+        let isFirst = wasCalled.withLock { called in
+          defer { called = true }
+          return !called
+        }
+        if isFirst { Self.blockAllWorkers(of: volume) }
+        return false
+      }
+    }
+    let sync = Sync(volume)
+    #expect(sync.ends(within: 30))
+    #expect(wasCalled.withLock { $0 })
+    sync.join()
+    volume.cacheWriter.hooks.withLock { $0 = CacheWriterHooks() }
+    try volume.unmount()
+  }
+
+  @Test func withoutTheRuleTheCommitHangs() throws {
+    let volume = try Self.makeVolume()
+    let completions = Guarded<[@Sendable () -> Void]>([], rank: .leaf)
+    volume.cacheWriter.hooks.withLock { hooks in
+      hooks.completesThrough = { [unowned volume] completion in
+        Self.blockAllWorkers(of: volume)
+        completions.withLock { $0.append(completion) }
+        volume.workers.submit(completion)
+      }
+    }
+    let sync = Sync(volume)
+    #expect(!sync.ends(within: 2))
+    #expect(volume.transactions.waitingToJoin >= volume.workers.threadCount)
+
+    // Freed by doing what the workers cannot, and with the rule again all is well.
+    volume.cacheWriter.hooks.withLock { $0 = CacheWriterHooks() }
+    while !sync.ends(within: 0.05) {
+      for completion in completions.withLock({ $0 }) { completion() }
+    }
+    sync.join()
+    try volume.unmount()
+  }
+}

@@ -1,0 +1,90 @@
+import Testing
+
+@testable import FSCore
+
+/// Filling volumes to the last byte and emptying them, over and over.
+@Suite struct SpaceFullVolumeTests {
+  struct Variant: Sendable, CustomTestStringConvertible {
+    var name: String
+    var sizeBytes: UInt64
+    var nodeSize: UInt64?
+    var isMixed = false
+    /// Bytes of a file.
+    var fileSize: Int
+    /// How much of the device must be usable for data.
+    var usableShare: Double
+    var testDescription: String { name }
+  }
+
+  @Test(arguments: [
+    Variant(name: "large files", sizeBytes: 600 << 20, fileSize: 5 << 20, usableShare: 0.6),
+    Variant(name: "128 MiB", sizeBytes: 128 << 20, fileSize: 300_000, usableShare: 0.3),
+    Variant(
+      name: "128 MiB mixed", sizeBytes: 128 << 20, isMixed: true, fileSize: 100_000,
+      usableShare: 0.3),
+    Variant(
+      name: "small files", sizeBytes: 256 << 20, nodeSize: 4096, fileSize: 6000, usableShare: 0),
+    Variant(
+      name: "inline files", sizeBytes: 128 << 20, fileSize: 1500, usableShare: 0),
+    Variant(
+      name: "64 KiB nodes", sizeBytes: 256 << 20, nodeSize: 65536, fileSize: 50_000,
+      usableShare: 0.3),
+  ])
+  func fillAndEmpty(variant: Variant) throws {
+    let device = try TestImage.make(sizeBytes: variant.sizeBytes) { options in
+      options.nodeSize = variant.nodeSize
+      options.isMixed = variant.isMixed
+    }
+    var counts: [Int] = []
+    for round in 0..<3 {
+      let volume = try Volume.mountForTest(device)
+      let count = try fill(volume, variant, round)
+      counts.append(count)
+      #expect(
+        Double(count * variant.fileSize) >= variant.usableShare * Double(variant.sizeBytes))
+      try volume.synchronizeAll()
+      try CacheJudge.judge(device.copy(), "full, round \(round)")
+
+      // Deleting works on a full volume, also after a mount.
+      if round % 2 == 0 {
+        try empty(volume, count)
+        try volume.synchronizeAll()
+        #expect(volume.transactions.failure == nil)
+        try volume.unmount()
+      } else {
+        try volume.unmount()
+        let again = try Volume.mountForTest(device)
+        try empty(again, count)
+        try again.unmount()
+      }
+      try CacheJudge.judge(device, "empty, round \(round)")
+    }
+    // What was freed can be used again: no round gets much less than the first.
+    #expect(counts.allSatisfy { $0 * 100 >= counts[0] * 90 }, "\(counts)")
+    try CacheJudge.check(device)
+  }
+
+  private func fill(_ volume: Volume, _ variant: Variant, _ round: Int) throws -> Int {
+    let bytes = [UInt8](repeating: UInt8(round + 1), count: variant.fileSize)
+    var count = 0
+    while true {
+      do {
+        let id = try volume.makeFile("/f\(count)")
+        count += 1
+        try volume.writeBytes(id, at: 0, bytes)
+        if count % 64 == 0 { try volume.synchronizeAll() }
+      } catch FilesystemError.noSpace {
+        return count
+      } catch FilesystemError.corrupt("a short write") {
+        return count
+      }
+    }
+  }
+
+  private func empty(_ volume: Volume, _ count: Int) throws {
+    for number in 0..<count {
+      // The one that did not fit may not be there.
+      if (try? volume.find("/f\(number)")) != nil { try volume.remove("/f\(number)") }
+    }
+  }
+}

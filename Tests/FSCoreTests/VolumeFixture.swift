@@ -1,0 +1,107 @@
+import Logging
+
+@testable import FSCore
+
+/// Image files of known content and the operations that tests make on them, by path.
+extension Volume {
+  static let testOwner = Credentials(uid: 0, gid: 0)
+
+  /// Mounts an image quietly. The periodic commit is too far away to happen.
+  static func mountForTest(
+    _ device: any BlockDevice, _ configure: (inout VolumeOptions) -> Void = { _ in }
+  ) throws -> Volume {
+    var options = VolumeOptions()
+    options.commitInterval = 3600
+    options.cacheBytes = 32 << 20
+    configure(&options)
+    var logger = Logger(label: "test")
+    logger.logLevel = .critical
+    return try mount(device: device, options: options, logger: logger)
+  }
+
+  func find(_ path: String) throws -> InodeID {
+    var id = rootDirectory
+    for part in path.split(separator: "/") { id = try lookup(Array(part.utf8), in: id).id }
+    return id
+  }
+
+  private func parent(_ path: String) throws -> (InodeID, [UInt8]) {
+    let parts = path.split(separator: "/")
+    let directory = try find(parts.dropLast().joined(separator: "/"))
+    return (directory, Array(parts.last!.utf8))
+  }
+
+  @discardableResult
+  func makeFile(_ path: String) throws -> InodeID {
+    let (directory, name) = try parent(path)
+    return try createNode(name, in: directory, mode: 0o100644, Self.testOwner).id
+  }
+
+  @discardableResult
+  func makeDirectory(_ path: String) throws -> InodeID {
+    let (directory, name) = try parent(path)
+    return try makeDirectory(name, in: directory, mode: 0o755, Self.testOwner).id
+  }
+
+  func remove(_ path: String) throws {
+    let (directory, name) = try parent(path)
+    try unlink(name, in: directory)
+  }
+
+  func move(_ path: String, to newPath: String) throws {
+    let (directory, name) = try parent(path)
+    let (newDirectory, newName) = try parent(newPath)
+    try rename(name, in: directory, to: newName, in: newDirectory, flags: [])
+  }
+
+  func writeBytes(_ id: InodeID, at offset: UInt64, _ bytes: [UInt8]) throws {
+    let count = try bytes.withUnsafeBytes { try write(id, at: offset, $0) }
+    if count != bytes.count { throw FilesystemError.corrupt("a short write") }
+  }
+
+  func readBytes(_ id: InodeID, at offset: UInt64, count: Int) throws -> [UInt8] {
+    var bytes = [UInt8](repeating: 0xee, count: count)
+    let done = try bytes.withUnsafeMutableBytes { try read(id, at: offset, into: $0) }
+    return Array(bytes.prefix(done))
+  }
+
+  /// Every name below the root with its attributes and a hash of its content: two volumes of
+  /// equal state have equal lines.
+  func stateLines() throws -> [String] {
+    var lines: [String] = []
+    func visit(_ id: InodeID, _ path: String) throws {
+      var entries: [(name: [UInt8], id: InodeID)] = []
+      try readDirectory(id, from: 0) { (record) throws(FilesystemError) in
+        let name = Array(record.name)
+        if name != Array(".".utf8), name != Array("..".utf8) { entries.append((name, record.id)) }
+        return true
+      }
+      for entry in entries.sorted(by: { $0.name.lexicographicallyPrecedes($1.name) }) {
+        let item = try attributes(of: entry.id).item
+        let entryPath = path + "/" + String(decoding: entry.name, as: UTF8.self)
+        var line = "\(entryPath) \(String(item.mode, radix: 8)) \(item.size) \(item.linkCount)"
+        if item.isRegular {
+          let bytes = try readBytes(entry.id, at: 0, count: Int(item.size))
+          line += " \(bytes.withUnsafeBytes { FormatHash.crc32c($0) })"
+        }
+        lines.append(line)
+        if item.isDirectory { try visit(entry.id, entryPath) }
+      }
+    }
+    try visit(rootDirectory, "")
+    return lines
+  }
+}
+
+enum TestImage {
+  /// A new file system in memory.
+  static func make(
+    sizeBytes: UInt64 = 1 << 30, _ configure: (inout MakeFilesystem.Options) -> Void = { _ in }
+  ) throws -> MemoryDevice {
+    let device = MemoryDevice(sizeBytes: sizeBytes)
+    var options = MakeFilesystem.Options()
+    configure(&options)
+    _ = try MakeFilesystem.write(to: device, options: options)
+    return device
+  }
+}

@@ -52,8 +52,8 @@ extension FuseCallbacks {
     operations.fallocate = { request, number, mode, offset, length, _ in
       FuseServer.answer(request, "fallocate") { server throws(FilesystemError) in
         try server.volume.allocate(
-          server.inode(number), FuseCallbacks.allocationMode(mode), offset: UInt64(clamping: offset),
-          length: UInt64(clamping: length))
+          server.inode(number), FuseCallbacks.allocationMode(mode),
+          offset: UInt64(clamping: offset), length: UInt64(clamping: length))
         return .done
       }
     }

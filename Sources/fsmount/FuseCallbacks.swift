@@ -29,7 +29,8 @@ enum FuseCallbacks {
     }
 
     operations.forget = { request, number, lookups in
-      FuseCallbacks.forget(request, CollectionOfOne(fuse_forget_data(ino: number, nlookup: lookups)))
+      let item = fuse_forget_data(ino: number, nlookup: lookups)
+      FuseCallbacks.forget(request, CollectionOfOne(item))
       fuse_reply_none(request)
     }
 

@@ -29,7 +29,9 @@ extension FileStore {
         extent.start < range.lowerBound ? extent.part(extent.start..<range.lowerBound) : nil
       let right = end > range.upperBound ? extent.part(range.upperBound..<end) : nil
       switch (left, right) {
-      case (nil, nil): try remove(extent, inode, in: handle)
+      case (nil, nil):
+        try remove(extent, inode, in: handle)
+        continue
       case (let left?, nil):
         try overwrite(left, inode, in: handle)
       case (nil, let right?):

@@ -18,7 +18,7 @@ extension MountTests {
       let before = try scratch.imageDigest()
       expectRefusal(
         try FsmountProgram.run("mount", "-f", scratch.image, scratch.mountPoint, timeout: 30),
-        naming: scratch.image, "btrfs", "superblock")
+        naming: scratch.image, "btrfs", "superblock", "image", "checksum")
       #expect(MountTableEntry.at(scratch.mountPoint) == nil)
       if everywhere {
         for command in Self.inspections {

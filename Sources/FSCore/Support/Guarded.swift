@@ -9,6 +9,8 @@ package final class Guarded<State>: @unchecked Sendable {
   private let condition: UnsafeMutablePointer<pthread_cond_t>
   private let rank: LockRank
   private var state: State
+  /// So that a state without bytes does not share its address with another object.
+  private let padding: UInt8 = 0
 
   package init(_ state: consuming sending State, rank: LockRank) {
     mutex = .allocate(capacity: 1)

@@ -100,6 +100,10 @@ extension FuseServer {
     _ name: [UInt8], in directory: InodeID
   ) throws(FilesystemError) -> FuseAnswer {
     do throws(FilesystemError) {
+      // "." is asked for of what is no directory, too.
+      if name == [UInt8(ascii: ".")] {
+        return .entry(entry(try volume.attributes(of: directory)))
+      }
       return .entry(entry(try volume.lookup(name, in: directory)))
     } catch .notFound {
       // Number 0 lets the kernel remember that the name is free.

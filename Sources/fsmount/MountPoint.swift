@@ -63,13 +63,14 @@ enum Fusermount {
       .first { access($0, X_OK) == 0 }
   }()
 
-  /// Takes the mount at `path` away; with `lazily`, though it is in use. It says itself why it
-  /// could not, and so does the errno, as near as it is known.
-  static func unmount(_ path: String, lazily: Bool = false) -> Bool {
+  /// Takes the mount at `path` away; with `lazily`, though it is in use. Where it could not, errno
+  /// says why, as near as it is known, and unless `quietly` the program itself does.
+  static func unmount(_ path: String, lazily: Bool = false, quietly: Bool = false) -> Bool {
     if umount2(path, lazily ? Int32(MNT_DETACH) : 0) == 0 { return true }
     guard errno == EPERM, let program = Self.path else { return false }
 
-    let arguments = ["fusermount3", lazily ? "-uz" : "-u", "--", path]
+    let options = "-u" + (lazily ? "z" : "") + (quietly ? "q" : "")
+    let arguments = ["fusermount3", options, "--", path]
     guard run(program, arguments) else {
       errno = EBUSY
       return false

@@ -1,25 +1,21 @@
 import FSCore
 
 /// The kernel's numbers for inodes, computed from an inode's identity and back, so that no table
-/// grows with the number of files that the kernel knows.
+/// grows with the number of files that the kernel knows, and that a file has the same number at
+/// the next mount.
 ///
 /// 1. The mounted root directory is number 1.
-/// 2. Any other inode `n` of the mounted subvolume is number `n`; of another subvolume
-///    `slot << 48 | n`, with a slot for each subvolume in the order in which they are met.
-/// 3. What does not fit there (a number of 2^48 or more, a subvolume beyond 65,534) has a number
-///    of its own, from a table, while the kernel knows it. No image made by Linux needs this.
+/// 2. Any other inode `n` of the mounted subvolume is number `n`; of another subvolume `t` it is
+///    `t << 40 | n`.
+/// 3. What does not fit there (an inode number of 2^40 or more, a subvolume of 2^23 or more) has
+///    a number with the highest bit set, from a table, while the kernel knows it.
 final class NodeNumbers: Sendable {
   let root: InodeID
 
-  private static let numberBits: UInt64 = 48
-  private static let numberMask: UInt64 = (1 << 48) - 1
-  private static let lastSlot: UInt64 = 0xfffe
-  private static let tableSlot: UInt64 = 0xffff
-
-  private struct Slots {
-    var trees: [TreeID]
-    var slots: [TreeID: UInt64]
-  }
+  private static let inodeBits: UInt64 = 40
+  private static let inodeMask: UInt64 = 1 << inodeBits - 1
+  private static let firstLargeTree = TreeID(1 << 23)
+  private static let tableBit: UInt64 = 1 << 63
 
   /// Numbers after invariant 3.
   private struct Table {
@@ -34,56 +30,39 @@ final class NodeNumbers: Sendable {
     var last: UInt64 = 0
   }
 
-  private let slotsLock = ReadWriteLock(rank: .leaf)
-  private nonisolated(unsafe) var slots: Slots
   private let table = Guarded(Table(), rank: .leaf)
 
-  init(root: InodeID) {
-    self.root = root
-    slots = Slots(trees: [root.tree], slots: [root.tree: 0])
-  }
+  init(root: InodeID) { self.root = root }
 
   /// The inode that `number` stands for; nil when the kernel cannot have it from here.
   func inode(_ number: UInt64) -> InodeID? {
     if number == 1 { return root }
-    let slot = number >> Self.numberBits
-    let low = ObjectID(number & Self.numberMask)
-    switch slot {
-    case 0:
-      return InodeID(tree: root.tree, number: low)
-    case Self.tableSlot:
-      return table.withLock { $0.entries[number]?.id }
-    default:
-      return slotsLock.shared {
-        slot < UInt64(slots.trees.count) ? InodeID(tree: slots.trees[Int(slot)], number: low) : nil
-      }
-    }
+    if number & Self.tableBit != 0 { return table.withLock { $0.entries[number]?.id } }
+    let tree = number >> Self.inodeBits
+    return InodeID(
+      tree: tree == 0 ? root.tree : TreeID(tree), number: ObjectID(number & Self.inodeMask))
   }
 
   /// The number of `id`, which the kernel is about to be given with a reference to it.
   func reference(_ id: InodeID) -> UInt64 {
     if id == root { return 1 }
-    return computed(id)
-      ?? table.withLock { table in
-        if let number = table.numbers[id] {
-          table.entries[number]!.lookups += 1
-          return number
-        }
-        table.last += 1
-        let number = Self.tableSlot << Self.numberBits | table.last
-        table.numbers[id] = number
-        table.entries[number] = Table.Entry(id: id, lookups: 1)
-        return number
-      }
+    if let number = computed(id) { return number }
+    return table.withLock { table in
+      let number = table.numbers[id] ?? Self.tableBit | table.last + 1
+      table.last = max(table.last, number ^ Self.tableBit)
+      table.numbers[id] = number
+      table.entries[number, default: Table.Entry(id: id, lookups: 0)].lookups += 1
+      return number
+    }
   }
 
   /// The kernel has given up `lookups` of its references to `number`.
   func forget(_ number: UInt64, lookups: UInt64) {
-    guard number >> Self.numberBits == Self.tableSlot else { return }
+    guard number & Self.tableBit != 0 else { return }
     table.withLock { table in
       guard let entry = table.entries[number] else { return }
       if entry.lookups > lookups {
-        table.entries[number]!.lookups -= lookups
+        table.entries[number]?.lookups -= lookups
       } else {
         table.entries[number] = nil
         table.numbers[entry.id] = nil
@@ -92,25 +71,17 @@ final class NodeNumbers: Sendable {
   }
 
   /// What stat(2) shows as the inode number. All of a mount has one device number, hence the
-  /// slot in it: else files of two subvolumes could look like one with two names.
-  func shown(_ id: InodeID) -> UInt64 { computed(id) ?? id.number.rawValue }
-
-  /// The number after invariant 2; nil when the inode needs the table.
-  private func computed(_ id: InodeID) -> UInt64? {
-    guard id.number.rawValue <= Self.numberMask else { return nil }
-    if id.tree == root.tree { return id.number.rawValue }
-    return slot(of: id.tree).map { $0 << Self.numberBits | id.number.rawValue }
+  /// subvolume in it: else files of two subvolumes could look like one with two names.
+  func shown(_ id: InodeID) -> UInt64 {
+    computed(id) ?? id.tree.rawValue << Self.inodeBits ^ id.number.rawValue
   }
 
-  private func slot(of tree: TreeID) -> UInt64? {
-    if let slot = slotsLock.shared({ slots.slots[tree] }) { return slot }
-    return slotsLock.exclusive {
-      if let slot = slots.slots[tree] { return slot }
-      let slot = UInt64(slots.trees.count)
-      guard slot <= Self.lastSlot else { return nil }
-      slots.trees.append(tree)
-      slots.slots[tree] = slot
-      return slot
-    }
+  /// The number after invariant 2; nil when the inode needs the table.
+  @inline(__always)
+  private func computed(_ id: InodeID) -> UInt64? {
+    guard id.number.rawValue <= Self.inodeMask else { return nil }
+    if id.tree == root.tree { return id.number.rawValue }
+    guard id.tree < Self.firstLargeTree else { return nil }
+    return id.tree.rawValue << Self.inodeBits | id.number.rawValue
   }
 }

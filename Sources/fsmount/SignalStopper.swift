@@ -53,7 +53,7 @@ final class SignalStopper: @unchecked Sendable {
 
   private func stop() {
     flush()
-    if Fusermount.unmount(mountPoint) {
+    if Fusermount.unmount(mountPoint, quietly: true) {
       isUnmounted.store(true, ordering: .releasing)
       // The kernel ends the loop, unless the mount lives on in another namespace.
       for _ in 0..<200 where !loopHasEnded.load(ordering: .acquiring) { usleep(10_000) }

@@ -1,28 +1,30 @@
 #!/bin/bash
 # The whole way once: make an image, mount it, work on it, unmount, look at the caches, check.
+# demo.sh BUILD-DIRECTORY
 set -euo pipefail
 
-build=$1
+PATH=$(realpath "$1"):$PATH
 work=$(mktemp -d)
-mkdir "$work/mnt"
+cd "$work"
+mkdir mnt
 
 finish() {
-  if mountpoint -q "$work/mnt"; then "$build/fsmount" unmount "$work/mnt" || true; fi
+  if mountpoint -q mnt; then fsmount unmount mnt || true; fi
+  cd /
   rm -rf "$work"
 }
 trap finish EXIT
 
 step() {
-  printf '\n$ %s\n' "${*//$work\//}"
+  printf '\n$ %s\n' "$*"
   "$@"
 }
 
-PATH=$PWD/$build:$PATH
-step fsmount mkfs --size 4G --label demo "$work/disk.img"
-step fsmount mount "$work/disk.img" "$work/mnt"
-step df -hT "$work/mnt"
-step exerciser workload "$work/mnt"
-step fsmount unmount "$work/mnt"
-step fsmount cache --verify "$work/disk.img"
-step btrfs check --check-data-csum "$work/disk.img"
+step fsmount mkfs --size 4G --label demo disk.img
+step fsmount mount disk.img mnt
+step df -hT mnt
+step exerciser workload mnt
+step fsmount unmount mnt
+step fsmount cache --verify disk.img
+step btrfs check --check-data-csum disk.img
 printf '\nAll of it holds.\n'

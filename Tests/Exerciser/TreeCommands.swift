@@ -81,7 +81,7 @@ struct DifferentialCommand: ParsableCommand {
   var peer = "fsmount"
 
   @Option(help: "Options of the fsmount mounts.")
-  var options = "noatime"
+  var options = "noatime,default_permissions"
 
   @Flag(help: "Compare holes exactly as the file systems report them.")
   var exactHoles = false

@@ -10,7 +10,8 @@ package struct DifferentialOptions: Sendable {
   package var exactHoles = false
   /// Make the first image with `fsmount mkfs` instead of `mkfs.btrfs`.
   package var usesFsmountImage = false
-  package var peerMountOptions = "noatime"
+  /// Without `default_permissions` the kernel itself drops the sticky bit at a change of owner.
+  package var peerMountOptions = "noatime,default_permissions"
   package var report: @Sendable (String) -> Void = { _ in }
 
   package init(variant: ImageVariant, seed: UInt64) {

@@ -6,27 +6,43 @@ import Testing
 
 /// A file beside a plain array of the bytes that it must hold. Every operation is made on both.
 struct FilesModel {
+  /// All but the volume.
+  struct State {
+    let id: InodeID
+    var bytes: [UInt8] = []
+    var random: TestRandom
+    let largest: UInt64
+    /// The last operations, for a failure's message.
+    var history: [String] = []
+  }
+
   let volume: Volume
-  let id: InodeID
-  var bytes: [UInt8] = []
-  var random: TestRandom
-  let largest: UInt64
-  /// The last operations, for a failure's message.
-  var history: [String] = []
+  var state: State
+
+  init(_ volume: Volume, _ state: State) {
+    self.volume = volume
+    self.state = state
+  }
 
   init(_ volume: Volume, _ id: InodeID, seed: UInt64, largest: UInt64) {
     self.volume = volume
-    self.id = id
-    self.largest = largest
-    random = TestRandom(seed: seed)
+    state = State(id: id, random: TestRandom(seed: seed), largest: largest)
   }
 
-  init(continuing other: FilesModel, on volume: Volume) {
-    self = FilesModel(volume, other.id, seed: 0, largest: other.largest)
-    bytes = other.bytes
-    random = other.random
-    history = other.history
+  private var id: InodeID { state.id }
+  private var largest: UInt64 { state.largest }
+
+  private var bytes: [UInt8] {
+    get { state.bytes }
+    _modify { yield &state.bytes }
   }
+
+  private var random: TestRandom {
+    get { state.random }
+    set { state.random = newValue }
+  }
+
+  private var history: [String] { state.history }
 
   mutating func step() throws {
     switch random.next(below: 20) {
@@ -50,8 +66,8 @@ struct FilesModel {
   }
 
   private mutating func note(_ text: String) {
-    history.append(text)
-    if history.count > 40 { history.removeFirst() }
+    state.history.append(text)
+    if state.history.count > 40 { state.history.removeFirst() }
   }
 
   /// Mostly not aligned, often at an edge of a sector, small files now and then.

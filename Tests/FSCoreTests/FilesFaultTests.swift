@@ -1,0 +1,164 @@
+import Glibc
+import Testing
+
+@testable import FSCore
+
+/// A device that fails when it is told to.
+final class FaultyDevice: BlockDevice {
+  struct Faults {
+    /// Writes of at least this many bytes fail.
+    var failsWritesFrom = Int.max
+    /// Reads that touch one of these ranges fail.
+    var unreadable: [Range<UInt64>] = []
+    var reads = 0
+    var writes = 0
+  }
+
+  private let memory: MemoryDevice
+  let faults = Guarded(Faults(), rank: .leaf)
+
+  init(_ memory: MemoryDevice) { self.memory = memory }
+
+  var sizeBytes: UInt64 { memory.sizeBytes }
+
+  func read(
+    into buffer: UnsafeMutableRawBufferPointer, at address: PhysicalAddress
+  ) throws(FilesystemError) {
+    let range = address.rawValue..<(address.rawValue + UInt64(buffer.count))
+    let isBad = faults.withLock { faults in
+      faults.reads += 1
+      return faults.unreadable.contains { $0.overlaps(range) }
+    }
+    if isBad { throw .device(operation: "read", offset: address.rawValue, code: EIO) }
+    try memory.read(into: buffer, at: address)
+  }
+
+  func write(
+    _ bytes: UnsafeRawBufferPointer, at address: PhysicalAddress
+  ) throws(FilesystemError) {
+    let isBad = faults.withLock { faults in
+      faults.writes += 1
+      return bytes.count >= faults.failsWritesFrom
+    }
+    if isBad { throw .device(operation: "write", offset: address.rawValue, code: EIO) }
+    try memory.write(bytes, at: address)
+  }
+
+  func flush() throws(FilesystemError) {}
+}
+
+@Suite struct FilesFaultTests {
+  static let content = (0..<200_000).map { UInt8(truncatingIfNeeded: $0 / 977 + 1) }
+
+  /// A mounted image with one file of `content`, which stands on the device.
+  static func makeFile(
+    data: MakeFilesystem.Profile = .single
+  ) throws -> (device: FaultyDevice, volume: Volume, id: InodeID) {
+    let device = FaultyDevice(try TestImage.make { $0.data = data })
+    let volume = try Volume.mountForTest(device)
+    let id = try volume.makeFile("/file")
+    try volume.writeBytes(id, at: 0, content)
+    try volume.synchronize(id, dataOnly: false)
+    return (device, volume, id)
+  }
+
+  /// Where copy `copy` of the file's sector `sector` stands.
+  static func place(
+    _ volume: Volume, _ id: InodeID, sector: UInt64, copy: Int
+  ) throws -> PhysicalAddress {
+    let offset = sector * 4096
+    let extents = try volume.files.extents(of: try volume.file(id), in: offset..<(offset + 4096))
+    let extent = try #require(extents.first)
+    return try volume.device.locate(extent.address(of: offset), length: 4096, copy: copy)
+  }
+
+  static func damage(_ device: FaultyDevice, _ place: PhysicalAddress) throws {
+    try [UInt8](repeating: 0xdd, count: 100).withUnsafeBytes {
+      try device.write($0, at: PhysicalAddress(place.rawValue + 50))
+    }
+  }
+
+  @Test func badCopyIsReplacedByTheOther() throws {
+    let (device, volume, id) = try Self.makeFile(data: .dup)
+    let places = try (0..<2).map { try Self.place(volume, id, sector: 7, copy: $0) }
+    try Self.damage(device, places[0])
+
+    #expect(try volume.readBytes(id, at: 0, count: Self.content.count) == Self.content)
+
+    var sectors: [[UInt8]] = []
+    for place in places {
+      var sector = [UInt8](repeating: 0, count: 4096)
+      try sector.withUnsafeMutableBytes { try device.read(into: $0, at: place) }
+      sectors.append(sector)
+    }
+    #expect(sectors[0] == sectors[1])
+    #expect(sectors[0] == Array(Self.content[28672..<32768]))
+    try volume.unmount()
+  }
+
+  @Test func unreadableCopyIsReplacedByTheOther() throws {
+    let (device, volume, id) = try Self.makeFile(data: .dup)
+    let place = try Self.place(volume, id, sector: 3, copy: 0).rawValue
+    device.faults.withLock { $0.unreadable = [place..<(place + 1)] }
+    #expect(try volume.readBytes(id, at: 0, count: Self.content.count) == Self.content)
+    try volume.unmount()
+  }
+
+  @Test func damagedSectorIsAnErrorForItAlone() throws {
+    let (device, volume, id) = try Self.makeFile()
+    try Self.damage(device, try Self.place(volume, id, sector: 7, copy: 0))
+
+    let error = #expect(throws: FilesystemError.self) {
+      try volume.readBytes(id, at: 28672, count: 10)
+    }
+    #expect(error?.errno == EIO)
+    #expect(throws: FilesystemError.self) {
+      try volume.readBytes(id, at: 0, count: Self.content.count)
+    }
+    #expect(try volume.readBytes(id, at: 0, count: 28672) == Array(Self.content[0..<28672]))
+    #expect(
+      try volume.readBytes(id, at: 32768, count: 1 << 20) == Array(Self.content[32768...]))
+
+    // A part of it cannot be written, as the rest is unknown; all of it can.
+    #expect(throws: FilesystemError.self) { try volume.writeBytes(id, at: 28700, [1]) }
+    try volume.writeBytes(id, at: 28672, [UInt8](repeating: 9, count: 4096))
+    #expect(try volume.readBytes(id, at: 28000, count: 10000).count == 10000)
+    try volume.unmount()
+  }
+
+  @Test func lostDataIsReportedOnceByTheNextSynchronization() throws {
+    let (device, volume, id) = try Self.makeFile()
+    let other = try volume.makeFile("/other")
+    try volume.writeBytes(id, at: 0, [UInt8](repeating: 5, count: 100_000))
+    // Tree blocks are smaller.
+    device.faults.withLock { $0.failsWritesFrom = 65536 }
+
+    let error = #expect(throws: FilesystemError.self) {
+      try volume.synchronize(id, dataOnly: false)
+    }
+    #expect(error?.errno == EIO)
+    #expect(throws: Never.self) { try volume.synchronize(id, dataOnly: false) }
+
+    // What the file had is still there, and the volume goes on.
+    #expect(try volume.readBytes(id, at: 0, count: 1 << 20) == Self.content)
+    device.faults.withLock { $0.failsWritesFrom = .max }
+    try volume.writeBytes(other, at: 0, Self.content)
+    try volume.writeBytes(id, at: 10, [7, 7])
+    try volume.synchronizeAll()
+    #expect(try volume.readBytes(other, at: 0, count: 1 << 20) == Self.content)
+    #expect(try volume.readBytes(id, at: 9, count: 4) == [1, 7, 7, 1])
+    try volume.unmount()
+  }
+
+  @Test func buffersAreEmptyAndNothingIsReservedAfterFailures() throws {
+    let (device, volume, id) = try Self.makeFile()
+    device.faults.withLock { $0.failsWritesFrom = 65536 }
+    try volume.writeBytes(id, at: 0, [UInt8](repeating: 5, count: 100_000))
+    try volume.synchronizeAll()
+    #expect(volume.files.bufferedBytes == 0)
+    #expect(volume.files.dirtyFiles.count == 0)
+    #expect(volume.space.data.counters.withLock { $0.reserved } == 0)
+    device.faults.withLock { $0.failsWritesFrom = .max }
+    try volume.unmount()
+  }
+}

@@ -25,7 +25,8 @@ enum CacheJudge {
     var findings = Findings()
     for chunk in reader.chunks {
       let group = survey.survey(chunk, verify: true)
-      #expect(group.verdict != .wrong, comment)
+      // A file that was never written may look like anything to the survey.
+      #expect(group.verdict != .wrong || without.contains(chunk.start), comment)
       if group.verdict == .valid {
         #expect(group.isWhole && group.comparison?.agrees == true, comment)
         findings.valid.append(chunk.start)
@@ -37,7 +38,7 @@ enum CacheJudge {
         #expect(!mustHaveOne, "group \(chunk.start): \(group.reasons)")
       }
     }
-    #expect(reader.problems.isEmpty)
+    #expect(reader.problems.isEmpty || !without.isEmpty)
     return findings
   }
 

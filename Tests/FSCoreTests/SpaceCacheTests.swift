@@ -9,7 +9,7 @@ import Testing
   struct Variant: Sendable, CustomTestStringConvertible {
     var name: String
     var seed: UInt64
-    var sizeBytes: UInt64 = 4 << 30
+    var sizeBytes: UInt64 = 3 << 29
     var nodeSize: UInt64?
     var isMixed = false
     var data: MakeFilesystem.Profile?
@@ -51,7 +51,8 @@ import Testing
         for _ in 0..<60 { try work.step() }
         try volume.synchronizeAll()
         let findings = try CacheJudge.judge(device.copy(), "round \(round), commit \(commit)")
-        #expect(!findings.valid.isEmpty)
+        let isCacheable = volume.space.groups.contains { $0.isCacheable && $0.used > 0 }
+        #expect(findings.valid.isEmpty != isCacheable)
       }
       try volume.unmount()
       try CacheJudge.judge(device)
@@ -202,6 +203,7 @@ import Testing
     #expect(group.cacheState == .error)
     // Without space for one, none is set up after it.
     let without = fault == .setup ? Set(volume.space.groups.map(\.start)) : [victim]
+    try CacheJudge.check(device.copy())
     let findings = try CacheJudge.judge(device.copy(), without: without)
     #expect(!findings.valid.contains(victim))
 
@@ -217,10 +219,15 @@ import Testing
   @Test func dataInFlightLeavesTheCacheDisowned() throws {
     let device = try Self.used(Variant(name: "in flight", seed: 8))
     let volume = try Volume.mountForTest(device)
-    try volume.space.reserveData(8192)
+    // More than the small group of a new file system has: there is a large one now.
+    try volume.space.reserveData(64 << 20)
+    volume.space.releaseData((64 << 20) - 8192)
+    let large = try #require(
+      volume.space.groups.first { $0.isCacheable && $0.flags.contains(.data) })
     let (address, length) = try volume.space.allocateData(
-      length: 8192, minimum: 4096, hint: nil, usingReserved: true)
+      length: 8192, minimum: 4096, hint: large.start, usingReserved: true)
     let group = try volume.space.group(containing: address)
+    #expect(group.isCacheable)
     try volume.makeFile("/a")
     try volume.writeBytes(volume.find("/a"), at: 0, [UInt8](repeating: 1, count: 100_000))
     try volume.synchronizeAll()

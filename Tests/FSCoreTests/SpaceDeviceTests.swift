@@ -9,25 +9,27 @@ import Testing
   @Test func holesAreWhatNoExtentCovers() throws {
     let space = try DeviceSpace(
       totalBytes: 100 << 20, extents: [(4 << 20, 8 << 20), (12 << 20, 1 << 20), (50 << 20, 100)])
-    #expect(
-      space.holes == [
-        1 << 20..<4 << 20, 13 << 20..<50 << 20, (50 << 20) + 65536..<100 << 20,
-      ])
+    let expected: [Range<UInt64>] = [
+      1 << 20..<4 << 20, 13 << 20..<50 << 20, (50 << 20) + 65536..<100 << 20,
+    ]
+    #expect(space.holes == expected)
   }
 
   @Test func nothingIsTakenBelowOneMebibyte() throws {
     var space = try DeviceSpace(totalBytes: 64 << 20, extents: [])
-    let places = try #require(space.take(length: 1 << 20, copies: 2))
+    let places = space.take(length: 1 << 20, copies: 2)
     #expect(places == [PhysicalAddress(1 << 20), PhysicalAddress(2 << 20)])
   }
 
-  @Test(arguments: [
-    [(UInt64(4) << 20, UInt64(8) << 20), (4 << 20, 1 << 20)],
-    [(4 << 20, 200 << 20)], [(4 << 20, 0)], [(UInt64.max - 5, 100)],
-  ])
-  func impossibleExtentsAreRefused(extents: [(UInt64, UInt64)]) {
-    #expect(throws: FilesystemError.self) {
-      try DeviceSpace(totalBytes: 100 << 20, extents: extents.map { (start: $0.0, length: $0.1) })
+  @Test func impossibleExtentsAreRefused() {
+    let overlapping: [(start: UInt64, length: UInt64)] = [(4 << 20, 8 << 20), (4 << 20, 1 << 20)]
+    let outside: [(start: UInt64, length: UInt64)] = [(4 << 20, 200 << 20)]
+    let empty: [(start: UInt64, length: UInt64)] = [(4 << 20, 0)]
+    let wrapping: [(start: UInt64, length: UInt64)] = [(.max - 5, 100)]
+    for extents in [overlapping, outside, empty, wrapping] {
+      #expect(throws: FilesystemError.self) {
+        try DeviceSpace(totalBytes: 100 << 20, extents: extents)
+      }
     }
   }
 
@@ -47,7 +49,8 @@ import Testing
     for copies in 1...2 {
       let longest = space.longestStripe(copies: copies, upTo: .max / 2)
       var fitting = space
-      let places = try #require(fitting.take(length: longest, copies: copies))
+      let taken = fitting.take(length: longest, copies: copies)
+      let places = try #require(taken)
       #expect(fitting.unallocated == space.unallocated - longest * UInt64(copies))
       for place in places {
         #expect(!extents.contains {

@@ -59,6 +59,7 @@ import Testing
       }
       try CacheJudge.judge(device, "empty, round \(round)")
     }
+    print("full volume, \(variant.name): \(counts) files of \(variant.fileSize) bytes")
     // What was freed can be used again: no round gets much less than the first.
     #expect(counts.allSatisfy { $0 * 100 >= counts[0] * 90 }, "\(counts)")
     try CacheJudge.check(device)

@@ -48,7 +48,8 @@ enum DirectoryEntries {
       ) { (key, _) in
         key.objectID == number && key.type == .dirIndex ? key.offset : 0
       }
-      directory.nextEntryIndex = max(last ?? 0, firstIndex - 1).addingReportingOverflow(1)
+      directory.nextEntryIndex =
+        max(last ?? 0, firstIndex - 1).addingReportingOverflow(1)
         .partialValue
     }
     guard directory.nextEntryIndex >= firstIndex, directory.nextEntryIndex < .max - 1 else {
@@ -110,7 +111,8 @@ enum DirectoryEntries {
   static func find(
     _ name: [UInt8], in directory: Inode, _ edits: inout ItemEdits
   ) throws(FilesystemError) -> Location? {
-    try edits.find(in: itemKey(directory, name), directory.tree) { (bytes) throws(FilesystemError) in
+    try edits.find(in: itemKey(directory, name), directory.tree) {
+      (bytes) throws(FilesystemError) in
       try PackedEntry.find(name, in: bytes).map { Location(key: $0.location, type: $0.type) }
     }
   }

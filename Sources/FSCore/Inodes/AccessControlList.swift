@@ -24,10 +24,15 @@ struct AccessControlList: Equatable {
 
   private(set) var entries: [Entry] = []
 
+  /// Takes away the one there is.
+  static let none = AccessControlList()
+
+  private init() {}
+
   /// Throws when the bytes are no list, or one that breaks the rules: entries sorted by tag,
   /// each kind that there must be one of there once, a mask where users or groups are named.
   ///
-  /// The list may be empty: that takes away the one there is.
+  /// The list may be empty, as `none` is.
   init(_ bytes: [UInt8]) throws(FilesystemError) {
     guard bytes.count >= 4, (bytes.count - 4) % 8 == 0 else {
       throw .invalidArgument("not an access control list")

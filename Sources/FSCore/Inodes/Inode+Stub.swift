@@ -3,7 +3,8 @@ extension Inode {
   /// of that subvolume's and number 2. It takes owner and times from the directory it stands in,
   /// when that is known.
   static func stub(
-    id: InodeID, in subvolume: Subvolume, within directory: InodeItem? = nil
+    id: InodeID, in subvolume: Subvolume, within directory: InodeItem? = nil,
+    fileState: any FileState
   ) throws(FilesystemError) -> Inode {
     let zero = Timestamp(seconds: 0, nanoseconds: 0)
     var item = InodeItem(
@@ -15,6 +16,6 @@ extension Inode {
       item.ctime = directory.ctime
       item.otime = directory.otime
     }
-    return try Inode(id: id, subvolume: subvolume, item: item)
+    return try Inode(id: id, subvolume: subvolume, item: item, fileState: fileState)
   }
 }

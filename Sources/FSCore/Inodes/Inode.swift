@@ -25,8 +25,8 @@ package final class Inode: @unchecked Sendable {
   /// there. Guarded by `item`.
   var diskSize: UInt64
 
-  /// Buffered data of a regular file.
-  let file: FileBuffers
+  /// What the files layer keeps of it.
+  let fileState: any FileState
 
   /// What the file type bits of the mode say; they never change.
   package let type: EntryType
@@ -61,7 +61,9 @@ package final class Inode: @unchecked Sendable {
   }
 
   /// Throws when the mode names no file type.
-  init(id: InodeID, subvolume: Subvolume, item: InodeItem) throws(FilesystemError) {
+  init(
+    id: InodeID, subvolume: Subvolume, item: InodeItem, fileState: any FileState
+  ) throws(FilesystemError) {
     guard let type = EntryType(mode: item.mode) else {
       throw .corrupt("inode \(id) with mode \(String(item.mode, radix: 8))")
     }
@@ -70,7 +72,7 @@ package final class Inode: @unchecked Sendable {
     self.type = type
     self.item = Guarded(item, rank: .leaf)
     diskSize = item.size
-    file = FileBuffers()
+    self.fileState = fileState
   }
 
   package var tree: Tree { subvolume.tree }
@@ -88,7 +90,7 @@ package final class Inode: @unchecked Sendable {
   func markDeleted() { deleted.store(true, ordering: .releasing) }
 
   /// Nothing would be lost if this object went.
-  var isEvictable: Bool { openCount == 0 && !isOrphan && file.isClean }
+  var isEvictable: Bool { openCount == 0 && !isOrphan && fileState.isClean }
 
   var itemKey: Key { Key(number, .inodeItem, 0) }
 

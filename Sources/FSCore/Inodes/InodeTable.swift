@@ -23,6 +23,7 @@ package final class InodeTable: Sendable {
   private let limitOfShard: Int
   private let trees: Trees
   private let geometry: Geometry
+  private let makeFileState: @Sendable () -> any FileState
   private let subvolumes = Guarded<[TreeID: Subvolume]>([:], rank: .leaf)
 
   /// Exclusive while a directory moves into another: nobody else changes who is whose ancestor.
@@ -33,7 +34,11 @@ package final class InodeTable: Sendable {
   let awaitsForget = Atomic<Bool>(false)
 
   /// - Parameter limit: how many inodes may be in memory, beyond those in use.
-  package init(trees: Trees, geometry: Geometry, limit: Int = 32768) {
+  init(
+    trees: Trees, geometry: Geometry, limit: Int = 32768,
+    makeFileState: @escaping @Sendable () -> any FileState
+  ) {
+    self.makeFileState = makeFileState
     self.trees = trees
     self.geometry = geometry
     limitOfShard = max(limit / Self.shardCount, 16)
@@ -72,14 +77,23 @@ package final class InodeTable: Sendable {
   }
 
   private func load(_ id: InodeID) throws(FilesystemError) -> Inode {
-    guard id.number != .emptySubvolume else { return try .stub(id: id, in: subvolume(.topLevel)) }
+    guard id.number != .emptySubvolume else {
+      return try .stub(id: id, in: subvolume(.topLevel), fileState: makeFileState())
+    }
     let subvolume = try subvolume(id.tree)
     guard id.number >= .firstFree, id.number <= .lastFree else { throw .stale }
     let item = try subvolume.tree.find(Key(id.number, .inodeItem, 0)) {
       (bytes) throws(FilesystemError) in try InodeItem(bytes)
     }
     guard let item else { throw .stale }
-    return try Inode(id: id, subvolume: subvolume, item: item)
+    return try make(id, in: subvolume, item)
+  }
+
+  /// An inode that is not in the table yet.
+  func make(
+    _ id: InodeID, in subvolume: Subvolume, _ item: InodeItem
+  ) throws(FilesystemError) -> Inode {
+    try Inode(id: id, subvolume: subvolume, item: item, fileState: makeFileState())
   }
 
   /// The inode with this id if it is in memory.
@@ -100,7 +114,8 @@ package final class InodeTable: Sendable {
 
   /// The empty directory in place of a subvolume that is not in this snapshot.
   func stub(_ id: InodeID, within directory: Inode) throws(FilesystemError) -> Inode {
-    let new = try Inode.stub(id: id, in: directory.subvolume, within: directory.attributes)
+    let new = try Inode.stub(
+      id: id, in: directory.subvolume, within: directory.attributes, fileState: makeFileState())
     return shard(of: id).when({ !$0.loading.contains(id) }) { state in
       if let inode = Self.use(id, in: state) { return inode }
       insert(new, into: &state)

@@ -45,7 +45,8 @@ struct PackedEntry {
   ) -> [UInt8] {
     let size = DirectoryEntry.fixedSize + name.count + value.count
     return [UInt8](unsafeUninitializedCapacity: size) { buffer, initialized in
-      let bytes = UnsafeMutableRawBufferPointer(rebasing: UnsafeMutableRawBufferPointer(buffer)[..<size])
+      let bytes = UnsafeMutableRawBufferPointer(
+        rebasing: UnsafeMutableRawBufferPointer(buffer)[..<size])
       write(
         location: location, transactionID: transactionID, type: type, name: name, value: value,
         into: bytes)

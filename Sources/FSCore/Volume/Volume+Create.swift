@@ -68,50 +68,76 @@ extension Volume {
       let inheritance = try inheritance(from: directory, to: node, credentials)
       let index = try DirectoryEntries.nextIndex(of: directory)
       let number = try directory.subvolume.newInodeNumber()
-      let now = now()
+      let inode = try newInode(
+        InodeID(tree: directory.id.tree, number: number), node, inheritance, credentials,
+        directory.subvolume)
 
-      let items = 5 + inheritance.attributes.count + (node.isSymbolicLink ? 1 : 0)
-      return try transactions.perform(reserving: items) {
-        (handle: borrowing TransactionHandle) throws(FilesystemError) in
-        var item = InodeItem(
-          generation: handle.generation, mode: inheritance.mode, uid: credentials.uid,
-          gid: inheritance.gid, now: now)
-        item.rdev = node.rdev
-        item.flags = inheritance.flags
-        item.size = UInt64(node.target.count)
-        item.nbytes = item.size
-        let inode = try Inode(
-          id: InodeID(tree: directory.id.tree, number: number), subvolume: directory.subvolume,
-          item: item)
-        if inheritance.attributes.isEmpty { ExtendedAttributes.noteNone(inode) }
-        if node.isDirectory {
-          inode.nextEntryIndex = DirectoryEntries.firstIndex
-          if inheritance.attributes.isEmpty { inode.defaultACL = .known(nil) }
-        }
-
-        // Before its name is there: whoever finds the name must find this object.
-        inodes.insert(inode)
-        do throws(FilesystemError) {
-          try insert(inode, node, inheritance, name, in: directory, index: index, handle)
-        } catch {
-          inodes.remove(inode)
-          throw error
-        }
-        try directory.update(in: handle) { item in
-          item.size &+= UInt64(2 * name.count)
-          item.mtime = now
-          item.ctime = now
-        }
+      // Whoever finds the name waits until all of the inode is there. Its number is the highest,
+      // so this lock comes after the directory's.
+      return try InodeTable.exclusively(inode) { () throws(FilesystemError) in
+        try insert(inode, node, inheritance, name, in: directory, index: index)
         return inode
       }
     }
     return attributes(of: inode)
   }
 
-  /// Inserts all items of a new inode. Its name goes first: that it is there already is found
-  /// out before anything has changed.
+  /// The inode in memory alone, without the transaction that makes it.
+  private func newInode(
+    _ id: InodeID, _ node: NewNode, _ inheritance: Inheritance, _ credentials: Credentials,
+    _ subvolume: Subvolume
+  ) throws(FilesystemError) -> Inode {
+    var item = InodeItem(
+      generation: 0, mode: inheritance.mode, uid: credentials.uid, gid: inheritance.gid,
+      now: now())
+    item.rdev = node.rdev
+    item.flags = inheritance.flags
+    item.size = UInt64(node.target.count)
+    item.nbytes = item.size
+    let inode = try inodes.make(id, in: subvolume, item)
+    if inheritance.attributes.isEmpty { ExtendedAttributes.noteNone(inode) }
+    if node.isDirectory {
+      inode.nextEntryIndex = DirectoryEntries.firstIndex
+      if inheritance.attributes.isEmpty { inode.defaultACL = .known(nil) }
+    }
+    return inode
+  }
+
+  /// Makes a new inode and its name; both inodes are locked.
   private func insert(
     _ inode: Inode, _ node: NewNode, _ inheritance: Inheritance, _ name: [UInt8],
+    in directory: Inode, index: UInt64
+  ) throws(FilesystemError) {
+    let now = inode.attributes.otime
+    let items = 5 + inheritance.attributes.count + (node.isSymbolicLink ? 1 : 0)
+    try transactions.perform(reserving: items) {
+      (handle: borrowing TransactionHandle) throws(FilesystemError) in
+      let generation = handle.generation
+      inode.item.withLock { item in
+        item.generation = generation
+        item.transactionID = generation
+      }
+
+      // Before its name is there: whoever finds the name must find this object.
+      inodes.insert(inode)
+      do throws(FilesystemError) {
+        try insertItems(of: inode, node, inheritance, name, in: directory, index: index, handle)
+      } catch {
+        inodes.remove(inode)
+        throw error
+      }
+      try directory.update(in: handle) { item in
+        item.size &+= UInt64(2 * name.count)
+        item.mtime = now
+        item.ctime = now
+      }
+    }
+  }
+
+  /// Inserts all items of a new inode. Its name goes first: that it is there already is found
+  /// out before anything has changed.
+  private func insertItems(
+    of inode: Inode, _ node: NewNode, _ inheritance: Inheritance, _ name: [UInt8],
     in directory: Inode, index: UInt64, _ handle: borrowing TransactionHandle
   ) throws(FilesystemError) {
     let location = DirectoryEntries.Location(key: inode.itemKey, type: inode.type)

@@ -27,6 +27,7 @@ extension Volume {
   ) throws(FilesystemError) {
     let inode = try inodes.inode(id)
     let namespace = try checkChange(of: name, inode)
+    if namespace == .property { try requireProperty(name, value) }
     if namespace == .accessControl {
       return try setAccessControl(name, try AccessControlList(value), of: inode)
     }
@@ -44,8 +45,10 @@ extension Volume {
 
   package func removeAttribute(_ id: InodeID, _ name: [UInt8]) throws(FilesystemError) {
     let inode = try inodes.inode(id)
-    _ = try checkChange(of: name, inode)
-    try change(inode) { (edits, _) throws(FilesystemError) in
+    let namespace = try checkChange(of: name, inode)
+    if namespace == .accessControl { return try setAccessControl(name, .none, of: inode) }
+    let flags: InodeFlags = namespace == .property ? [.compress, .noCompress] : []
+    try change(inode, { $0.flags.subtract(flags) }) { (edits, _) throws(FilesystemError) in
       try ExtendedAttributes.remove(name, of: inode, &edits)
     }
   }
@@ -56,11 +59,18 @@ extension Volume {
     try requireWritable(inode)
     try inode.requireFlagsAllow(unless: [.immutable, .append])
     if inode.isStub { throw .unsupported("attributes of a directory that is not on disk") }
-    let namespace = try AttributeNamespace(of: name)
-    if namespace == .property {
-      throw .unsupported("properties of btrfs cannot be set through this mount")
-    }
-    return namespace
+    return try AttributeNamespace(of: name)
+  }
+
+  /// There is one property, and what is written here is not compressed.
+  private func requireProperty(
+    _ name: [UInt8], _ value: [UInt8]
+  ) throws(FilesystemError) {
+    let algorithms = ["zlib", "lzo", "zstd", "no", "none"]
+    guard name == Array("btrfs.compression".utf8),
+      algorithms.contains(where: { value.starts(with: $0.utf8) })
+    else { throw .invalidArgument("no such property, or no such value of it") }
+    throw .unsupported("compression cannot be asked for through this mount")
   }
 
   /// Changes the attributes of an inode as `prepare` says, and what else goes with it.

@@ -8,6 +8,7 @@ extension Volume {
     let inode = try inodes.inode(id)
     try requireWritable(directory)
     guard !inode.isDirectory else { throw .notPermitted }
+    guard !directory.isStub else { throw .notPermitted }
     guard id.tree == directory.id.tree else { throw .crossSubvolume }
 
     try InodeTable.exclusively([directory, inode]) { () throws(FilesystemError) in

@@ -1,6 +1,5 @@
-import Synchronization
-
 import Logging
+import Synchronization
 
 /// Deleting what has lost its last name.
 extension Volume {

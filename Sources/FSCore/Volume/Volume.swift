@@ -65,7 +65,8 @@ package final class Volume: @unchecked Sendable {
     self.options = options
     self.log = log
     workers = WorkerPool()
-    inodes = InodeTable(trees: image.trees, geometry: image.geometry)
+    inodes = InodeTable(
+      trees: image.trees, geometry: image.geometry, makeFileState: { FileStore.makeState() })
     files = FileStore(
       geometry: image.geometry, device: image.device, transactions: transactions, space: space,
       references: references, checksums: checksums, workers: workers, log: log,

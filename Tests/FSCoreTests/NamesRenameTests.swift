@@ -1,0 +1,121 @@
+import Glibc
+import Testing
+
+@testable import FSCore
+
+@Suite struct NamesRenameTests {
+  @Test func replacesExchangesAndRefuses() throws {
+    let fixture = try NamesFixture()
+    let (volume, root) = (fixture.volume, fixture.root)
+    let a = try volume.file("a", in: root)
+    let b = try volume.file("b", in: root)
+    let d = try volume.directory("d", in: root)
+    let e = try volume.directory("e", in: root)
+
+    #expect(errorNumber { try volume.rename("none", in: root, to: "x", in: root) } == ENOENT)
+    #expect(
+      errorNumber { try volume.rename("a", in: root, to: "b", in: root, flags: .noReplace) }
+        == EEXIST)
+    #expect(
+      errorNumber { try volume.rename("a", in: root, to: "x", in: root, flags: .exchange) }
+        == ENOENT)
+    #expect(
+      errorNumber {
+        try volume.rename("a", in: root, to: "b", in: root, flags: [.exchange, .noReplace])
+      } == EINVAL)
+    #expect(errorNumber { try volume.rename("a", in: root, to: "d", in: root) } == EISDIR)
+    #expect(errorNumber { try volume.rename("d", in: root, to: "a", in: root) } == ENOTDIR)
+    #expect(errorNumber { try volume.rename(".", in: root, to: "x", in: root) } == EBUSY)
+    #expect(errorNumber { try volume.rename("a", in: root, to: "..", in: root) } == EBUSY)
+
+    try volume.rename("a", in: root, to: "b", in: root)
+    #expect(try volume.id("b", in: root) == a)
+    #expect(errorNumber { try volume.attributes(of: b) } == ESTALE)
+
+    try volume.rename("b", in: root, to: "d", in: root, flags: .exchange)
+    #expect(try volume.id("d", in: root) == a)
+    #expect(try volume.id("b", in: root) == d)
+
+    try volume.file("inner", in: e)
+    #expect(errorNumber { try volume.rename("b", in: root, to: "e", in: root) } == ENOTEMPTY)
+    try volume.unlink(Array("inner".utf8), in: e)
+    try volume.rename("b", in: root, to: "e", in: root)
+    #expect(try volume.id("e", in: root) == d)
+    #expect(try volume.item(root).size == 4)
+    try fixture.unmountAndCheck()
+  }
+
+  @Test func directoriesDoNotGoIntoThemselves() throws {
+    let fixture = try NamesFixture()
+    let (volume, root) = (fixture.volume, fixture.root)
+    let a = try volume.directory("a", in: root)
+    let b = try volume.directory("b", in: a)
+    let c = try volume.directory("c", in: b)
+    #expect(errorNumber { try volume.rename("a", in: root, to: "x", in: c) } == EINVAL)
+    #expect(errorNumber { try volume.rename("c", in: b, to: "a", in: root) } == ENOTEMPTY)
+    #expect(
+      errorNumber { try volume.rename("c", in: b, to: "a", in: root, flags: .exchange) } == EINVAL)
+    #expect(
+      errorNumber { try volume.rename("a", in: root, to: "c", in: b, flags: .exchange) } == EINVAL)
+
+    try volume.rename("b", in: a, to: "b", in: root)
+    #expect(try volume.id("..", in: b) == root)
+    try volume.rename("a", in: root, to: "a", in: c)
+    #expect(try volume.id("..", in: a) == c)
+    try fixture.remount()
+    #expect(try fixture.volume.id("..", in: a) == c)
+    try fixture.unmountAndCheck()
+  }
+
+  /// Two names of one inode: nothing happens.
+  @Test func renamingOntoItself() throws {
+    let fixture = try NamesFixture()
+    let (volume, root) = (fixture.volume, fixture.root)
+    let file = try volume.file("a", in: root)
+    _ = try volume.link(file, Array("b".utf8), in: root)
+    try volume.rename("a", in: root, to: "b", in: root)
+    try volume.rename("a", in: root, to: "a", in: root)
+    try volume.rename("a", in: root, to: "b", in: root, flags: .exchange)
+    #expect(try volume.names(root) == ["a", "b"])
+    #expect(try volume.item(file).linkCount == 2)
+    try fixture.unmountAndCheck()
+  }
+
+  @Test func timesOfARename() throws {
+    let fixture = try NamesFixture()
+    let (volume, root) = (fixture.volume, fixture.root)
+    let from = try volume.directory("from", in: root)
+    let to = try volume.directory("to", in: root)
+    let moved = try volume.directory("moved", in: from)
+    let old = Timestamp(seconds: 1, nanoseconds: 2)
+    var changes = AttributeChanges()
+    (changes.atime, changes.mtime) = (.set(old), .set(old))
+    for id in [from, to, moved] {
+      changes.ctime = old
+      _ = try volume.setAttributes(id, changes)
+    }
+    try volume.rename("moved", in: from, to: "moved", in: to)
+    #expect(try volume.item(from).mtime > old && volume.item(from).ctime > old)
+    #expect(try volume.item(to).mtime > old && volume.item(to).ctime > old)
+    #expect(try volume.item(moved).mtime == old && volume.item(moved).ctime > old)
+    try fixture.unmountAndCheck()
+  }
+
+  /// Random operations on a few names against a model that is a dictionary.
+  @Test(arguments: [1, 2, 3, 4, 5, 6])
+  func againstAModel(seed: UInt64) throws {
+    print("names against a model: seed \(seed)")
+    let fixture = try NamesFixture(nodeSize: seed % 2 == 0 ? 4096 : nil)
+    var random = TestRandom(seed: seed)
+    var model = NamesModel(root: fixture.root)
+    for step in 1...3000 {
+      try model.step(fixture.volume, &random)
+      if step % 1000 == 0 {
+        try model.compare(fixture.volume)
+        try fixture.remount()
+        try model.compare(fixture.volume)
+      }
+    }
+    try fixture.unmountAndCheck()
+  }
+}

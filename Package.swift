@@ -17,7 +17,6 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
     .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
     .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
-    .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
   ],
   targets: [
     // The C libraries for checksums and compression, behind plain functions.
@@ -41,7 +40,6 @@ let package = Package(
         "CCodecs", "FreeSpace",
         .product(name: "DequeModule", package: "swift-collections"),
         .product(name: "Logging", package: "swift-log"),
-        .product(name: "SystemPackage", package: "swift-system"),
       ],
       swiftSettings: strict),
 
@@ -51,7 +49,6 @@ let package = Package(
         "CFuse", "FSCore",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
-        .product(name: "SystemPackage", package: "swift-system"),
       ],
       swiftSettings: strict),
 
@@ -75,7 +72,9 @@ let package = Package(
       swiftSettings: strict),
     .testTarget(
       name: "FSCoreTests",
-      dependencies: ["FSCore", "FreeSpace", "TestSupport", .product(name: "Logging", package: "swift-log")],
+      dependencies: [
+        "FSCore", "FreeSpace", "TestSupport", .product(name: "Logging", package: "swift-log"),
+      ],
       swiftSettings: strict),
     .testTarget(
       name: "IntegrationTests", dependencies: ["FSCore", "TestSupport"],

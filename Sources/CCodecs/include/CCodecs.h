@@ -12,8 +12,8 @@ uint32_t ccodecs_crc32c(uint32_t state, const void *bytes, size_t count);
 uint64_t ccodecs_xxhash64(const void *bytes, size_t count);
 
 // `digest` has room for 32 bytes.
-void ccodecs_sha256(const void *bytes, size_t count, uint8_t *digest);
-void ccodecs_blake2b(const void *bytes, size_t count, uint8_t *digest);
+void ccodecs_sha256(const void *bytes, size_t count, void *digest);
+void ccodecs_blake2b(const void *bytes, size_t count, void *digest);
 
 // Each returns the number of bytes produced, or -1 if the input is damaged or
 // does not fit `capacity`. A stream that ends early is not an error.

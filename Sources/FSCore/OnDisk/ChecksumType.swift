@@ -33,10 +33,8 @@ package enum ChecksumType: UInt16, CaseIterable, Sendable {
     switch self {
     case .crc32c: output.store(FormatHash.crc32c(bytes), at: 0)
     case .xxhash64: output.store(ccodecs_xxhash64(bytes.baseAddress, bytes.count), at: 0)
-    case .sha256:
-      ccodecs_sha256(bytes.baseAddress, bytes.count, output.baseAddress!.assumingMemoryBound(to: UInt8.self))
-    case .blake2b:
-      ccodecs_blake2b(bytes.baseAddress, bytes.count, output.baseAddress!.assumingMemoryBound(to: UInt8.self))
+    case .sha256: ccodecs_sha256(bytes.baseAddress, bytes.count, output.baseAddress)
+    case .blake2b: ccodecs_blake2b(bytes.baseAddress, bytes.count, output.baseAddress)
     }
   }
 

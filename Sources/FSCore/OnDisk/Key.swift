@@ -33,6 +33,8 @@ package struct ItemType: RawRepresentable, Hashable, Comparable, Sendable {
   package static let devExtent = ItemType(204)
   package static let devItem = ItemType(216)
   package static let chunkItem = ItemType(228)
+  package static let quotaGroupStatus = ItemType(240)
+  package static let temporaryItem = ItemType(248)
   package static let uuidSubvolume = ItemType(251)
 }
 

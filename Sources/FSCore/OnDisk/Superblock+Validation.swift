@@ -15,7 +15,8 @@ extension Superblock {
 
     let unknown = features.rawValue & ~IncompatibleFeatures.known.rawValue
     if unknown != 0 {
-      throw .cannotMount("unsupported feature\(Self.names(of: unknown, IncompatibleFeatures.names))")
+      let names = Self.names(of: unknown, IncompatibleFeatures.names)
+      throw .cannotMount("unsupported feature\(names)")
     }
     let knownFlags: UInt64 = 0x1 | 0x4 | (1 << 32)
     guard flags & ~knownFlags == 0 else {

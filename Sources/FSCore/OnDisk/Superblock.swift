@@ -166,7 +166,8 @@ package struct Superblock: Sendable {
 
   package var deviceItem: DeviceItem {
     get throws(FilesystemError) {
-      try DeviceItem(bytes.span.bytes.extracting(Offset.deviceItem..<(Offset.deviceItem + DeviceItem.size)))
+      let end = Offset.deviceItem + DeviceItem.size
+      return try DeviceItem(bytes.span.bytes.extracting(Offset.deviceItem..<end))
     }
   }
 
@@ -203,7 +204,8 @@ package struct Superblock: Sendable {
   package var blockFSID: UUIDBytes { features.contains(.metadataUUID) ? metadataUUID : fsid }
 
   /// The chunks of type SYSTEM, without which no tree can be read.
-  package func systemChunks() throws(FilesystemError) -> [(start: LogicalAddress, item: ChunkItem)] {
+  package func systemChunks() throws(FilesystemError) -> [(start: LogicalAddress, item: ChunkItem)]
+  {
     let size = Int(self[u32: 0xa0])
     guard size >= Key.size, size <= Format.systemChunkArraySize else {
       throw .corrupt("superblock: a system chunk array of \(size) bytes")

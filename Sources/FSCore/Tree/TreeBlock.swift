@@ -32,8 +32,13 @@ final class TreeBlock: @unchecked Sendable {
   @inline(__always) var base: UnsafeMutableRawPointer { buffer.bytes.baseAddress! }
 
   @inline(__always)
+  private func number(at offset: Int) -> Int {
+    Int(UInt32(littleEndian: base.loadUnaligned(fromByteOffset: offset, as: UInt32.self)))
+  }
+
+  @inline(__always)
   var count: Int {
-    get { Int(UInt32(littleEndian: base.loadUnaligned(fromByteOffset: 0x60, as: UInt32.self))) }
+    get { number(at: BlockHeader.Offset.itemCount) }
     set { base.storeBytes(of: UInt32(newValue).littleEndian, toByteOffset: 0x60, as: UInt32.self) }
   }
 
@@ -150,12 +155,12 @@ extension TreeBlock {
 
   @inline(__always)
   func itemOffset(_ slot: Int) -> Int {
-    Int(UInt32(littleEndian: base.loadUnaligned(fromByteOffset: headerAt(slot) + 17, as: UInt32.self)))
+    number(at: headerAt(slot) + 17)
   }
 
   @inline(__always)
   func itemSize(_ slot: Int) -> Int {
-    Int(UInt32(littleEndian: base.loadUnaligned(fromByteOffset: headerAt(slot) + 21, as: UInt32.self)))
+    number(at: headerAt(slot) + 21)
   }
 
   private func setItem(_ slot: Int, offset: Int, size: Int) {

@@ -241,7 +241,8 @@ package final class TreeBlockCache: Sendable {
     _ buffer: AlignedBuffer, _ reference: BlockReference
   ) throws(FilesystemError) {
     guard geometry.checksumType.isSealed(buffer.readable) else {
-      throw .checksum(what: "tree block of tree \(reference.tree)", address: reference.address.rawValue)
+      throw .checksum(
+        what: "tree block of tree \(reference.tree)", address: reference.address.rawValue)
     }
     let header = BlockHeader(buffer.readable.bytes)
     guard header.address == reference.address, header.fsid == geometry.fsid else {

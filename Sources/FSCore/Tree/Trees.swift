@@ -83,6 +83,23 @@ package final class Trees: @unchecked Sendable {
     }
   }
 
+  /// A tree that not every file system has, such as the quota tree; nil when there is none.
+  package func optional(_ id: TreeID) throws(FilesystemError) -> Tree? {
+    precondition(!id.isSubvolume)
+    if let tree = entries.withLock({ $0[id]?.tree }) { return tree }
+    let entry: Entry
+    do throws(FilesystemError) {
+      entry = try Self.open(id, root: root, context: context)
+    } catch .notFound {
+      return nil
+    }
+    return entries.withLock { entries in
+      if let present = entries[id] { return present.tree }
+      entries[id] = entry
+      return entry.tree
+    }
+  }
+
   /// Whether a subvolume that is open may not be changed.
   package func isReadOnly(_ id: TreeID) -> Bool {
     entries.withLock { $0[id]?.isReadOnly ?? false }
@@ -124,7 +141,9 @@ package final class Trees: @unchecked Sendable {
         item.address = state.address
         item.level = state.level
         item.generation = state.generation
-        item.bytesUsed = UInt64(max(Int64(clamping: item.bytesUsed) + Int64(gained) * nodeSize, nodeSize))
+        let bytesUsed = Int64(clamping: item.bytesUsed).addingReportingOverflow(
+          Int64(gained) * nodeSize)
+        item.bytesUsed = UInt64(max(bytesUsed.partialValue, nodeSize))
         if id.isSubvolume {
           item.lastChange = generation
           item.changeTime = now

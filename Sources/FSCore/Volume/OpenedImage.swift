@@ -14,7 +14,8 @@ package struct OpenedImage {
     device: any BlockDevice, options: VolumeOptions, log: Logger
   ) throws(FilesystemError) {
     superblock = try Self.readSuperblock(device)
-    readOnlyReason = try Self.reasonForReadOnly(superblock, options)
+
+    var readOnlyReason = try Self.reasonForReadOnly(superblock, options)
 
     let chunks = ChunkMap()
     for chunk in try superblock.systemChunks() {
@@ -30,7 +31,8 @@ package struct OpenedImage {
       chunkTreeUUID: chunkTreeUUID, features: superblock.features)
     cache = TreeBlockCache(
       device: self.device, geometry: geometry, superGeneration: superblock.generation,
-      budgetBytes: Int(clamping: options.cacheBytes / 2), canRepair: readOnlyReason == nil, log: log)
+      budgetBytes: Int(clamping: options.cacheBytes / 2), canRepair: readOnlyReason == nil, log: log
+    )
 
     let context = TreeContext(cache: cache)
     let chunkTree = try Tree(
@@ -46,6 +48,10 @@ package struct OpenedImage {
     }
 
     trees = try Trees(superblock: superblock, chunk: chunkTree, context: context)
+    if readOnlyReason == nil, try Self.hasUnfinishedBalance(trees.root) {
+      readOnlyReason = "a balance of the image is not finished; let Linux end or cancel it"
+    }
+    self.readOnlyReason = readOnlyReason
     let subvolume: TreeID =
       switch options.subvolume {
       case .imageDefault: try Self.defaultSubvolume(trees)
@@ -105,6 +111,15 @@ package struct OpenedImage {
     }
     if superblock.flags & (1 << 32) != 0 { return "the image is a seed device" }
     return nil
+  }
+
+  /// Whether extents are being moved: references of a kind that only Linux keeps.
+  private static func hasUnfinishedBalance(_ root: Tree) throws(FilesystemError) -> Bool {
+    if try root.contains(Key(.balance, .temporaryItem, 0)) { return true }
+    let relocation = TreeID.relocation.objectID
+    return try root.findFirst(atLeast: Key(relocation, .rootItem, 0)) {
+      (key, _) throws(FilesystemError) in key.objectID == relocation
+    } ?? false
   }
 
   /// Adds a chunk, of which the stripes on this device count.

@@ -105,7 +105,9 @@ extension Volume {
     if geometry.nodeSize > 4096 { next.features.insert(.bigMetadata) }
 
     let topLevel = try trees.subvolume(.topLevel).rootState
-    let others = [trees.extent.rootState, topLevel, trees.device.rootState, trees.checksum.rootState]
+    let others = [
+      trees.extent.rootState, topLevel, trees.device.rootState, trees.checksum.rootState,
+    ]
     next.rotateBackup(
       ([root, chunk] + others).map {
         Superblock.BackupTree(address: $0.address, generation: $0.generation, level: $0.level)

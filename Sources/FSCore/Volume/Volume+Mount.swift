@@ -51,6 +51,7 @@ extension Volume {
   private func start() throws(FilesystemError) {
     guard !isReadOnly else { return }
     space.requestCommit = { [weak self] () throws(FilesystemError) in try self?.commit() }
+    try disownQuotas()
     try cleanOrphans()
     periodicThread = BackgroundThread { [weak self] in
       while let volume = self {

@@ -1,0 +1,89 @@
+import Testing
+
+@testable import FSCore
+
+/// A device whose writes or flushes begin to fail after some number of them.
+private final class FailingDevice: BlockDevice, @unchecked Sendable {
+  let memory: MemoryDevice
+  private let left = Guarded<Int?>(nil, rank: .leaf)
+
+  init(_ memory: MemoryDevice) { self.memory = memory }
+
+  var sizeBytes: UInt64 { memory.sizeBytes }
+
+  /// Lets `count` more writes and flushes succeed.
+  func fail(after count: Int?) { left.withLock { $0 = count } }
+
+  private func spend(_ operation: StaticString, _ offset: UInt64) throws(FilesystemError) {
+    let isOver = left.withLock { left -> Bool in
+      guard let count = left else { return false }
+      left = max(count - 1, 0)
+      return count == 0
+    }
+    if isOver { throw .device(operation: operation, offset: offset, code: 5) }
+  }
+
+  func read(
+    into buffer: UnsafeMutableRawBufferPointer, at address: PhysicalAddress
+  ) throws(FilesystemError) {
+    try memory.read(into: buffer, at: address)
+  }
+
+  func write(
+    _ bytes: UnsafeRawBufferPointer, at address: PhysicalAddress
+  ) throws(FilesystemError) {
+    try spend("write", address.rawValue)
+    try memory.write(bytes, at: address)
+  }
+
+  func flush() throws(FilesystemError) {
+    try spend("flush", 0)
+    try memory.flush()
+  }
+}
+
+@Suite struct CommitFaultTests {
+  /// Wherever a commit fails: what was asked for gets an error, the volume takes no change any
+  /// more, and the device holds the state of the last good commit.
+  @Test func aFailedCommitLeavesTheLastGoodOne() throws {
+    let base = try TestImage.make()
+    var faultCount = 0
+    for allowed in 0..<40 {
+      let device = FailingDevice(try base.copy())
+      let volume = try Volume.mountForTest(device)
+      try volume.makeDirectory("/d")
+      try volume.writeBytes(volume.makeFile("/d/old"), at: 0, [UInt8](repeating: 7, count: 50_000))
+      try volume.synchronizeAll()
+      let good = try volume.stateLines()
+
+      try volume.makeFile("/d/new")
+      let new = try volume.stateLines()
+      device.fail(after: allowed)
+      var failure: FilesystemError?
+      do throws(FilesystemError) {
+        try volume.synchronizeAll()
+      } catch {
+        failure = error
+      }
+
+      if let failure {
+        faultCount += 1
+        #expect(failure.errno == 5, "\(failure)")
+        #expect(throws: FilesystemError.aborted) { try volume.makeFile("/d/more") }
+        #expect(throws: FilesystemError.aborted) { try volume.commit() }
+        // Reading goes on.
+        #expect(try volume.readBytes(volume.find("/d/old"), at: 0, count: 3) == [7, 7, 7])
+      }
+      device.fail(after: nil)
+      try? volume.unmount()
+
+      let after = try Volume.mountForTest(try device.memory.copy())
+      let lines = try after.stateLines()
+      try after.unmount()
+      // The superblock may have reached the device before the error.
+      #expect(lines == new || (lines == good && failure != nil), "after \(allowed) writes")
+      if failure == nil { break }
+    }
+    #expect(faultCount > 3)
+  }
+}

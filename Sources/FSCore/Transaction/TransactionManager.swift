@@ -42,6 +42,12 @@ package final class TransactionManager: Sendable {
   /// Called once, outside all locks, when the volume is aborted.
   nonisolated(unsafe) package var onAbort: (@Sendable (FilesystemError) -> Void)?
 
+  /// Called now and then by a thread that is about to join, with no lock of rank `reservation` or
+  /// above held: it commits when too much waits to be written. Errors of that commit show
+  /// in the join that follows.
+  nonisolated(unsafe) package var relieveMemory: (@Sendable () -> Void)?
+  private let joinCount = Atomic<UInt32>(0)
+
   package init(committed: Generation) {
     state = Guarded(
       State(running: committed.next, committed: committed), rank: .transactionGate)
@@ -61,6 +67,7 @@ package final class TransactionManager: Sendable {
     _ body: (borrowing TransactionHandle) throws(FilesystemError) -> R
   ) throws(FilesystemError) -> R {
     HeldLocks.assertMayWait(below: .reservation)
+    if joinCount.wrappingAdd(1, ordering: .relaxed).newValue % 64 == 0 { relieveMemory?() }
     let reserved =
       try reserver?.reserveMetadata(items: items, useGlobalReserve: useGlobalReserve) ?? 0
     defer { if reserved > 0 { reserver?.releaseMetadata(reserved) } }

@@ -31,7 +31,8 @@ package struct OpenedImage {
       chunkTreeUUID: chunkTreeUUID, features: superblock.features)
     cache = TreeBlockCache(
       device: self.device, geometry: geometry, superGeneration: superblock.generation,
-      budgetBytes: Int(clamping: options.cacheBytes / 2), canRepair: readOnlyReason == nil, log: log
+      budgetBytes: MemoryBudget(totalBytes: options.cacheBytes).cleanBlockBytes,
+      canRepair: readOnlyReason == nil, log: log
     )
 
     let context = TreeContext(cache: cache)

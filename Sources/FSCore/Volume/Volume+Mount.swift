@@ -42,6 +42,11 @@ extension Volume {
     trees.context.allocator = space
     trees.context.references = references
     transactions.reserver = space
+    let dirtyLimit = MemoryBudget(totalBytes: options.cacheBytes).dirtyBlockBytes
+    transactions.relieveMemory = { [weak volume] in
+      guard let volume, volume.blockCache.dirtyBytes > dirtyLimit else { return }
+      try? volume.commit()
+    }
     transactions.onAbort = { error in
       log.critical("\(error); the file system is read-only from now on")
     }
@@ -88,5 +93,7 @@ extension Volume {
     try files.flushAll()
     removeAllOrphans()
     try commit()
+    // The copies of the superblock.
+    try device.flush()
   }
 }

@@ -65,12 +65,14 @@ package final class Volume: @unchecked Sendable {
     self.options = options
     self.log = log
     workers = WorkerPool()
+    let memory = MemoryBudget(totalBytes: options.cacheBytes)
     inodes = InodeTable(
-      trees: image.trees, geometry: image.geometry, makeFileState: { FileStore.makeState() })
+      trees: image.trees, geometry: image.geometry, limit: memory.inodeCount,
+      makeFileState: { FileStore.makeState() })
     files = FileStore(
       geometry: image.geometry, device: image.device, transactions: transactions, space: space,
       references: references, checksums: checksums, workers: workers, log: log,
-      isReadOnly: image.readOnlyReason != nil, bufferBytes: options.cacheBytes / 2,
+      isReadOnly: image.readOnlyReason != nil, bufferBytes: memory.bufferBytes,
       now: { Timestamp.now })
   }
 

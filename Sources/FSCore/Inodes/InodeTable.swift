@@ -56,8 +56,10 @@ package final class InodeTable: Sendable {
   /// Throws `.stale` when there is none.
   package func inode(_ id: InodeID) throws(FilesystemError) -> Inode {
     let shard = shard(of: id)
-    let found: Inode? = shard.when({ $0.loading.isEmpty || !$0.loading.contains(id) }) { state in
-      if let inode = Self.use(id, in: state) { return inode }
+    if let inode = shard.withLock({ Self.use(id, in: &$0) }) { return inode }
+
+    let found: Inode? = shard.when({ !$0.loading.contains(id) }) { state in
+      if let inode = Self.use(id, in: &state) { return inode }
       state.loading.insert(id)
       return nil
     }
@@ -65,11 +67,13 @@ package final class InodeTable: Sendable {
 
     do throws(FilesystemError) {
       let inode = try load(id)
-      shard.update { state in
+      return shard.update { state in
         state.loading.remove(id)
+        // Somebody may ask for a number before the inode that gets it is made.
+        if let present = Self.use(id, in: &state) { return present }
         insert(inode, into: &state)
+        return inode
       }
-      return inode
     } catch {
       shard.update { state in _ = state.loading.remove(id) }
       throw error
@@ -98,10 +102,11 @@ package final class InodeTable: Sendable {
 
   /// The inode with this id if it is in memory.
   func loaded(_ id: InodeID) -> Inode? {
-    shard(of: id).withLock { Self.use(id, in: $0) }
+    shard(of: id).withLock { Self.use(id, in: &$0) }
   }
 
-  private static func use(_ id: InodeID, in state: Shard) -> Inode? {
+  @inline(__always)
+  private static func use(_ id: InodeID, in state: inout Shard) -> Inode? {
     guard let slot = state.slots[id], let inode = state.inodes[slot] else { return nil }
     if !inode.isRecent { inode.isRecent = true }
     return inode
@@ -117,7 +122,7 @@ package final class InodeTable: Sendable {
     let new = try Inode.stub(
       id: id, in: directory.subvolume, within: directory.attributes, fileState: makeFileState())
     return shard(of: id).when({ !$0.loading.contains(id) }) { state in
-      if let inode = Self.use(id, in: state) { return inode }
+      if let inode = Self.use(id, in: &state) { return inode }
       insert(new, into: &state)
       return new
     }
@@ -142,7 +147,7 @@ package final class InodeTable: Sendable {
     for _ in 0..<min(64, state.inodes.count) {
       state.hand = state.hand + 1 < state.inodes.count ? state.hand + 1 : 0
       let slot = state.hand
-      guard let id = Self.candidate(slot, in: state), Self.isUnused(slot, in: &state) else {
+      guard let id = Self.candidate(slot, in: &state), Self.isUnused(slot, in: &state) else {
         continue
       }
       state.inodes[slot] = nil
@@ -156,7 +161,7 @@ package final class InodeTable: Sendable {
   /// The id of the inode in `slot` when it may go. A function of its own, so that its reference
   /// to the inode has ended when the table's is counted.
   @inline(never)
-  private static func candidate(_ slot: Int, in state: Shard) -> InodeID? {
+  private static func candidate(_ slot: Int, in state: inout Shard) -> InodeID? {
     guard let inode = state.inodes[slot] else { return nil }
     if inode.isRecent {
       inode.isRecent = false

@@ -22,19 +22,15 @@ final class FuseServer: Sendable {
   let buffers = ThreadBuffer(standardSize: FuseServer.largestTransfer)
   let watchers = UnmountWatchers()
 
-  /// Called once, when the kernel and we have agreed on how to talk.
-  private let onReady: @Sendable () -> Void
   private let maximumRead: UInt32
 
   /// libfuse's own parsed options; set before the session begins.
   nonisolated(unsafe) var connectionOptions: OpaquePointer?
-  init(
-    volume: Volume, log: Logger, maximumRead: UInt32, onReady: @escaping @Sendable () -> Void
-  ) {
+
+  init(volume: Volume, log: Logger, maximumRead: UInt32) {
     self.volume = volume
     self.log = log
     self.maximumRead = maximumRead
-    self.onReady = onReady
     nodes = NodeNumbers(root: volume.rootDirectory)
   }
 
@@ -61,7 +57,11 @@ final class FuseServer: Sendable {
     connection.pointee.congestion_threshold = 48
     connection.pointee.max_read = maximumRead
     if let connectionOptions { fuse_apply_conn_info_opts(connectionOptions, connection) }
-    onReady()
+
+    // An option may ask for what is not offered; libfuse would end the session.
+    for capability in wanted + unwanted where cfuse_is_capable(connection, capability) == 0 {
+      cfuse_set_wanted(connection, capability, 0)
+    }
   }
 
   /// The inode that the kernel means. Throws when the number cannot be from here.

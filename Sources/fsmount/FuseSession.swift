@@ -55,13 +55,25 @@ final class FuseSession {
 
   /// Serves requests until the mount is taken away, by umount(8) or after a signal to this
   /// process. Returns 0, or a negative errno when it ended for another reason.
-  func run(threads: UInt32?, cloneDescriptors: Bool) -> Int32 {
+  ///
+  /// - Parameter onReady: called, on another thread, when the first request has been answered.
+  func run(
+    threads: UInt32?, cloneDescriptors: Bool, readAheadBytes: Int?,
+    onReady: @escaping @Sendable () -> Void
+  ) -> Int32 {
+    let first = BackgroundThread { [mountPoint] in
+      guard FirstRequest.isAnswered(at: mountPoint) else { return }
+      if let readAheadBytes { FirstRequest.setReadAhead(readAheadBytes, of: mountPoint) }
+      onReady()
+    }
     let stopper = SignalStopper(session: session, mountPoint: mountPoint, log: log)
     let processors = UInt32(clamping: sysconf(Int32(_SC_NPROCESSORS_ONLN)))
     let count = threads ?? min(max(16, 4 * processors), 64)
     let status = cfuse_session_loop(session, count, cloneDescriptors ? 1 : 0)
 
     if !stopper.finish() { fuse_session_unmount(session) }
+    // Not before: until the connection is closed it may wait for an answer.
+    first.join()
     // A positive status is a signal, after which everything was done as after an unmount.
     return min(status, 0)
   }

@@ -14,7 +14,7 @@ struct Mount {
   func run() throws -> Int32 {
     let log = MountLog.logger("fsmount", level: options.debug ? .debug : .info)
     let device = try openImage()
-    let volume = try Volume.mount(device: device, options: options.volume, logger: log)
+    let volume = try openVolume(device, log)
     volume.expectForget()
 
     let server: FuseServer
@@ -27,7 +27,12 @@ struct Mount {
     }
 
     let loopStatus = session.run(
-      threads: options.threads, cloneDescriptors: options.cloneDescriptors)
+      threads: options.threads, cloneDescriptors: options.cloneDescriptors,
+      readAheadBytes: options.readAheadBytes
+    ) { [background, image, mountPoint] in
+      background.ready(name: "fsmount")
+      log.info("\(image) is mounted on \(mountPoint)")
+    }
     return withExtendedLifetime((device, session)) {
       end(volume, server, loopStatus, log)
     }
@@ -58,13 +63,17 @@ struct Mount {
     }
   }
 
+  private func openVolume(_ device: FileDevice, _ log: Logger) throws -> Volume {
+    do throws(FilesystemError) {
+      return try Volume.mount(device: device, options: options.volume, logger: log)
+    } catch {
+      throw CommandFailure("\(image) cannot be mounted: \(error)")
+    }
+  }
+
   /// Mounts; requests wait in the kernel until the session runs.
   private func begin(_ volume: Volume, _ log: Logger) throws -> (FuseServer, FuseSession) {
-    let server = FuseServer(volume: volume, log: log, maximumRead: options.maximumRead) {
-      [background, image, mountPoint] in
-      background.ready(name: "fsmount")
-      log.info("\(image) is mounted on \(mountPoint)")
-    }
+    let server = FuseServer(volume: volume, log: log, maximumRead: options.maximumRead)
     let session = try FuseSession(
       server: server,
       arguments: options.libraryArguments(image: image, readOnly: volume.isReadOnly),

@@ -13,6 +13,10 @@ struct MountOptions {
 
   /// The largest read that the kernel is to ask for; 0 leaves it to the kernel.
   var maximumRead: UInt32 = 0
+  /// What the kernel reads ahead of a program; nil when libfuse was told.
+  var readAheadBytes: Int? {
+    library.contains { $0.hasPrefix("max_readahead=") } ? nil : 1 << 20
+  }
   /// Threads that serve requests; nil for as many as suit the machine.
   var threads: UInt32?
   /// A channel to the kernel for each thread.

@@ -52,26 +52,20 @@ enum CacheJudge {
 }
 
 extension MemoryDevice {
-  /// Writes the image to a file; what is zero becomes a hole.
+  /// Writes the image to a file; what was never written becomes a hole.
   func save(to path: String) throws {
     let descriptor = open(path, O_RDWR | O_CREAT | O_TRUNC, 0o600)
     defer { close(descriptor) }
     guard descriptor >= 0, ftruncate(descriptor, Int(sizeBytes)) == 0 else {
       throw TestFailure("\(path): \(errno)")
     }
-    let buffer = AlignedBuffer(count: 1 << 20)
-    let zero = AlignedBuffer(zeroed: 1 << 20)
-    var position: UInt64 = 0
-    while position < sizeBytes {
-      let part = buffer.bytes.part(0, Int(min(UInt64(buffer.count), sizeBytes - position)))
-      try read(into: part, at: PhysicalAddress(position))
-      if memcmp(part.baseAddress!, zero.bytes.baseAddress!, part.count) != 0 {
-        guard pwrite(descriptor, part.baseAddress!, part.count, Int(position)) == part.count else {
-          throw TestFailure("\(path): \(errno)")
-        }
+    var failure: Int32?
+    forEachPiece { address, bytes in
+      if pwrite(descriptor, bytes.baseAddress!, bytes.count, Int(address.rawValue)) != bytes.count {
+        failure = errno
       }
-      position += UInt64(part.count)
     }
+    if let failure { throw TestFailure("\(path): \(failure)") }
   }
 }
 

@@ -9,7 +9,7 @@ import Testing
   struct Variant: Sendable, CustomTestStringConvertible {
     var name: String
     var seed: UInt64
-    var sizeBytes: UInt64 = 3 << 29
+    var sizeBytes: UInt64 = 4 << 30
     var nodeSize: UInt64?
     var isMixed = false
     var data: MakeFilesystem.Profile?

@@ -21,7 +21,7 @@ import Testing
   }
 
   private static func makeVolume() throws -> Volume {
-    let volume = try Volume.mountForTest(TestImage.make(sizeBytes: 3 << 29))
+    let volume = try Volume.mountForTest(TestImage.make(sizeBytes: 4 << 30))
     let id = try volume.makeFile("/file")
     try volume.writeBytes(id, at: 0, [UInt8](repeating: 7, count: 500_000))
     try volume.synchronizeAll()

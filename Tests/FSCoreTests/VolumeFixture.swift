@@ -12,7 +12,7 @@ extension Volume {
   ) throws -> Volume {
     var options = VolumeOptions()
     options.commitInterval = 3600
-    options.cacheBytes = 32 << 20
+    options.cacheBytes = 64 << 20
     configure(&options)
     var logger = Logger(label: "test")
     logger.logLevel = .critical

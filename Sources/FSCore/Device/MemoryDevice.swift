@@ -14,7 +14,7 @@ package final class MemoryDevice: BlockDevice {
   ) throws(FilesystemError) {
     try check("read", address, buffer.count)
     pieces.withLock { pieces in
-      forEachPiece(address.rawValue, buffer.count) { index, within, at, count in
+      Self.forEachPart(address.rawValue, buffer.count) { index, within, at, count in
         let target = buffer.part(at, count)
         if let piece = pieces[index] {
           target.copyMemory(from: piece.readable.part(within, count))
@@ -30,7 +30,7 @@ package final class MemoryDevice: BlockDevice {
   ) throws(FilesystemError) {
     try check("write", address, bytes.count)
     pieces.withLock { pieces in
-      forEachPiece(address.rawValue, bytes.count) { index, within, at, count in
+      Self.forEachPart(address.rawValue, bytes.count) { index, within, at, count in
         let piece = pieces[index] ?? AlignedBuffer(zeroed: Int(Self.pieceSize))
         pieces[index] = piece
         piece.bytes.store(bytes.part(at, count), at: within)
@@ -52,26 +52,24 @@ package final class MemoryDevice: BlockDevice {
   }
 
   /// Calls `body` with each piece that was ever written, for storing the image in a file.
-  package func forEachPiece(
-    _ body: (PhysicalAddress, UnsafeRawBufferPointer) throws(FilesystemError) -> Void
-  ) throws(FilesystemError) {
+  package func forEachPiece(_ body: (PhysicalAddress, UnsafeRawBufferPointer) -> Void) {
     for (index, piece) in pieces.withLock({ $0 }) {
       let end = min((index + 1) * Self.pieceSize, sizeBytes)
       let count = Int(end - index * Self.pieceSize)
-      try body(PhysicalAddress(index * Self.pieceSize), piece.readable.part(0, count))
+      body(PhysicalAddress(index * Self.pieceSize), piece.readable.part(0, count))
     }
   }
 
-  private func forEachPiece(
+  private static func forEachPart(
     _ start: UInt64, _ count: Int,
     _ body: (_ index: UInt64, _ within: Int, _ at: Int, _ count: Int) -> Void
   ) {
     var done = 0
     while done < count {
       let position = start + UInt64(done)
-      let within = position % Self.pieceSize
-      let length = min(count - done, Int(Self.pieceSize - within))
-      body(position / Self.pieceSize, Int(within), done, length)
+      let within = position % pieceSize
+      let length = min(count - done, Int(pieceSize - within))
+      body(position / pieceSize, Int(within), done, length)
       done += length
     }
   }

@@ -13,10 +13,11 @@ extension SpaceManager: MetadataReserver {
   /// Promises what changing `items` items may need; `releaseMetadata` takes it back. Called with
   /// no handle open and no lock of rank `reservation` or above held.
   package func reserveMetadata(
-    items: Int, useGlobalReserve: Bool
+    items: Int, for purpose: MetadataPurpose
   ) throws(FilesystemError) -> UInt64 {
     let bytes = policy.cost(items: items)
-    let purpose = useGlobalReserve ? Purpose.freeing : .ordinary
+    let isFreeing = purpose == .freeing
+    let purpose = purpose == .ordinary ? Purpose.ordinary : .reserved
     if tryPromise(bytes, purpose) { return bytes }
     HeldLocks.assertMayWait(below: .reservation)
 
@@ -37,7 +38,7 @@ extension SpaceManager: MetadataReserver {
         try requestCommit()
         continue
       }
-      if useGlobalReserve, tryPromise(bytes, .lastResort) { return bytes }
+      if isFreeing, tryPromise(bytes, .lastResort) { return bytes }
       throw .noSpace
     }
   }
@@ -59,7 +60,7 @@ extension SpaceManager: MetadataReserver {
     /// Leaves the global reserve alone.
     case ordinary
     /// Leaves the commit's part of it alone.
-    case freeing
+    case reserved
     /// A bound is far above what is used, so on a full volume one thread at a time, right after
     /// a commit, may have all there is: else nothing could be deleted any more.
     case lastResort
@@ -73,7 +74,7 @@ extension SpaceManager: MetadataReserver {
         switch purpose {
         case .ordinary:
           keptForMetadata(policy, counters, pending, bytes)
-        case .freeing:
+        case .reserved:
           policy.commitReserve(metadataBytes: counters.length)
             + policy.referenceCost(pending: pending, metadataUsed: counters.used)
         case .lastResort: counters.promised
@@ -158,31 +159,49 @@ extension SpaceManager: MetadataReserver {
     }
   }
 
+  /// Whether a data chunk would have to be made while most of what is buffered is small: once
+  /// written back, small files stand in their items and take no data space.
+  package func wouldGrowForSmallFiles(_ bytes: UInt64) -> Bool {
+    let pieces = UInt64(bufferedPieces?() ?? 0)
+    guard pieces > 64 else { return false }
+    return data.counters.withLock { counters in
+      counters.free < counters.reserved + counters.promised + bytes
+        && counters.reserved <= 2 * geometry.sectorSize * pieces
+    }
+  }
+
   private func dataHasRoom(_ bytes: UInt64) -> Bool {
     let policy = self.policy
     let pending = UInt64(pendingReferences?() ?? 0)
+    let itemBytes = itemBytes(ofBuffered: bytes)
     return data.counters.withLock { counters in
-      let kept = geometry.isMixed ? keptForMetadata(policy, counters, pending, 0) : 0
+      let kept = geometry.isMixed ? itemBytes + keptForMetadata(policy, counters, pending, itemBytes) : 0
       return counters.free >= counters.reserved + counters.promised + bytes + kept
     }
+  }
+
+  /// What the items of all that is buffered may take, and of `bytes` more, when nobody can be
+  /// refused any more.
+  private func itemBytes(ofBuffered bytes: UInt64) -> UInt64 {
+    let buffered = data.counters.withLock { $0.reserved } + bytes
+    let pieces = UInt64(bufferedPieces?() ?? 0) + bytes / (128 << 10) + 1
+    return policy.dataCost(bytes: buffered, pieces: pieces)
   }
 
   func tryReserveData(_ bytes: UInt64, isProbe: Bool = false) -> Bool {
     let policy = self.policy
     let pending = UInt64(pendingReferences?() ?? 0)
+    let itemBytes = itemBytes(ofBuffered: bytes)
     if !geometry.isMixed {
-      // The items of what is buffered will need metadata when nobody can be refused any more.
-      let buffered = data.counters.withLock { $0.reserved } + bytes
       let hasMetadata = metadata.counters.withLock { counters in
         let kept = keptForMetadata(policy, counters, pending, 0)
-        return counters.free >= counters.promised + kept + policy.dataCost(bytes: buffered)
+        return counters.free >= counters.promised + kept + itemBytes
       }
       guard hasMetadata else { return false }
     }
     return data.counters.withLock { counters in
       let kept =
-        geometry.isMixed
-        ? keptForMetadata(policy, counters, pending, policy.dataCost(bytes: bytes)) : 0
+        geometry.isMixed ? itemBytes + keptForMetadata(policy, counters, pending, itemBytes) : 0
       guard counters.free >= counters.reserved + counters.promised + bytes + kept else {
         return false
       }

@@ -38,7 +38,8 @@ struct ReservationPolicy: Sendable {
     return each.overflow ? all : min(each.partialValue, all)
   }
 
-  /// What the items of buffered data may take once it is written: file extent, checksum and
-  /// extent item of a piece of 32 sectors, in leaves that are half full.
-  func dataCost(bytes: UInt64) -> UInt64 { bytes / 256 }
+  /// What the items of buffered data may take once it is written. A piece is a file, or 32
+  /// sectors of it: it may end as an inline extent, or in several extents, each with file extent,
+  /// extent and checksum items, the more the more sectors it has.
+  func dataCost(bytes: UInt64, pieces: UInt64) -> UInt64 { bytes / 64 + pieces * 2304 }
 }

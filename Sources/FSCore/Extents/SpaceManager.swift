@@ -69,6 +69,8 @@ package final class SpaceManager: Sendable {
   nonisolated(unsafe) package var requestCommit: (@Sendable () throws(FilesystemError) -> Void)?
   /// Set once. How many extents have changes that are not in the extent tree.
   nonisolated(unsafe) package var pendingReferences: (@Sendable () -> Int)?
+  /// Set once. How many pieces of files are buffered, for which data space is reserved.
+  nonisolated(unsafe) package var bufferedPieces: (@Sendable () -> Int)?
 
   /// Reads the block groups and the device's extents. Only system groups are loaded.
   package init(

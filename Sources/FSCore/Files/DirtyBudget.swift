@@ -8,6 +8,7 @@
 final class DirtyBudget: Sendable {
   private struct State {
     var used = 0
+    var pieces = 0
     /// All that was ever given back.
     var givenBack = 0
     /// `givenBack` when write-back of everything was last started.
@@ -31,9 +32,13 @@ final class DirtyBudget: Sendable {
 
   var used: Int { state.withLock { $0.used } }
 
+  /// How many pieces of memory are taken: one for each cell.
+  var pieces: Int { state.withLock { $0.pieces } }
+
   func take(_ count: Int) -> AlignedBuffer {
     let spare = state.withLock { state -> AlignedBuffer? in
       state.used += count + Self.overhead
+      state.pieces += 1
       return count == Int(BufferCell.size) ? state.spare.popLast() : nil
     }
     return spare ?? AlignedBuffer(count: count)
@@ -42,6 +47,7 @@ final class DirtyBudget: Sendable {
   func giveBack(_ memory: AlignedBuffer) {
     let mustWake = state.withLock { state in
       state.used -= memory.count + Self.overhead
+      state.pieces -= 1
       state.givenBack += memory.count + Self.overhead
       if memory.count == Int(BufferCell.size), state.spare.count < Self.mostSpare {
         state.spare.append(memory)

@@ -57,6 +57,7 @@ package final class FileStore: Sendable {
     self.now = now
     budget = DirtyBudget(limit: Int(clamping: bufferBytes))
     stripes = (0..<64).map { _ in Guarded((), rank: .fileBuffer) }
+    space.bufferedPieces = { [budget] in budget.pieces }
   }
 
   /// What guards `passes` of this inode's buffers. Shared by many inodes, as few have any.

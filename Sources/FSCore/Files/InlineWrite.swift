@@ -39,18 +39,18 @@ extension FileStore {
     _ inode: Inode, size: UInt64, _ replaced: [FileExtent]
   ) throws(FilesystemError) {
     do throws(FilesystemError) {
-      try storeInline(inode, size: size, replaced, useGlobalReserve: false)
+      try storeInline(inode, size: size, replaced, for: .ordinary)
     } catch .noSpace where transactions.failure == nil {
-      try storeInline(inode, size: size, replaced, useGlobalReserve: true)
+      try storeInline(inode, size: size, replaced, for: .acceptedData)
     }
   }
 
   private func storeInline(
-    _ inode: Inode, size: UInt64, _ replaced: [FileExtent], useGlobalReserve: Bool
+    _ inode: Inode, size: UInt64, _ replaced: [FileExtent], for purpose: MetadataPurpose
   ) throws(FilesystemError) {
     guard let cell = inode.file.dirty[0] else { return }
     let content = UnsafeRawBufferPointer(cell.bytes(0..<1)).part(0, Int(size))
-    try transactions.perform(reserving: 4, useGlobalReserve: useGlobalReserve) {
+    try transactions.perform(reserving: 4, for: purpose) {
       (handle) throws(FilesystemError) in
       handle.noteChange()
       try drop(replaced, 0..<sectorSize, of: inode, in: handle)

@@ -57,7 +57,7 @@ extension FileStore {
   private func add(_ group: ArraySlice<OrderedExtent>, isLast: Bool, _ inode: Inode) {
     guard !group.isEmpty else { return }
     do throws(FilesystemError) {
-      try addOnce(group, isLast: isLast, useGlobalReserve: false, inode)
+      try addOnce(group, isLast: isLast, for: .ordinary, inode)
     } catch {
       guard case .noSpace = error, transactions.failure == nil else {
         return fail(group, error, inode)
@@ -67,7 +67,7 @@ extension FileStore {
         do throws(FilesystemError) {
           // These data were accepted: they come before what the reserve is kept for.
           let isLast = isLast && index == group.endIndex - 1
-          try addOnce(single, isLast: isLast, useGlobalReserve: true, inode)
+          try addOnce(single, isLast: isLast, for: .acceptedData, inode)
         } catch {
           fail(single, error, inode)
         }
@@ -85,7 +85,8 @@ extension FileStore {
   }
 
   private func addOnce(
-    _ group: ArraySlice<OrderedExtent>, isLast: Bool, useGlobalReserve: Bool, _ inode: Inode
+    _ group: ArraySlice<OrderedExtent>, isLast: Bool, for purpose: MetadataPurpose,
+    _ inode: Inode
   ) throws(FilesystemError) {
     // All that may fail for what stands on the device is read before anything is changed.
     var replaced: [[FileExtent]] = []
@@ -96,7 +97,7 @@ extension FileStore {
     }
     let cost = itemCost(of: group, replaced: replaced.reduce(0) { $0 + $1.count })
 
-    try transactions.perform(reserving: cost, useGlobalReserve: useGlobalReserve) {
+    try transactions.perform(reserving: cost, for: purpose) {
       (handle) throws(FilesystemError) in
       handle.noteChange()
       for extent in group {

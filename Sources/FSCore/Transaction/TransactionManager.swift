@@ -1,10 +1,21 @@
 import Synchronization
 
+/// What a change of trees is for: how far it may go into what is kept free.
+package enum MetadataPurpose: Sendable {
+  /// Refused in time.
+  case ordinary
+  /// File data that were accepted before: into the global reserve, but never so far that nothing
+  /// could be deleted any more.
+  case acceptedData
+  /// It frees space, and so must succeed on a full volume.
+  case freeing
+}
+
 /// Promises space for tree blocks before a transaction is joined.
 package protocol MetadataReserver: AnyObject, Sendable {
   /// Reserves what changing `items` items may need. Throws `.noSpace` when it is not there.
   func reserveMetadata(
-    items: Int, useGlobalReserve: Bool
+    items: Int, for purpose: MetadataPurpose
   ) throws(FilesystemError) -> UInt64
 
   func releaseMetadata(_ bytes: UInt64)
@@ -66,10 +77,17 @@ package final class TransactionManager: Sendable {
     reserving items: Int, useGlobalReserve: Bool = false,
     _ body: (borrowing TransactionHandle) throws(FilesystemError) -> R
   ) throws(FilesystemError) -> R {
+    try perform(reserving: items, for: useGlobalReserve ? .freeing : .ordinary, body)
+  }
+
+  /// The same for any purpose.
+  package func perform<R>(
+    reserving items: Int, for purpose: MetadataPurpose,
+    _ body: (borrowing TransactionHandle) throws(FilesystemError) -> R
+  ) throws(FilesystemError) -> R {
     HeldLocks.assertMayWait(below: .reservation)
     if joinCount.wrappingAdd(1, ordering: .relaxed).newValue % 64 == 0 { relieveMemory?() }
-    let reserved =
-      try reserver?.reserveMetadata(items: items, useGlobalReserve: useGlobalReserve) ?? 0
+    let reserved = try reserver?.reserveMetadata(items: items, for: purpose) ?? 0
     defer { if reserved > 0 { reserver?.releaseMetadata(reserved) } }
     return try performUnreserved(body)
   }

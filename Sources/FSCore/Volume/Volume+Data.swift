@@ -34,6 +34,7 @@ extension Volume {
     _ inode: Inode, at offset: UInt64, _ bytes: UnsafeRawBufferPointer
   ) throws(FilesystemError) -> Int {
     var count = min(bytes.count, FileStore.longestWrite)
+    if space.wouldGrowForSmallFiles(UInt64(count)) { try files.flushAll() }
     do throws(FilesystemError) {
       try writeOnce(inode, at: offset, bytes.part(0, count))
       return count

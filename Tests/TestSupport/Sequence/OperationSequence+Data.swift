@@ -106,6 +106,11 @@ extension OperationSequence {
       ]
       let mode = random.pick(modes)
       let result = outcome { Linux.fallocate(descriptor, mode, offset, length) }
+      if result == 0, mode & Linux.fallocatePunchHole != 0 {
+        // Whether a hole in a hole changes the file depends on what the kernel remembers of it.
+        let times = [timespec(tv_sec: 0, tv_nsec: 0x3fff_fffe), ExplicitTime.make(&random)]
+        _ = futimens(descriptor, times)
+      }
       return "mode \(mode) \(offset)+\(length) = \(resultText(result))"
     }
   }

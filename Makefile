@@ -64,8 +64,9 @@ differential: release ## Compares with the kernel, taking turns: make differenti
 stress: release ## Many threads on one mount: make stress SECONDS_EACH=300
 	Tests/Demo/on-mount.sh $(RELEASE) stress --seconds $(SECONDS_EACH) --seed $(SEED)
 
-bench: release ## Measures against fuse2fs, ntfs-3g and the kernel, in one run
+bench: release ## Measures against fuse2fs, ntfs-3g and the kernel, in one run; then the core alone
 	$(RELEASE)/exerciser bench
+	$(RELEASE)/exerciser core-bench
 
 install: release ## Installs the program and a helper for mount(8): mount -t fsmount
 	install -D -m 755 $(RELEASE)/fsmount $(DESTDIR)/usr/local/bin/fsmount

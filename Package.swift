@@ -63,6 +63,7 @@ let package = Package(
       dependencies: [
         "TestSupport", "FSCore",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "Logging", package: "swift-log"),
       ],
       path: "Tests/Exerciser",
       swiftSettings: strict),

@@ -2,6 +2,7 @@
 #include "CFuse.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -97,6 +98,12 @@ int cfuse_open_peer_process(int connection) {
   if (getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0)
     return -1;
   return (int)syscall(SYS_pidfd_open, peer.pid, 0);
+}
+
+void cfuse_keep_freed_memory(void) {
+  mallopt(M_MMAP_THRESHOLD, 4 << 20);
+  mallopt(M_TRIM_THRESHOLD, 8 << 20);
+  mallopt(M_TOP_PAD, 256 << 10);
 }
 
 static volatile sig_atomic_t signal_descriptor;

@@ -24,7 +24,7 @@ extension FuseCallbacks {
     operations.readdir = { request, number, size, offset, file in
       FuseServer.answer(request, "readdir") { server throws(FilesystemError) in
         var list = DirectoryList(request, server.buffers.bytes(size))
-        try server.read(number, from: offset, file) { record in
+        try server.read(number, from: offset, file, expecting: size / 32) { record in
           list.append(record, shown: server.nodes.shown(record.id))
         }
         return .data(list.bytes)
@@ -34,7 +34,10 @@ extension FuseCallbacks {
     operations.readdirplus = { request, number, size, offset, file in
       FuseServer.answer(request, "readdirplus") { server throws(FilesystemError) in
         var list = DirectoryList(request, server.buffers.bytes(size))
-        try server.read(number, from: offset, file) { record in
+        try server.read(
+          number, from: offset, file, expecting: size / DirectoryList.fixedSizeWithAttributes,
+          withAttributes: true
+        ) { record in
           guard list.hasRoom(for: record) else { return false }
           return list.append(record, server.entryOfDirectory(record))
         }
@@ -67,6 +70,7 @@ private final class OpenDirectory: Sendable {
 extension FuseServer {
   fileprivate func read(
     _ number: fuse_ino_t, from offset: off_t, _ file: UnsafeMutablePointer<fuse_file_info>?,
+    expecting count: Int, withAttributes: Bool = false,
     _ body: (DirectoryRecord) throws(FilesystemError) -> Bool
   ) throws(FilesystemError) {
     let id = try inode(number)
@@ -75,21 +79,14 @@ extension FuseServer {
     if offset == 0 { directory?.lastEntry.store(try volume.lastEntry(of: id), ordering: .relaxed) }
     try volume.readDirectory(
       id, from: UInt64(bitPattern: Int64(offset)),
-      through: directory?.lastEntry.load(ordering: .relaxed) ?? .max, body)
+      through: directory?.lastEntry.load(ordering: .relaxed) ?? .max, expecting: count,
+      withAttributes: withAttributes, body)
   }
 
   /// What goes with a name in a directory: the attributes, or with number 0 only the type, and
   /// the kernel asks when it needs more.
   fileprivate func entryOfDirectory(_ record: DirectoryRecord) -> fuse_entry_param {
-    let dot = UInt8(ascii: ".")
-    let isDot = record.name == [dot] || record.name == [dot, dot]
-    if !isDot {
-      do throws(FilesystemError) {
-        return entry(try volume.attributes(of: record.id))
-      } catch {
-        // Removed meanwhile, or damaged: the list goes on, and a look at the name says more.
-      }
-    }
+    if let attributes = record.attributes { return entry(attributes) }
     var entry = fuse_entry_param()
     entry.attr.st_ino = ino_t(nodes.shown(record.id))
     entry.attr.st_mode = record.type.modeBits
@@ -99,9 +96,14 @@ extension FuseServer {
 
 /// The answer to readdir as it grows, in the form that the kernel reads.
 private struct DirectoryList {
+  /// What an entry with attributes takes beside its name.
+  static let fixedSizeWithAttributes = 152
+
   private let request: fuse_req_t?
   private let buffer: UnsafeMutableRawBufferPointer
   private var used = 0
+  /// Of which number and type are used.
+  private var status = stat()
 
   init(_ request: fuse_req_t?, _ buffer: UnsafeMutableRawBufferPointer) {
     self.request = request
@@ -110,48 +112,43 @@ private struct DirectoryList {
 
   var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: buffer[..<used]) }
 
-  /// Whether a record fits with its attributes. Asked before they are looked up: an entry that is
+  /// Whether a record fits with its attributes. Asked before they are used: an entry that is
   /// not sent must not get a number.
   func hasRoom(for record: DirectoryRecord) -> Bool {
-    (152 + record.name.count + 7) & ~7 <= buffer.count - used
+    (Self.fixedSizeWithAttributes + record.nameBytes.count + 7) & ~7 <= buffer.count - used
   }
 
   /// Adds a name with its type; false when there is no room for it.
   mutating func append(_ record: DirectoryRecord, shown: UInt64) -> Bool {
-    var status = stat()
     status.st_ino = ino_t(shown)
     status.st_mode = record.type.modeBits
-    let request = request
-    return add(record) { room, size, name in
-      fuse_add_direntry(request, room, size, name, &status, off_t(bitPattern: record.nextCookie))
-    }
+    return add(
+      fuse_add_direntry(
+        request, room, buffer.count - used, Self.name(of: record), &status,
+        off_t(bitPattern: record.nextCookie)))
   }
 
   /// Adds a name with its attributes; false when there is no room for it.
   mutating func append(_ record: DirectoryRecord, _ entry: fuse_entry_param) -> Bool {
     var entry = entry
-    let request = request
-    return add(record) { room, size, name in
+    return add(
       fuse_add_direntry_plus(
-        request, room, size, name, &entry, off_t(bitPattern: record.nextCookie))
-    }
+        request, room, buffer.count - used, Self.name(of: record), &entry,
+        off_t(bitPattern: record.nextCookie)))
   }
 
-  private mutating func add(
-    _ record: DirectoryRecord,
-    _ write: (UnsafeMutablePointer<CChar>?, Int, UnsafePointer<CChar>?) -> Int
-  ) -> Bool {
-    let room = buffer.count - used
-    let size = withUnsafeTemporaryAllocation(of: CChar.self, capacity: record.name.count + 1) {
-      text in
-      for (index, byte) in record.name.enumerated() {
-        text.initializeElement(at: index, to: CChar(bitPattern: byte))
-      }
-      text.initializeElement(at: record.name.count, to: 0)
-      let target = (buffer.baseAddress! + used).assumingMemoryBound(to: CChar.self)
-      return write(target, room, UnsafePointer(text.baseAddress))
-    }
-    guard size <= room else { return false }
+  private var room: UnsafeMutablePointer<CChar>? {
+    buffer.baseAddress.map { ($0 + used).assumingMemoryBound(to: CChar.self) }
+  }
+
+  /// A zero byte follows the name.
+  private static func name(of record: DirectoryRecord) -> UnsafePointer<CChar>? {
+    record.nameBytes.baseAddress?.assumingMemoryBound(to: CChar.self)
+  }
+
+  /// Takes note of an entry of `size` bytes, which libfuse has written if it fits.
+  private mutating func add(_ size: Int) -> Bool {
+    guard size <= buffer.count - used else { return false }
     used += size
     return true
   }

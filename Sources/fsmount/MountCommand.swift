@@ -1,4 +1,5 @@
 import ArgumentParser
+import CFuse
 import FSCore
 import Glibc
 import Logging
@@ -80,6 +81,7 @@ struct MountCommand: ParsableCommand {
 
     let staysHere = foreground || options.debug
     let background = staysHere ? Background.stay() : try Background.fork()
+    cfuse_keep_freed_memory()
     let mount = Mount(
       image: image, mountPoint: mountPoint, options: options, background: background)
     Glibc.exit(try mount.run())

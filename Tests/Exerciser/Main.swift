@@ -9,5 +9,6 @@ struct Exerciser: ParsableCommand {
     subcommands: [
       FsxCommand.self, SequenceCommand.self, SnapshotCommand.self, DifferentialCommand.self,
       StressCommand.self, WorkloadCommand.self, BenchCommand.self,
+      CoreBenchCommand.self,
     ])
 }

@@ -6,7 +6,15 @@ extension FileStore {
   /// which it is. May be called with any lock below `fileBuffer`.
   @discardableResult
   func startWriteBack(of inode: Inode) -> UInt64 {
-    let (pass, mustSubmit) = stripe(of: inode).withLock { _ -> (UInt64, Bool) in
+    let (pass, mustRun) = claimPass(of: inode)
+    if mustRun { submitPass(of: inode) }
+    return pass
+  }
+
+  /// The number of the pass that writes back what is buffered now, and whether the caller has
+  /// to see to its being run.
+  private func claimPass(of inode: Inode) -> (pass: UInt64, mustRun: Bool) {
+    stripe(of: inode).withLock { _ in
       if inode.file.passes.isRunning {
         inode.file.passes.isAnotherWanted = true
         return (inode.file.passes.started + 1, false)
@@ -14,8 +22,6 @@ extension FileStore {
       inode.file.passes.started += 1
       return (inode.file.passes.started, true)
     }
-    if mustSubmit { submitPass(of: inode) }
-    return pass
   }
 
   private func submitPass(of inode: Inode) { workers.submit { [self] in runPass(of: inode) } }
@@ -27,10 +33,14 @@ extension FileStore {
   }
 
   /// Writes back what is buffered of one file, and waits for it. Errors are kept for
-  /// `reportFailure`.
+  /// `reportFailure`. Held are locks below `fileContent` at the most.
   func flush(_ inode: Inode) {
     guard inode.file.bufferedBytes > 0 else { return }
-    waitForWriteBack(of: inode, pass: startWriteBack(of: inode))
+    let (pass, mustRun) = claimPass(of: inode)
+    // Who would only wait for a worker saves two changes of threads, which an fsync(2) of a few
+    // sectors feels.
+    if mustRun { runPass(of: inode) }
+    waitForWriteBack(of: inode, pass: pass)
   }
 
   /// Writes back all that is buffered at the time of the call: all files at once, then waits

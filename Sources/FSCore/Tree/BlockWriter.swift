@@ -10,7 +10,7 @@ struct BlockWriter {
   func write(_ blocks: [TreeBlock]) throws(FilesystemError) {
     let size = geometry.nodeBytes
     let perPiece = max(Self.pieceSize / size, 1)
-    let staging = AlignedBuffer(count: perPiece * size)
+    let staging = AlignedBuffer(count: min(perPiece, blocks.count) * size)
     var first = 0
     while first < blocks.count {
       let chunk = try device.chunks.chunk(containing: blocks[first].address)

@@ -87,4 +87,36 @@ extension Tree {
       next = resume
     }
   }
+
+  /// Calls `body` with each item that there is for one of `count` keys, which `key` gives by
+  /// number, in ascending order; the same one may come again. Keys that are near each other
+  /// share a search.
+  ///
+  /// The lock is held for one leaf at a time, as in `forEach`.
+  package func findEach(
+    _ count: Int, key: (Int) -> Key,
+    _ body: (Int, RawSpan) throws(FilesystemError) -> Void
+  ) throws(FilesystemError) {
+    var next = 0
+    while next < count {
+      next = try reading { () throws(FilesystemError) -> Attempt<Int> in
+        var path = TreePath()
+        var wanted = key(next)
+        if let missing = try descend(to: wanted, &path) { return .missing(missing) }
+        let leaf = path.leaf
+        guard leaf.count > 0 else { return .done(count) }
+        let last = leaf.key(leaf.count - 1)
+        var number = next
+        var (slot, isFound) = (path.slot, path.isExact)
+        while true {
+          if isFound { try body(number, leaf.item(slot).bytes) }
+          number += 1
+          guard number < count else { return .done(number) }
+          wanted = key(number)
+          guard wanted <= last else { return .done(number) }
+          (slot, isFound) = leaf.lowerBound(wanted)
+        }
+      }
+    }
+  }
 }

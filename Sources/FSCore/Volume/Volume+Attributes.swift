@@ -56,10 +56,15 @@ extension Volume {
 
   func attributes(of inode: Inode) -> Attributes {
     let item = inode.attributes
-    let unit = geometry.sectorSize
     let buffered = inode.isRegular ? UInt64(inode.file.bufferedBytes) : 0
+    return Attributes(id: inode.id, item: item, blocks: blocks(of: item, buffered: buffered))
+  }
+
+  /// In units of 512 bytes.
+  func blocks(of item: InodeItem, buffered: UInt64) -> UInt64 {
+    let unit = geometry.sectorSize
     let bytes = (item.nbytes & ~(1 << 63)).roundedUp(to: unit) &+ buffered.roundedUp(to: unit)
-    return Attributes(id: inode.id, item: item, blocks: bytes / 512)
+    return bytes / 512
   }
 
   package func attributes(of id: InodeID) throws(FilesystemError) -> Attributes {

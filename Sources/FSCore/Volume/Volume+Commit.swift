@@ -116,7 +116,8 @@ extension Volume {
     return FrozenTransaction(superblock: next, blocks: blockCache.takeDirty())
   }
 
-  /// Tree blocks, flush, superblock, flush.
+  /// Tree blocks, flush, first superblock, flush; then its copies, which are for recovery: the
+  /// next commit's first flush makes them durable, or the one at unmount.
   private func write(_ frozen: FrozenTransaction) throws(FilesystemError) {
     try BlockWriter(device: device, geometry: geometry).write(frozen.blocks)
     try device.flush()
@@ -125,10 +126,8 @@ extension Volume {
     for offset in Superblock.offsets(deviceSize: try frozen.superblock.deviceItem.totalBytes) {
       let copy = frozen.superblock.sealed(for: offset)
       try device.device.write(copy.readable, at: offset)
-      // The copies after the first are for recovery: they follow when the first is durable.
       if offset.rawValue == Format.superblockOffsets[0] { try device.flush() }
     }
-    try device.flush()
   }
 
   /// Writes all buffered file data, then commits: what sync(2) promises elsewhere.

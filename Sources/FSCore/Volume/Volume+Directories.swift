@@ -1,12 +1,17 @@
 /// One entry of a directory, as reading it shows it.
-package struct DirectoryRecord: Sendable {
-  package var name: [UInt8]
-  package var id: InodeID
+package struct DirectoryRecord {
+  /// Valid while the record is being shown; a zero byte follows.
+  package let nameBytes: UnsafeRawBufferPointer
+  package let id: InodeID
   /// What readdir gives for the inode's number; of a subvolume it is the subvolume's.
-  package var number: UInt64
-  package var type: EntryType
+  package let number: UInt64
+  package let type: EntryType
   /// Where reading goes on after this entry.
-  package var nextCookie: UInt64
+  package let nextCookie: UInt64
+  /// When they were asked for, and there are any.
+  package let attributes: Attributes?
+
+  package var name: [UInt8] { Array(nameBytes) }
 }
 
 extension Volume {
@@ -26,14 +31,27 @@ extension Volume {
   /// call to the last is shown once, whatever happens to others in between.
   ///
   /// `body` runs with no lock held.
+  ///
+  /// - Parameters:
+  ///   - expecting: about how many entries are wanted.
+  ///   - withAttributes: whether to show those of each inode too, but of "." and "..". No inode
+  ///     is brought into memory for them.
   package func readDirectory(
-    _ id: InodeID, from cookie: UInt64, through last: UInt64 = .max,
+    _ id: InodeID, from cookie: UInt64, through last: UInt64 = .max, expecting count: Int = 64,
+    withAttributes: Bool = false,
     _ body: (DirectoryRecord) throws(FilesystemError) -> Bool
   ) throws(FilesystemError) {
     let directory = try inodes.inode(id)
     try directory.requireLiveDirectory()
     if try showDots(of: directory, from: cookie, body) {
-      try showEntries(of: directory, from: max(cookie, DirectoryEntries.firstIndex), last, body)
+      let limit = min(max(count, 16), 2048)
+      var next = max(cookie, DirectoryEntries.firstIndex)
+      while true {
+        let list = try DirectoryListing(of: directory, from: next, through: last, limit: limit)
+        let shown = try show(list, of: directory, withAttributes: withAttributes, body)
+        guard shown == limit, let index = list.entries.last?.index else { break }
+        next = index + 1
+      }
     }
     touchAccessTime(directory)
   }
@@ -43,43 +61,63 @@ extension Volume {
     of directory: Inode, from cookie: UInt64,
     _ body: (DirectoryRecord) throws(FilesystemError) -> Bool
   ) throws(FilesystemError) -> Bool {
+    guard cookie <= 1 else { return true }
     let dot = UInt8(ascii: ".")
-    if cookie == 0 {
-      let record = DirectoryRecord(
-        name: [dot], id: directory.id, number: directory.number.rawValue, type: .directory,
-        nextCookie: 1)
-      guard try body(record) else { return false }
+    var ids = [directory.id, directory.id]
+    ids[1] = try parent(of: directory)
+    let result = [dot, dot, 0].withUnsafeBytes { dots -> Result<Bool, FilesystemError> in
+      do throws(FilesystemError) {
+        for number in Int(cookie)...1 {
+          let record = DirectoryRecord(
+            nameBytes: dots.part(1 - number, number + 1), id: ids[number],
+            number: ids[number].number.rawValue, type: .directory,
+            nextCookie: UInt64(number + 1), attributes: nil)
+          guard try body(record) else { return .success(false) }
+        }
+        return .success(true)
+      } catch {
+        return .failure(error)
+      }
     }
-    if cookie <= 1 {
-      let parent = try parent(of: directory)
-      let record = DirectoryRecord(
-        name: [dot, dot], id: parent, number: parent.number.rawValue, type: .directory,
-        nextCookie: 2)
-      guard try body(record) else { return false }
-    }
-    return true
+    return try result.get()
   }
 
-  private func showEntries(
-    of directory: Inode, from first: UInt64, _ last: UInt64,
+  /// Returns how many entries were shown.
+  private func show(
+    _ list: DirectoryListing, of directory: Inode, withAttributes: Bool,
     _ body: (DirectoryRecord) throws(FilesystemError) -> Bool
-  ) throws(FilesystemError) {
-    var next = first
-    // Most directories are small, and most requests take what fits a page or two.
-    var limit = 64
-    while true {
-      let entries = try DirectoryListing.entries(
-        of: directory, from: next, through: last, limit: limit)
-      for entry in entries {
-        let record = DirectoryRecord(
-          name: entry.name, id: try self.id(at: entry.location, entry.name, in: directory),
-          number: entry.location.key.objectID.rawValue, type: entry.location.type,
-          nextCookie: entry.index + 1)
-        guard try body(record) else { return }
-        next = entry.index + 1
+  ) throws(FilesystemError) -> Int {
+    let items = withAttributes ? try list.inodeItems(in: directory.tree) : []
+    var shown = 0
+    try list.forEach { (number, entry, name) throws(FilesystemError) in
+      let location = entry.location
+      var id = InodeID(tree: directory.id.tree, number: location.key.objectID)
+      if location.key.type != .inodeItem {
+        id = try self.id(at: location, Array(name), in: directory)
       }
-      guard entries.count == limit else { return }
-      limit = 256
+      let attributes =
+        withAttributes ? try? shownAttributes(of: id, items[number], in: directory) : nil
+      let record = DirectoryRecord(
+        nameBytes: name, id: id, number: location.key.objectID.rawValue, type: location.type,
+        nextCookie: entry.index + 1, attributes: attributes)
+      guard try body(record) else { return false }
+      shown += 1
+      return true
     }
+    return shown
+  }
+
+  /// Attributes for a list. `item` is what the tree holds, looked up before: of an inode that is
+  /// not in memory it is the truth. Throws for an inode that is gone, or damaged: the list goes
+  /// on without, and a look at the name says more.
+  private func shownAttributes(
+    of id: InodeID, _ item: InodeItem?, in directory: Inode
+  ) throws(FilesystemError) -> Attributes {
+    if let inode = inodes.loaded(id) { return attributes(of: inode) }
+    guard id.tree == directory.id.tree, id.number != .emptySubvolume else {
+      return try attributes(of: id)
+    }
+    guard let item, EntryType(mode: item.mode) != nil else { throw .stale }
+    return Attributes(id: id, item: item, blocks: blocks(of: item, buffered: 0))
   }
 }

@@ -1,0 +1,208 @@
+import FSCore
+import Glibc
+import Logging
+import TestSupport
+
+/// Measures of the file system core on an image of its own.
+final class CoreBench {
+  private let device: FileDevice
+  private var volume: Volume
+  private(set) var rows: [(what: String, figure: String)] = []
+
+  private static let owner = Credentials(uid: 0, gid: 0)
+
+  init(image: String, sizeBytes: UInt64) throws {
+    var options = MakeFilesystem.Options()
+    options.sizeBytes = sizeBytes
+    _ = try MakeFilesystem.create(path: image, options: options)
+    device = try FileDevice(path: image, readOnly: false)
+    volume = try Self.mount(device)
+  }
+
+  private static func mount(_ device: FileDevice) throws -> Volume {
+    var options = VolumeOptions()
+    options.accessTimes = .noatime
+    // None but those that are measured.
+    options.commitInterval = 3600
+    var logger = Logger(label: "core-bench")
+    logger.logLevel = .error
+    return try Volume.mount(device: device, options: options, logger: logger)
+  }
+
+  private func remount() throws {
+    try volume.unmount()
+    volume = try Self.mount(device)
+  }
+
+  func end() throws { try volume.unmount() }
+
+  // Figures.
+
+  private static func seconds(_ clock: clockid_t) -> Double {
+    var time = timespec()
+    clock_gettime(clock, &time)
+    return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
+  }
+
+  /// Processor and wall time of `body` in seconds.
+  private func timed(_ body: () throws -> Void) rethrows -> (cpu: Double, wall: Double) {
+    let cpu = Self.seconds(CLOCK_PROCESS_CPUTIME_ID)
+    let wall = Self.seconds(CLOCK_MONOTONIC)
+    try body()
+    return (
+      Self.seconds(CLOCK_PROCESS_CPUTIME_ID) - cpu, Self.seconds(CLOCK_MONOTONIC) - wall
+    )
+  }
+
+  private func add(_ what: String, _ seconds: Double, per count: Int) {
+    rows.append((what, rounded(seconds / Double(count) * 1e6) + " µs"))
+  }
+
+  // What is measured.
+
+  private func name(_ number: Int) -> [UInt8] { Array("file-\(number)".utf8) }
+
+  func names(count: Int) throws {
+    let directory = try volume.makeDirectory(
+      Array("names".utf8), in: volume.rootDirectory, mode: 0o755, Self.owner
+    ).id
+    let names = (0..<count).map(name)
+
+    let create = try timed {
+      for name in names {
+        _ = try volume.createNode(name, in: directory, mode: 0o100644, Self.owner)
+      }
+      try volume.commit()
+    }
+    add("create an empty file, with its share of one commit, CPU", create.cpu, per: count)
+
+    let lookup = try timed { for name in names { _ = try volume.lookup(name, in: directory) } }
+    add("lookup, cached, CPU", lookup.cpu, per: count)
+
+    try list(directory, count, "readdir, names, cached, CPU")
+    try list(directory, count, "readdir with attributes, inodes in memory, CPU", attributes: true)
+    try remount()
+    try list(directory, count, "readdir with attributes, from the image, CPU", attributes: true)
+    try list(directory, count, "readdir with attributes, from cached trees, CPU", attributes: true)
+  }
+
+  private func list(
+    _ directory: InodeID, _ count: Int, _ what: String, attributes: Bool = false
+  ) throws {
+    let repetitions = 5
+    let time = try timed {
+      for _ in 0..<repetitions {
+        var cookie: UInt64 = 0
+        var shown = 0
+        while true {
+          // As much as one request of the kernel's asks for.
+          var left = attributes ? 190 : 800
+          let before = cookie
+          try volume.readDirectory(
+            directory, from: cookie, expecting: left, withAttributes: attributes
+          ) { record in
+            guard left > 0 else { return false }
+            left -= 1
+            shown += 1
+            cookie = record.nextCookie
+            return true
+          }
+          if cookie == before { break }
+        }
+        guard shown == count + 2 else { throw TestFailure("\(shown) entries of \(count)") }
+      }
+    }
+    add(what, time.cpu, per: count * repetitions)
+  }
+
+  private func file(_ name: String) throws -> InodeID {
+    try volume.createNode(
+      Array(name.utf8), in: volume.rootDirectory, mode: 0o100644, Self.owner
+    ).id
+  }
+
+  private func write(_ id: InodeID, _ count: Int, at offset: Int, _ bytes: [UInt8]) throws {
+    let written = try bytes.withUnsafeBytes {
+      try volume.write(id, at: UInt64(offset), UnsafeRawBufferPointer(rebasing: $0[..<count]))
+    }
+    guard written == count else { throw TestFailure("a write of \(count) writes \(written)") }
+  }
+
+  private func pattern(_ count: Int) -> [UInt8] {
+    (0..<count).map { UInt8(truncatingIfNeeded: $0 &* 7 &+ $0 >> 8) }
+  }
+
+  /// The data come from the page cache of the image's own file system, checksums are verified.
+  func smallReads(count: Int) throws {
+    let id = try file("small")
+    let blocks = 1024
+    try write(id, blocks * 4096, at: 0, pattern(blocks * 4096))
+    try volume.synchronizeAll()
+    let buffer = AlignedBuffer(count: 4096)
+    var random = SeededRandom(seed: 1)
+    let time = try timed {
+      for _ in 0..<count {
+        let offset = UInt64(random.below(blocks) * 4096)
+        guard try volume.read(id, at: offset, into: buffer.bytes) == 4096 else {
+          throw TestFailure("a short read")
+        }
+      }
+    }
+    add("read 4 KiB, verified, CPU", time.cpu, per: count)
+  }
+
+  func sequentialRead(megabytes: Int) throws {
+    let id = try file("large")
+    let bytes = pattern(1 << 20)
+    for megabyte in 0..<megabytes { try write(id, 1 << 20, at: megabyte << 20, bytes) }
+    try remount()
+    let buffer = AlignedBuffer(count: 1 << 20)
+    let time = try timed {
+      for megabyte in 0..<megabytes {
+        _ = try volume.read(id, at: UInt64(megabyte) << 20, into: buffer.bytes)
+      }
+    }
+    let rate = Double(megabytes << 20) / time.wall / 1e9
+    rows.append(("sequential read, 1 MiB, verified", rounded(rate) + " GB/s"))
+  }
+
+  func smallCommits(count: Int) throws {
+    let id = try file("synced")
+    let bytes = pattern(4096)
+    let time = try timed {
+      for number in 0..<count {
+        try write(id, 4096, at: number % 256 * 4096, bytes)
+        try volume.synchronize(id, dataOnly: false)
+      }
+    }
+    add("write 4 KiB and synchronize, CPU", time.cpu, per: count)
+    add("write 4 KiB and synchronize, wall", time.wall, per: count)
+  }
+
+  /// Commits that change every block group, against ones that change few.
+  func groupCommits(groups: Int) throws {
+    let id = try file("groups")
+    for group in 0..<groups {
+      try volume.allocate(id, .plain, offset: UInt64(group) << 30, length: 1 << 30)
+    }
+    try volume.commit()
+    let rounds = 20
+    func time(_ changed: Int, from start: Int) throws -> (cpu: Double, wall: Double) {
+      var sum = (cpu: 0.0, wall: 0.0)
+      for round in 0..<rounds {
+        for group in 0..<changed {
+          let offset = UInt64(group) << 30 + UInt64(start + 2 * round) << 20
+          try volume.allocate(id, .punchHole, offset: offset, length: 4096)
+        }
+        let one = try timed { try volume.commit() }
+        sum = (sum.cpu + one.cpu, sum.wall + one.wall)
+      }
+      return sum
+    }
+    let few = try time(1, from: 0)
+    let all = try time(groups, from: 100)
+    let extra = rounds * (groups - 1)
+    add("commit: each more cached group of 1 GiB, CPU", all.cpu - few.cpu, per: extra)
+    add("commit: each more cached group of 1 GiB, wall", all.wall - few.wall, per: extra)
+  }
+}

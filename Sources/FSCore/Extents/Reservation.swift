@@ -175,7 +175,8 @@ extension SpaceManager: MetadataReserver {
     let pending = UInt64(pendingReferences?() ?? 0)
     let itemBytes = itemBytes(ofBuffered: bytes)
     return data.counters.withLock { counters in
-      let kept = geometry.isMixed ? itemBytes + keptForMetadata(policy, counters, pending, itemBytes) : 0
+      let kept =
+        geometry.isMixed ? itemBytes + keptForMetadata(policy, counters, pending, itemBytes) : 0
       return counters.free >= counters.reserved + counters.promised + bytes + kept
     }
   }

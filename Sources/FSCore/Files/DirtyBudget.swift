@@ -14,11 +14,13 @@ final class DirtyBudget: Sendable {
     /// `givenBack` when write-back of everything was last started.
     var givenBackAtStart: Int
     var waiters = 0
-    /// Memory of whole cells, kept because the allocator would return it to the system.
+    /// Memory of whole cells, kept because new memory costs more than filling it: the system
+    /// clears it page by page. It lies within the bound, too.
     var spare: [AlignedBuffer] = []
   }
 
-  private static let mostSpare = 64
+  /// What a file that is written in one go has buffered and on its way, with some to spare.
+  private static let mostSpare = 8 * FileStore.writeBehind / Int(BufferCell.size)
   /// What a cell costs beside its bytes.
   private static let overhead = 512
 
@@ -49,7 +51,9 @@ final class DirtyBudget: Sendable {
       state.used -= memory.count + Self.overhead
       state.pieces -= 1
       state.givenBack += memory.count + Self.overhead
-      if memory.count == Int(BufferCell.size), state.spare.count < Self.mostSpare {
+      if memory.count == Int(BufferCell.size), state.spare.count < Self.mostSpare,
+        state.used + (state.spare.count + 1) * memory.count <= limit
+      {
         state.spare.append(memory)
       }
       return state.waiters > 0 && (state.used < limit || isStartDue(state))

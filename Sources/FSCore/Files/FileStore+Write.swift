@@ -3,8 +3,11 @@ extension FileStore {
   /// A write is buffered in pieces of this length, so that readers get a turn between them.
   package static let longestWrite = 1 << 20
 
-  /// A file with this much buffered is written back without being asked.
-  var writeBehindBytes: Int { min(OrderedWrite.longestBatch, budget.limit / 4) }
+  /// A file with this much buffered is written back without being asked: enough for long
+  /// extents, and little enough that the bytes are in the processor's cache still.
+  static let writeBehind = 4 << 20
+
+  private var writeBehindBytes: Int { min(Self.writeBehind, budget.limit / 4) }
 
   /// Buffers `bytes`, no more than `longestWrite`, at `offset`. All or nothing. The inode's
   /// `lock` is held, shared at least; takes its `content`.

@@ -19,6 +19,8 @@ extension CacheSurvey {
       return nil
     }
     checkInode(file.inode, header, &group)
+    // The file of one that was given up may be half-made, or empty.
+    guard group.verdict != .givenUp else { return nil }
     guard let pages = readPages(file, &group) else { return nil }
 
     let counts: CacheHeader = (
@@ -45,7 +47,8 @@ extension CacheSurvey {
         } else if key.type == .extentData, file != nil {
           let item = try FileExtentItem(bytes)
           guard item.kind == .regular, item.hasExtent, item.compression == .none else {
-            throw .corrupt("the extent of a cache at \(key.offset) is not a regular one")
+            file?.hasUnwrittenParts = true
+            return false
           }
           file?.extents.append((key.offset, item.diskAddress + item.offset, item.length))
         }
@@ -79,6 +82,10 @@ extension CacheSurvey {
     let largest = UInt64(CacheLayout.maximumPageCount * CacheLayout.pageSize)
     guard size > 0, size <= largest, size % UInt64(CacheLayout.pageSize) == 0 else {
       group.find(.wrong, "its file has \(size) bytes, which no cache has")
+      return nil
+    }
+    guard !file.hasUnwrittenParts else {
+      group.find(.wrong, "its file has been preallocated and not written")
       return nil
     }
     var covered: UInt64 = 0

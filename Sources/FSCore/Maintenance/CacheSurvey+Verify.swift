@@ -23,7 +23,7 @@ extension CacheSurvey {
       comparison.usedButListed = Self.ranges(of: content, missingIn: truth)
       comparison.freeButMissing = Self.ranges(of: truth, missingIn: content)
       if comparison.isIncomplete {
-        reader.note("block group \(group.start): the extent tree is damaged, nothing to verify with")
+        reader.note("block group \(group.start): the extent tree is damaged, no judge of a cache")
       } else if !comparison.agrees {
         group.find(
           group.verdict == .valid ? .wrong : group.verdict,

@@ -18,9 +18,9 @@ package struct CacheSurvey {
       switch self {
       case .absent, .valid: 0
       case .stale: 1
-      // What nobody reads cannot be stale.
-      case .givenUp: 2
-      case .wrong: 3
+      case .wrong: 2
+      // What nobody reads is neither.
+      case .givenUp: 3
       }
     }
   }
@@ -73,6 +73,8 @@ package struct CacheSurvey {
     package let number: ObjectID
     package var inode: InodeItem
     package var extents: [(offset: UInt64, address: LogicalAddress, length: UInt64)] = []
+    /// Whether some extent is of a kind that a finished cache has not.
+    var hasUnwrittenParts = false
   }
 
   /// What the extent tree says in place of the cache.

@@ -135,7 +135,8 @@ struct CacheReport {
     parts.append("\(ByteCount.text(used)) used")
     let states: [(Int, String, TextStyle.Color?)] = [
       (count(.valid), "valid", .green), (count(.stale), "stale", .yellow),
-      (count(.givenUp), "given up", .yellow), (count(.wrong), "wrong", .red), (count(.absent) - small, "not written", nil),
+      (count(.givenUp), "given up", .yellow), (count(.wrong), "wrong", .red),
+      (count(.absent) - small, "not written", nil),
       (small, "too small for one", nil),
     ]
     let caches = states.filter { $0.0 > 0 }.map { style.paint("\($0.0) \($0.1)", $0.2) }

@@ -21,11 +21,10 @@ struct TextStyle: Sendable {
   static func ofStandardOutput() -> TextStyle {
     let isTerminal = isatty(STDOUT_FILENO) == 1
     let isDumb = environment("TERM") == "dumb" || !environment("NO_COLOR").isEmpty
-    let locale = [environment("LC_ALL"), environment("LC_CTYPE"), environment("LANG")]
-      .first { !$0.isEmpty } ?? ""
-    let name = locale.lowercased()
-    return TextStyle(
-      hasColor: isTerminal && !isDumb, hasUnicode: name.contains("utf-8") || name.contains("utf8"))
+    let locales = ["LC_ALL", "LC_CTYPE", "LANG"].map(environment)
+    let locale = (locales.first { !$0.isEmpty } ?? "").lowercased()
+    let hasUnicode = locale.contains("utf-8") || locale.contains("utf8")
+    return TextStyle(hasColor: isTerminal && !isDumb, hasUnicode: hasUnicode)
   }
 
   private static func environment(_ name: String) -> String {

@@ -40,6 +40,11 @@ extension BlockGroup {
     state.withLock { $0.cache.dumpedChange == $0.changeCount && !$0.cache.isInvalid }
   }
 
+  /// Whether a cache could be written, and there is none that is exact.
+  var wantsCache: Bool {
+    isCacheable && !isCacheExact && loading != .damaged
+  }
+
   /// What transaction `generation` has to do next about the cache.
   ///
   /// - Parameter mayWrite: false once a commit has given up on writing more.

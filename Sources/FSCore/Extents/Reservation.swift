@@ -121,7 +121,7 @@ extension SpaceManager: MetadataReserver {
     while true {
       let hasGrown = growth.withLock { _ in
         if tryReserveData(bytes, isProbe: true) { return true }
-        if !dataHasRoom(bytes) { return grow(data) }
+        if !dataHasRoom(bytes) { return dataMayGet(bytes) && grow(data) }
         return data !== metadata && grow(metadata)
       }
       if tryReserveData(bytes) { return }
@@ -157,6 +157,15 @@ extension SpaceManager: MetadataReserver {
     growth.withLock { _ in
       while !dataHasRoom(bytes), grow(data) {}
     }
+  }
+
+  /// Whether loading and new chunks could ever make that much allocatable. If not, nothing is
+  /// begun: a request that is too large would leave no room on the device for metadata.
+  private func dataMayGet(_ bytes: UInt64) -> Bool {
+    let unallocated = chunkAllocator.unallocated / UInt64(data.profile.copies)
+    let counters = data.counters.withLock { $0 }
+    return counters.free + counters.unloaded + unallocated
+      >= counters.reserved + counters.promised + bytes
   }
 
   /// Whether a data chunk would have to be made while most of what is buffered is small: once

@@ -86,8 +86,14 @@ extension SpaceManager {
 
   /// Takes groups for which all is done off the list of changed ones. Inside the critical
   /// section, after the last change.
-  func forgetDirtyGroups(_ done: [BlockGroup]) throws(FilesystemError) {
+  ///
+  /// - Parameter keepingCaches: a group without an exact cache stays on the list, so that the
+  ///   next commit tries to write one, even if the group does not change.
+  func forgetDirtyGroups(
+    _ groups: [BlockGroup], keepingCaches: Bool
+  ) throws(FilesystemError) {
     try checkFailure()
+    let done = groups.filter { !keepingCaches || !$0.wantsCache }
     let starts = Set(done.map(\.start))
     registry.withLock { $0.dirty.removeAll { starts.contains($0.start) } }
     for group in done { group.state.withLock { $0.isListedAsDirty = false } }

@@ -16,7 +16,7 @@ import Synchronization
 /// 5. A chunk exists in memory before the trees know of it; no commit is complete before
 ///    `insertNewGroups` has told them of every chunk that holds an extent of it.
 /// 6. A group is in `dirty` exactly if its `isListedAsDirty` is set: extents entered or left it
-///    since the last critical section.
+///    since the last critical section, or that had to leave it without an exact cache.
 ///
 /// Lock ranks: `growth` is `reservation`; `registry` and the chunk allocator are `spaceManager`,
 /// and neither is held while the other, or a block group's lock, is taken.

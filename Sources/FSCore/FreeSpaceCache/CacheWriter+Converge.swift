@@ -85,7 +85,7 @@ extension CacheWriter {
         let mayWrite = round <= Self.writingRounds
         let groups = space.dirtyGroups
         if try settleCaches(of: groups, &state, mayWrite: mayWrite, in: h) { continue }
-        return try space.forgetDirtyGroups(groups)
+        return try space.forgetDirtyGroups(groups, keepingCaches: mode == .kept)
       }
     }
   }

@@ -68,6 +68,12 @@ import Testing
     try fixture.remount { $0.readOnly = true }
     let volume = fixture.volume
     #expect(errorNumber { try volume.file("x", in: root) } == EROFS)
+    let tooLong = [UInt8](repeating: 1, count: 5000)
+    #expect(
+      errorNumber {
+        try volume.makeSymbolicLink(
+          Array("x".utf8), in: root, target: tooLong, Credentials(uid: 0, gid: 0))
+      } == EROFS)
     #expect(errorNumber { try volume.unlink(Array("file".utf8), in: root) } == EROFS)
     #expect(errorNumber { try volume.unlink(Array("none".utf8), in: root) } == ENOENT)
     #expect(errorNumber { try volume.rename("file", in: root, to: "x", in: root) } == EROFS)

@@ -50,6 +50,8 @@ extension Volume {
     _ name: [UInt8], in directory: InodeID, target: [UInt8], _ credentials: Credentials
   ) throws(FilesystemError) -> Attributes {
     guard !target.isEmpty else { throw .notFound }
+    // As Linux has it, what cannot be written is said first.
+    try requireWritable(try inodes.inode(directory))
     let longest = min(4095, geometry.maximumItemSize - FileExtentItem.inlineHeaderSize)
     guard target.count <= longest else { throw .nameTooLong }
     return try create(

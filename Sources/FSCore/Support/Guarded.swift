@@ -13,25 +13,24 @@ package final class Guarded<State>: @unchecked Sendable {
   private let padding: UInt8 = 0
 
   package init(_ state: consuming sending State, rank: LockRank) {
-    mutex = .allocate(capacity: 1)
-    mutex.initialize(to: pthread_mutex_t())
+    // One piece of memory for both: every inode has one of these.
+    let size = MemoryLayout<pthread_mutex_t>.stride
+    let memory = UnsafeMutableRawPointer.allocate(
+      byteCount: size + MemoryLayout<pthread_cond_t>.size,
+      alignment: max(
+        MemoryLayout<pthread_mutex_t>.alignment, MemoryLayout<pthread_cond_t>.alignment))
+    mutex = memory.initializeMemory(as: pthread_mutex_t.self, to: pthread_mutex_t())
+    condition = (memory + size).initializeMemory(as: pthread_cond_t.self, to: pthread_cond_t())
     pthread_mutex_init(mutex, nil)
-    condition = .allocate(capacity: 1)
-    condition.initialize(to: pthread_cond_t())
-    var attributes = pthread_condattr_t()
-    pthread_condattr_init(&attributes)
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC)
-    pthread_cond_init(condition, &attributes)
-    pthread_condattr_destroy(&attributes)
+    pthread_cond_init(condition, ConditionAttributes.monotonic)
     self.state = state
     self.rank = rank
   }
 
   deinit {
-    pthread_mutex_destroy(mutex)
-    mutex.deallocate()
     pthread_cond_destroy(condition)
-    condition.deallocate()
+    pthread_mutex_destroy(mutex)
+    UnsafeMutableRawPointer(mutex).deallocate()
   }
 
   @inline(__always)
@@ -93,4 +92,15 @@ package final class Guarded<State>: @unchecked Sendable {
     }
     return try body(&state)
   }
+}
+
+private enum ConditionAttributes {
+  /// For conditions that are waited for by the monotonic clock. Never changed once it is made.
+  nonisolated(unsafe) static let monotonic: UnsafePointer<pthread_condattr_t> = {
+    let attributes = UnsafeMutablePointer<pthread_condattr_t>.allocate(capacity: 1)
+    attributes.initialize(to: pthread_condattr_t())
+    pthread_condattr_init(attributes)
+    pthread_condattr_setclock(attributes, CLOCK_MONOTONIC)
+    return UnsafePointer(attributes)
+  }()
 }

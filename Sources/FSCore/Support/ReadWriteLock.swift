@@ -9,17 +9,22 @@ package final class ReadWriteLock: @unchecked Sendable {
   /// Several of these locks may be held by one thread; their order is the caller's business.
   private let severalOfRank: Bool
 
+  /// Never changed once they are made.
+  nonisolated(unsafe) private static let attributes: UnsafePointer<pthread_rwlockattr_t> = {
+    let attributes = UnsafeMutablePointer<pthread_rwlockattr_t>.allocate(capacity: 1)
+    attributes.initialize(to: pthread_rwlockattr_t())
+    pthread_rwlockattr_init(attributes)
+    // PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP
+    pthread_rwlockattr_setkind_np(attributes, 2)
+    return UnsafePointer(attributes)
+  }()
+
   package init(rank: LockRank, severalOfRank: Bool = false) {
     self.rank = rank
     self.severalOfRank = severalOfRank
     lock = .allocate(capacity: 1)
     lock.initialize(to: pthread_rwlock_t())
-    var attributes = pthread_rwlockattr_t()
-    pthread_rwlockattr_init(&attributes)
-    // PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP
-    pthread_rwlockattr_setkind_np(&attributes, 2)
-    pthread_rwlock_init(lock, &attributes)
-    pthread_rwlockattr_destroy(&attributes)
+    pthread_rwlock_init(lock, Self.attributes)
   }
 
   deinit {

@@ -41,21 +41,31 @@ extension Tree {
     return copy
   }
 
-  /// An empty block of the running transaction, referenced by this tree.
+  /// A block of the running transaction, referenced by this tree: an empty one, or with
+  /// `content`, what `content` holds.
   func makeBlock(
-    level: UInt8, in handle: borrowing TransactionHandle
+    level: UInt8, content: TreeBlock? = nil, in handle: borrowing TransactionHandle
   ) throws(FilesystemError) -> TreeBlock {
     guard let allocator = context.allocator, let references = context.references else {
       throw .readOnly("the file system is not open for writing")
     }
     let address = try allocator.allocateTreeBlock(for: id, level: level, in: handle)
     let geometry = context.geometry
-    let buffer = AlignedBuffer(zeroed: geometry.nodeBytes)
+    let buffer = AlignedBuffer(count: geometry.nodeBytes)
+    let header = Format.headerSize
+    buffer.bytes.part(0, header).zero()
+    let rest = buffer.bytes.part(header, buffer.count - header)
+    if let content {
+      rest.copyMemory(from: content.buffer.readable.part(header, rest.count))
+    } else {
+      rest.zero()
+    }
     BlockHeader(
       fsid: geometry.fsid, address: address, chunkTreeUUID: geometry.chunkTreeUUID,
       generation: handle.generation, owner: id, level: level
     ).encode(into: buffer.bytes)
     let block = TreeBlock(adopting: buffer)
+    if let content { block.count = content.count }
     references.add(
       address, .treeBlock(level: level), .treeBlock(root: id), count: 1, newExtent: true,
       in: handle)
@@ -76,11 +86,7 @@ extension Tree {
   private func copy(
     _ block: TreeBlock, isRoot: Bool, in handle: borrowing TransactionHandle
   ) throws(FilesystemError) -> TreeBlock {
-    let copy = try makeBlock(level: block.level, in: handle)
-    let content = block.buffer.readable
-    copy.buffer.bytes.store(
-      content.part(Format.headerSize, content.count - Format.headerSize), at: Format.headerSize)
-    copy.count = block.count
+    let copy = try makeBlock(level: block.level, content: block, in: handle)
 
     // A block that was made after the last snapshot of its tree belongs to this tree alone.
     let isReloc = block.flags & 2 != 0

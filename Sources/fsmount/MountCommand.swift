@@ -14,24 +14,28 @@ struct MountCommand: ParsableCommand {
       or SIGINT to the process.
 
       Options for -o:
-        ro, rw               read-only; or read-write, which is the default
-        commit=SECONDS       the longest that a change stays in memory only (default 5)
-        cache=SIZE           memory for what is cached (default 256M)
-        space_cache=v1       write the free space cache at every commit (default)
-        nospace_cache        neither read nor write it
-        clear_cache          believe none of it, and write it anew
+        ro, rw          read-only; or read-write, which is the default
+        commit=SECONDS  longest time that a change is in memory only (default 5)
+        cache=SIZE      memory for what is cached (default 256M)
+        space_cache=v1  write the free space cache at every commit (default)
+        nospace_cache   neither read nor write it
+        clear_cache     believe none of it, and write it anew
         relatime, noatime, strictatime, nodiratime
-                             when reading updates access times (default relatime)
+                        when reading updates access times (default relatime)
         subvol=PATH, subvolid=ID
-                             what to mount (default: the image's default subvolume)
-        nologreplay          mount an image with a log tree as its last commit left it, read-only
-        allow_other          let other users in, with permissions checked
-        default_permissions  have the kernel check permissions
-        allow_root, auto_unmount, max_read=N, fsname=NAME, subtype=NAME, clone_fd,
-        max_threads=N, max_background=N, congestion_threshold=N, max_readahead=N, max_write=N,
-        readdirplus=no|yes|auto, writeback_cache, debug
-                             as libfuse has them
-        suid, dev, nosuid, nodev, noexec, sync, dirsync and what else mount(8) passes
+                        what to mount (default: the image's default subvolume)
+        nologreplay     mount an image with a log tree as its last commit left
+                        it, read-only
+        allow_other     let other users in, with permissions checked
+        default_permissions
+                        have the kernel check permissions
+        allow_root, auto_unmount, fsname=NAME, subtype=NAME, clone_fd, debug,
+        max_read=N, max_write=N, max_readahead=N, max_threads=N,
+        max_background=N, congestion_threshold=N, readdirplus=no|yes|auto,
+        writeback_cache
+                        as libfuse has them
+        suid, dev, nosuid, nodev, noexec, sync, dirsync and what else mount(8)
+        passes
 
       The kernel does not tell a FUSE program of sync(2) and syncfs(2): 'fsmount sync' commits at \
       once, as fsync(2) on any file does.

@@ -1,0 +1,71 @@
+import FSCore
+import Testing
+
+@testable import fsmount
+
+struct MountOptionsTests {
+  @Test func standard() throws {
+    let options = try MountOptions([])
+    #expect(!options.volume.readOnly)
+    #expect(options.volume.commitInterval == 5)
+    #expect(options.volume.spaceCache == .v1)
+    #expect(options.volume.cacheBytes == 256 << 20)
+    #expect(options.volume.accessTimes == .relatime)
+    #expect(options.volume.subvolume == .imageDefault)
+    #expect(
+      options.libraryArguments(image: "/i", readOnly: false)
+        == ["fsmount", "-o", "rw", "-o", "fsname=/i", "-o", "subtype=fsmount"])
+  }
+
+  @Test func ours() throws {
+    let options = try MountOptions([
+      "ro,commit=30,cache=64M,clear_cache", "nospace_cache,noatime,nologreplay,subvolid=0",
+    ])
+    #expect(options.volume.readOnly)
+    #expect(options.volume.commitInterval == 30)
+    #expect(options.volume.cacheBytes == 64 << 20)
+    #expect(options.volume.clearCache)
+    #expect(options.volume.spaceCache == .none)
+    #expect(options.volume.accessTimes == .noatime)
+    #expect(options.volume.noLogReplay)
+    #expect(options.volume.subvolume == .id(.topLevel))
+  }
+
+  /// What mount(8) passes besides, and what is for others to read.
+  @Test func theirs() throws {
+    let options = try MountOptions([
+      "defaults,rw,suid,nodev,_netdev,nofail,user=me,comment=x,x-systemd.automount,X-mount.mkdir"
+    ])
+    #expect(options.library == ["suid", "nodev"])
+  }
+
+  @Test func lastOfTwoWins() throws {
+    #expect(try MountOptions(["ro", "rw"]).volume.readOnly == false)
+    #expect(try MountOptions(["noatime,strictatime"]).volume.accessTimes == .strict)
+  }
+
+  /// Whoever lets others in has their permissions checked.
+  @Test func permissionsOfOthers() throws {
+    #expect(try MountOptions(["allow_other"]).library == ["allow_other", "default_permissions"])
+    #expect(
+      try MountOptions(["default_permissions,allow_other"]).library
+        == ["default_permissions", "allow_other"])
+  }
+
+  @Test func commasAndBackslashes() throws {
+    #expect(MountOptions.split(#"a,b\,c,"d,e",,f\\"#) == ["a", "b,c", #""d,e""#, #"f\"#])
+    let arguments = try MountOptions([]).libraryArguments(image: #"/a,b\c"#, readOnly: true)
+    #expect(arguments.contains("ro"))
+    #expect(arguments.contains(#"fsname=/a\,b\\c"#))
+  }
+
+  @Test(arguments: [
+    "bogus", "commit", "commit=0", "commit=x", "commit=99999999", "ro=1", "cache=1K", "cache=",
+    "space_cache=v2", "subvolid=7", "remount", "acl", "max_threads=0", "suid=1", "rescue=all",
+  ])
+  func refuses(_ option: String) {
+    let error = #expect(throws: CommandFailure.self) { try MountOptions(["rw,\(option)"]) }
+    #expect(error?.description.contains(option.split(separator: "=")[0]) == true)
+    #expect(error?.status == .usage)
+  }
+}

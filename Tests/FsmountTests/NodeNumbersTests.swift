@@ -1,0 +1,59 @@
+import FSCore
+import Testing
+
+@testable import fsmount
+
+struct NodeNumbersTests {
+  private let nodes = NodeNumbers(root: InodeID(tree: 5, number: 256))
+
+  @Test func root() {
+    #expect(nodes.reference(nodes.root) == 1)
+    #expect(nodes.inode(1) == nodes.root)
+    #expect(nodes.shown(nodes.root) == 256)
+  }
+
+  @Test(arguments: [
+    InodeID(tree: 5, number: 257), InodeID(tree: 5, number: 1_099_511_627_775),
+    InodeID(tree: 256, number: 256), InodeID(tree: 8_388_607, number: 300),
+    InodeID(tree: 300, number: 2),
+  ])
+  func computed(_ id: InodeID) {
+    let number = nodes.reference(id)
+    #expect(number == nodes.shown(id))
+    #expect(nodes.inode(number) == id)
+    // Forgetting changes nothing.
+    nodes.forget(number, lookups: 1)
+    #expect(nodes.inode(number) == id)
+  }
+
+  @Test(arguments: [
+    InodeID(tree: 5, number: 1_099_511_627_776), InodeID(tree: 8_388_608, number: 256),
+  ])
+  func fromTheTable(_ id: InodeID) {
+    let number = nodes.reference(id)
+    #expect(nodes.reference(id) == number)
+    #expect(nodes.inode(number) == id)
+    nodes.forget(number, lookups: 1)
+    #expect(nodes.inode(number) == id)
+    nodes.forget(number, lookups: 1)
+    #expect(nodes.inode(number) == nil)
+    #expect(nodes.reference(id) != number)
+  }
+
+  @Test func distinct() {
+    let ids = [UInt64](0..<4).flatMap { tree in
+      (0..<64).map { InodeID(tree: TreeID(256 + tree), number: ObjectID(UInt64(1) << $0)) }
+    }
+    let numbers = Set(ids.map { nodes.reference($0) })
+    #expect(numbers.count == ids.count)
+    #expect(ids.allSatisfy { nodes.inode(nodes.reference($0)) == $0 })
+  }
+
+  @Test func devices() {
+    for (major, minor) in [(0, 0), (1, 3), (8, 17), (259, 70000), (4095, 1_048_575)] {
+      let stored = UInt64(major) << 20 | UInt64(minor)
+      #expect(DeviceNumber.stored(DeviceNumber.forKernel(stored)) == stored)
+    }
+    #expect(DeviceNumber.forKernel(1 << 20 | 3) == 0x103)
+  }
+}

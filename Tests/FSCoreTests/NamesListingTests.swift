@@ -20,7 +20,9 @@ import Testing
   private func fill(_ volume: Volume, _ directory: InodeID) throws {
     for number in 0..<300 {
       let id = try volume.file("f\(number)", in: directory)
-      if number % 3 == 0 { try volume.writeBytes(id, at: 0, Array(repeating: 7, count: number * 50)) }
+      if number % 3 == 0 {
+        try volume.writeBytes(id, at: 0, Array(repeating: 7, count: number * 50))
+      }
       if number % 7 == 0 { _ = try volume.link(id, Array("l\(number)".utf8), in: directory) }
       if number % 11 == 0 {
         try volume.rename("f\(number)", in: directory, to: "r\(number)", in: directory)

@@ -15,7 +15,9 @@ extension Volume {
     let running = transactions.running
     let target = isDirty ? running : Generation(running.rawValue - 1)
     while true {
-      let isDone = commitTurn.when({ !$0.isCommitting }) { turn -> Bool in
+      // Who is served already must not wait for the commit of who was faster to wake.
+      let isDone = commitTurn.when({ !$0.isCommitting || transactions.committed >= target }) {
+        turn -> Bool in
         if transactions.committed >= target { return true }
         turn.isCommitting = true
         return false

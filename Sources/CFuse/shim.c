@@ -2,13 +2,17 @@
 #include "CFuse.h"
 
 #include <errno.h>
+#include <linux/fuse.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 int cfuse_is_capable(const struct fuse_conn_info *connection, uint64_t capability) {
@@ -44,6 +48,49 @@ struct fuse_session *cfuse_session_new(
     session = fuse_session_new(&args, operations, sizeof(*operations), user_data);
   fuse_opt_free_args(&args);
   return session;
+}
+
+// The number of the INIT request while it is not answered, if it offers KILLPRIV_V2; else 0.
+static atomic_uint_least64_t init_request;
+
+static ssize_t read_request(int device, void *buffer, size_t size, void *user_data) {
+  (void)user_data;
+  ssize_t count = read(device, buffer, size);
+  const struct fuse_in_header *header = buffer;
+  if (count >= (ssize_t)sizeof(*header) && header->opcode == FUSE_INIT) {
+    const struct fuse_init_in *init = (const void *)(header + 1);
+    size_t end = offsetof(struct fuse_init_in, flags) + sizeof(init->flags);
+    if (count >= (ssize_t)(sizeof(*header) + end) && init->flags & FUSE_HANDLE_KILLPRIV_V2)
+      atomic_store(&init_request, header->unique);
+  }
+  return count;
+}
+
+static ssize_t write_reply(int device, struct iovec *pieces, int count, void *user_data) {
+  (void)user_data;
+  if (atomic_load_explicit(&init_request, memory_order_relaxed) != 0 && count == 2) {
+    const struct fuse_out_header *header = pieces[0].iov_base;
+    struct fuse_init_out *init = pieces[1].iov_base;
+    size_t end = offsetof(struct fuse_init_out, flags) + sizeof(init->flags);
+    if (header->unique == atomic_load(&init_request)) {
+      if (header->error == 0 && pieces[1].iov_len >= end)
+        init->flags |= FUSE_HANDLE_KILLPRIV_V2;
+      atomic_store(&init_request, 0);
+    }
+  }
+  return writev(device, pieces, count);
+}
+
+int cfuse_session_mount(struct fuse_session *session, const char *mount_point) {
+  int status = fuse_session_mount(session, mount_point);
+  if (status != 0)
+    return status;
+
+  const struct fuse_custom_io io = {.writev = write_reply, .read = read_request};
+  status = fuse_session_custom_io(session, &io, fuse_session_fd(session));
+  if (status != 0)
+    fuse_session_unmount(session);
+  return status;
 }
 
 int cfuse_session_loop(struct fuse_session *session, unsigned max_threads, int clone_fd) {

@@ -15,7 +15,11 @@ extension FuseCallbacks {
         guard let wanted else { throw .invalidArgument("no attributes") }
         var changes = FuseCallbacks.changes(wanted.pointee, fields)
         changes.touchesWhenSizeIsSame = file != nil
-        let attributes = try server.volume.setAttributes(server.inode(number), changes)
+        let id = try server.inode(number)
+        if changes.size != nil { try server.dropPrivileges(of: number, for: request) }
+        // A chown(2) that names neither owner nor group.
+        if fields == 0 { _ = try server.volume.dropPrivileges(of: id) }
+        let attributes = try server.volume.setAttributes(id, changes)
         return .attributes(server.status(attributes))
       }
     }

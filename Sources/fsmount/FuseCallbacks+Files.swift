@@ -11,7 +11,7 @@ extension FuseCallbacks {
         let isForWriting = flags & O_ACCMODE != O_RDONLY || flags & O_TRUNC != 0
         try server.volume.open(
           id, forWriting: isForWriting, appending: flags & (O_APPEND | O_TRUNC) == O_APPEND)
-        if flags & O_TRUNC != 0 { try server.truncateAtOpen(id) }
+        if flags & O_TRUNC != 0 { try server.truncateAtOpen(id, number, request) }
         return .opened(FuseCallbacks.opened(file))
       }
     }
@@ -36,6 +36,7 @@ extension FuseCallbacks {
       FuseServer.answer(request, "write") { server throws(FilesystemError) in
         guard let vector else { throw .invalidArgument("no data") }
         let bytes = try server.bytes(of: vector)
+        try server.dropPrivileges(of: number, for: request)
         let count = try server.volume.write(
           server.inode(number), at: UInt64(clamping: offset), bytes)
         return .written(count)
@@ -51,6 +52,7 @@ extension FuseCallbacks {
 
     operations.fallocate = { request, number, mode, offset, length, _ in
       FuseServer.answer(request, "fallocate") { server throws(FilesystemError) in
+        try server.dropPrivileges(of: number, for: request)
         try server.volume.allocate(
           server.inode(number), FuseCallbacks.allocationMode(mode),
           offset: UInt64(clamping: offset), length: UInt64(clamping: length))
@@ -92,11 +94,14 @@ extension FuseCallbacks {
 
 extension FuseServer {
   /// The part of an open that O_TRUNC asks for. The file stays open only when it succeeds.
-  fileprivate func truncateAtOpen(_ id: InodeID) throws(FilesystemError) {
+  fileprivate func truncateAtOpen(
+    _ id: InodeID, _ number: fuse_ino_t, _ request: fuse_req_t?
+  ) throws(FilesystemError) {
     var changes = AttributeChanges()
     changes.size = 0
     changes.touchesWhenSizeIsSame = true
     do throws(FilesystemError) {
+      try dropPrivileges(of: number, for: request)
       _ = try volume.setAttributes(id, changes)
     } catch {
       volume.release(id)
@@ -116,5 +121,19 @@ extension FuseServer {
     let count = cfuse_copy(vector, buffer.baseAddress, buffer.count)
     guard count >= 0 else { throw .device(operation: "pipe read", offset: 0, code: Int32(-count)) }
     return UnsafeRawBufferPointer(rebasing: buffer[..<count])
+  }
+
+  /// Called before who asks changes the content of a file. Whoever is not root (the kernel looks
+  /// at CAP_FSETID, which we cannot see) takes away its right to run as its owner. The kernel
+  /// has left that to us, for else it asked before each write whether there is such a right. It
+  /// does see to file capabilities.
+  func dropPrivileges(
+    of number: fuse_ino_t, for request: fuse_req_t?
+  ) throws(FilesystemError) {
+    guard FuseCallbacks.credentials(request).uid != 0,
+      try volume.dropPrivileges(of: inode(number))
+    else { return }
+    // Running a program goes by the mode that the kernel remembers.
+    fuse_lowlevel_notify_inval_inode(session, number, -1, 0)
   }
 }

@@ -26,6 +26,8 @@ final class FuseServer: Sendable {
 
   /// libfuse's own parsed options; set before the session begins.
   nonisolated(unsafe) var connectionOptions: OpaquePointer?
+  /// libfuse's session; set before it begins.
+  nonisolated(unsafe) var session: OpaquePointer?
 
   init(volume: Volume, log: Logger, maximumRead: UInt32) {
     self.volume = volume
@@ -36,8 +38,8 @@ final class FuseServer: Sendable {
 
   /// The first request: what the kernel offers and what we want of it.
   func configure(_ connection: UnsafeMutablePointer<fuse_conn_info>) {
-    // Splicing into a pipe only helps who does not look at the bytes; we checksum them. Without
-    // HANDLE_KILLPRIV the kernel itself asks for set-user-ID bits to be cleared.
+    // Splicing into a pipe only helps who does not look at the bytes; we checksum them. Of
+    // HANDLE_KILLPRIV we have the second version, see `dropPrivileges`.
     let unwanted = [
       cfuse_cap_splice_read, cfuse_cap_splice_write, cfuse_cap_splice_move,
       cfuse_cap_handle_killpriv, cfuse_cap_writeback_cache,

@@ -39,6 +39,7 @@ final class FuseSession {
     }
     self.session = session
     server.connectionOptions = connectionOptions
+    server.session = session
   }
 
   deinit {
@@ -47,7 +48,7 @@ final class FuseSession {
   }
 
   func mount() throws(CommandFailure) {
-    let (status, messages) = FuseLog.keeping { fuse_session_mount(session, mountPoint) }
+    let (status, messages) = FuseLog.keeping { cfuse_session_mount(session, mountPoint) }
     guard status == 0 else {
       throw CommandFailure("nothing was mounted on \(mountPoint): \(Self.reason(messages))")
     }

@@ -51,6 +51,11 @@ int cfuse_session_loop(struct fuse_session *session, unsigned max_threads, int c
 /// libfuse's messages go to `handler`, as text with a syslog level.
 void cfuse_set_log_handler(void (*handler)(int level, const char *text));
 
+/// fuse_session_mount, with a connection on which the kernel leaves it to us to take set-user-ID
+/// bits off files (KILLPRIV_V2 of the protocol, which libfuse below 3.17 cannot ask for). In
+/// return it does not ask for `security.capability` before each write.
+int cfuse_session_mount(struct fuse_session *session, const char *mount_point);
+
 // Data.
 
 /// The memory of `vector` when it is one piece of memory, with its size; NULL when it is not.

@@ -154,7 +154,12 @@ extension AttributeChanges {
 
   /// All but the size itself.
   fileprivate func apply(to item: inout InodeItem, now: Timestamp) {
-    if let mode { item.mode = item.mode & 0o170000 | mode & 0o7777 }
+    let isDirectory = item.mode & 0o170000 == 0o040000
+    if let mode {
+      item.mode = item.mode & 0o170000 | mode & 0o7777
+    } else if uid != nil || gid != nil, !isDirectory {
+      item.dropPrivileges()
+    }
     if let uid { item.uid = uid }
     if let gid { item.gid = gid }
     if size != nil { item.mtime = now }

@@ -22,26 +22,25 @@ struct CacheCommand: ParsableCommand {
   @Flag(help: "Print JSON.")
   var json = false
 
-  @Argument(help: ArgumentHelp("The file or block device.", valueName: "image"))
-  var image: String
+  @OptionGroup var image: InspectedImage
 
   func run() throws {
-    let reader = try ImageReader(device: FileDevice(path: image, readOnly: true))
+    let reader = try image.reader()
     let survey = CacheSurvey(reader)
     let chunks = reader.chunks.filter { group == nil || $0.start.rawValue == group }
     if let group, chunks.isEmpty {
-      throw CommandFailure("\(image) has no block group at \(group)", status: .usage)
+      throw CommandFailure("\(image.path) has no block group at \(group)", status: .usage)
     }
 
     let groups = chunks.map { survey.survey($0, verify: verify, keepingEntries: entries) }
     let report = CacheReport(
-      path: image, superblock: reader.superblock, doubt: survey.generalDoubt, groups: groups,
+      path: image.path, superblock: reader.superblock, doubt: survey.generalDoubt, groups: groups,
       problems: reader.problems, isVerified: verify, showsEntries: entries)
     if json {
       print(report.json.text())
     } else {
       for line in report.lines(.ofStandardOutput()) { print(line) }
-      for problem in reader.problems { StandardError.write("fsmount: \(image): \(problem)") }
+      for problem in reader.problems { StandardError.write("fsmount: \(image.path): \(problem)") }
     }
     if report.hasFindings { throw ExitCode(1) }
   }

@@ -20,7 +20,14 @@ struct InspectedImage: ParsableArguments {
 
   func device() throws -> FileDevice { try FileDevice(path: path, readOnly: true) }
 
-  func reader() throws -> ImageReader { try ImageReader(device: device()) }
+  func reader() throws -> ImageReader {
+    let device = try device()
+    do throws(FilesystemError) {
+      return try ImageReader(device: device)
+    } catch {
+      throw CommandFailure("\(path): \(error)")
+    }
+  }
 
   /// Says what was found wrong, and ends with status 1 when something was.
   func finish(_ reader: ImageReader) throws {

@@ -87,9 +87,17 @@ import Testing
   }
 
   @Test func quickAtAnySize() throws {
-    let start = monotonicSeconds()
-    try make { $0.sizeBytes = 16 << 40 }
-    #expect(monotonicSeconds() - start < 0.8)
+    // The best of some, for other tests are running.
+    var best = Double.infinity
+    for _ in 0..<5 {
+      let start = monotonicSeconds()
+      try make {
+        $0.sizeBytes = 16 << 40
+        $0.force = true
+      }
+      best = min(best, monotonicSeconds() - start)
+    }
+    #expect(best < 0.5)
   }
 
   @Test func sizes() throws {

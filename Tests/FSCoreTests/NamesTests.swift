@@ -218,4 +218,39 @@ import Testing
     #expect(try fixture.volume.lastEntry(of: root) == 8)
     try fixture.unmountAndCheck()
   }
+
+  /// Numbers at the very end, as only a damaged image has them.
+  @Test func numbersRunOut() throws {
+    let fixture = try NamesFixture()
+    let (volume, root) = (fixture.volume, fixture.root)
+    let directory = try volume.directory("d", in: root)
+    try fixture.remount()
+    let tree = try fixture.volume.trees.subvolume(.topLevel)
+    let last = Key(ObjectID(rawValue: ObjectID.lastFree.rawValue - 1), .inodeItem, 0)
+    let entry = Key(directory.number, .dirIndex, .max)
+    let item = InodeItem(
+      generation: 1, mode: 0o100644, uid: 0, gid: 0, now: Timestamp(seconds: 0, nanoseconds: 0))
+    try fixture.volume.transactions.perform(reserving: 2) {
+      (handle: borrowing TransactionHandle) throws(FilesystemError) in
+      try tree.insert(last, size: InodeItem.size, in: handle) { item.encode(into: $0) }
+      try tree.insert(entry, size: 31, in: handle) {
+        PackedEntry.write(
+          location: last, transactionID: 1, type: .regular, name: [0x61], into: $0)
+      }
+    }
+    #expect(try fixture.volume.file("last", in: root).number == .lastFree)
+    for _ in 0..<600 {
+      #expect(errorNumber { try fixture.volume.file("more", in: root) } == ENOSPC)
+    }
+    #expect(errorNumber { try fixture.volume.file("x", in: directory) } == ENOSPC)
+    #expect(try fixture.volume.names(directory) == [])
+
+    try fixture.volume.unlink(Array("last".utf8), in: root)
+    try fixture.volume.transactions.perform(reserving: 2) {
+      (handle: borrowing TransactionHandle) throws(FilesystemError) in
+      _ = try tree.delete(last, in: handle)
+      _ = try tree.delete(entry, in: handle)
+    }
+    try fixture.unmountAndCheck()
+  }
 }

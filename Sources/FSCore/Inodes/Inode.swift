@@ -3,7 +3,7 @@ import Synchronization
 /// An inode in memory. At most one exists for each id (`InodeTable`).
 ///
 /// 1. `item` is what the tree holds, but for `size` and `nbytes` of a regular file, which run
-///    ahead of it while bytes are buffered.
+///    ahead of it while bytes are buffered, and an access time that there was no space to write.
 /// 2. `item` changes under an open transaction handle only, so that a commit never splits a
 ///    change of names from the attributes that go with it.
 /// 3. Names in a directory, and the attributes, change with `lock` held exclusively. The files

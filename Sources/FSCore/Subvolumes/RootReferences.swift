@@ -45,7 +45,7 @@ enum RootReferences {
   ) throws(FilesystemError) {
     let parent = directory.tree
     for key in [key(parent: parent, child: child), backKey(parent: parent, child: child)] {
-      try root.insert(key, size: fixedSize + name.count, in: handle) { bytes in
+      try root.replace(key, size: fixedSize + name.count, in: handle) { bytes in
         bytes.store(directory.number.rawValue, at: 0)
         bytes.store(index, at: 8)
         bytes.store(UInt16(name.count), at: 0x10)

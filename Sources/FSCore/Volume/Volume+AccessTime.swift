@@ -12,16 +12,21 @@ extension Volume {
     return now.seconds.subtractingReportingOverflow(item.atime.seconds).partialValue >= 86400
   }
 
-  /// Notes a read of `inode`, if it is to be noted. Called with no lock held. That it cannot be
-  /// written is no error of the read.
+  /// Notes a read of `inode`, if it is to be noted. Called with no lock held. That there is no
+  /// space to write it is no error of the read: the time then stays in memory, so that not every
+  /// read of a full file system looks for space.
   func touchAccessTime(_ inode: Inode) {
     let now = now()
     guard needsAccessTimeUpdate(inode, now: now) else { return }
     inode.lock.shared {
       guard !inode.isDeleted else { return }
-      _ = try? transactions.perform(reserving: 1) {
-        (handle: borrowing TransactionHandle) throws(FilesystemError) in
-        try inode.update(in: handle) { $0.atime = now }
+      do throws(FilesystemError) {
+        try transactions.perform(reserving: 1) {
+          (handle: borrowing TransactionHandle) throws(FilesystemError) in
+          try inode.update(in: handle) { $0.atime = now }
+        }
+      } catch {
+        inode.item.withLock { $0.atime = now }
       }
     }
   }

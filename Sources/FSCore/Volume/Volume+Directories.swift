@@ -43,6 +43,8 @@ extension Volume {
   ) throws(FilesystemError) {
     let directory = try inodes.inode(id)
     try directory.requireLiveDirectory()
+    // The highest index has no cookie after it; no entry of a sound directory has it.
+    let last = min(last, .max - 1)
     if try showDots(of: directory, from: cookie, body) {
       let limit = min(max(count, 16), 2048)
       var next = max(cookie, DirectoryEntries.firstIndex)

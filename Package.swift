@@ -78,6 +78,9 @@ let package = Package(
       ],
       swiftSettings: strict),
     .testTarget(
+      name: "FsmountTests", dependencies: ["fsmount", "FSCore"],
+      swiftSettings: strict),
+    .testTarget(
       name: "IntegrationTests", dependencies: ["FSCore", "TestSupport"],
       swiftSettings: strict),
   ]

@@ -3,11 +3,21 @@ extension FileStore {
   /// A write is buffered in pieces of this length, so that readers get a turn between them.
   package static let longestWrite = 1 << 20
 
-  /// A file with this much buffered is written back without being asked: enough for long
-  /// extents, and little enough that the bytes are in the processor's cache still.
+  /// A file that is written in order is written back without being asked when this much is
+  /// buffered: enough for long extents, and little enough that the bytes are in the processor's
+  /// cache still.
   static let writeBehind = 4 << 20
 
-  private var writeBehindBytes: Int { min(Self.writeBehind, budget.limit / 4) }
+  /// What is buffered is written back without being asked when it is longer. Called with
+  /// `content` held.
+  private func writeBehindBytes(_ buffers: FileBuffers, dirty: Int) -> Int {
+    // Early enough that the device is busy while more is written.
+    if budget.used > budget.limit / 2 { return Self.longestWrite }
+    // Scattered sectors become an extent each: the more of them go together, the more go into
+    // the same leaf.
+    let isScattered = dirty < buffers.dirty.count * Int(BufferCell.size / 2)
+    return min(isScattered ? OrderedWrite.longestBatch : Self.writeBehind, budget.limit / 4)
+  }
 
   /// Buffers `bytes`, no more than `longestWrite`, at `offset`. All or nothing. The inode's
   /// `lock` is held, shared at least; takes its `content`.
@@ -24,7 +34,7 @@ extension FileStore {
       for inode in dirtyFiles.all { startWriteBack(of: inode) }
     }
 
-    let dirtyBytes = try inode.content.exclusive { () throws(FilesystemError) in
+    let isDue = try inode.content.exclusive { () throws(FilesystemError) -> Bool in
       let size = inode.fileSize
       if offset > size { try settleTail(of: inode, size: size, upTo: offset) }
       if end > size { try keepInlineAlone(inode, size: size) }
@@ -36,14 +46,10 @@ extension FileStore {
         item.mtime = now
         item.ctime = now
       }
-      return inode.file.bufferedBytes - inode.file.writingBytes
+      let dirty = inode.file.bufferedBytes - inode.file.writingBytes
+      return dirty >= Self.longestWrite && dirty >= writeBehindBytes(inode.file, dirty: dirty)
     }
-
-    // Early enough that the device is busy while more is written.
-    let isTight = budget.used > budget.limit / 2
-    if dirtyBytes >= (isTight ? Self.longestWrite : writeBehindBytes) {
-      startWriteBack(of: inode)
-    }
+    if isDue { startWriteBack(of: inode) }
   }
 
   // What follows is called with `content` held exclusively.

@@ -22,6 +22,11 @@ import Testing
     #expect(changed.atime == old && changed.mtime.seconds == -5)
     #expect(changed.ctime >= changed.otime)
 
+    changes = AttributeChanges()
+    #expect(try volume.setAttributes(file, changes).item.ctime > changed.ctime)
+    changes.ctime = changed.ctime
+    _ = try volume.setAttributes(file, changes)
+
     try fixture.remount()
     let item = try fixture.volume.item(file)
     #expect(item.mode == 0o104711 && item.uid == 5 && item.gid == 6)

@@ -79,8 +79,11 @@ extension Volume {
     try InodeTable.exclusively(inode) { () throws(FilesystemError) in
       try requireFlagsAllow(changes, of: inode)
       var changes = changes
-      if let size = changes.size { try apply(size, &changes, to: inode) }
-      if changes.isEmpty { return }
+      if let size = changes.size {
+        try apply(size, &changes, to: inode)
+        if changes.isEmpty { return }
+      }
+      // Of a chown(2) to nobody nothing is left but that the inode was changed now.
       try apply(changes, to: inode)
     }
     return attributes(of: inode)

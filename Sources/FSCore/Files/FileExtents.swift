@@ -72,8 +72,25 @@ extension FileStore {
     try inode.tree.forEach(
       from: inode.extentKey(range.lowerBound + 1), through: inode.extentKey(range.upperBound - 1)
     ) { (key, bytes) throws(FilesystemError) in
-      found.append(try Self.decode(key, bytes))
+      let extent = try Self.decode(key, bytes)
+      // Within a leaf that was checked when the leaf was read.
+      if let last = found.last, last.end(sectorSize) > extent.start {
+        throw .corrupt("file extents of \(inode.id) overlap at \(extent.start)")
+      }
+      found.append(extent)
       return found.count < limit
+    }
+    return found
+  }
+
+  /// The same, for a change of that range: throws, too, when what would remain of the last extent
+  /// overlaps the one that follows.
+  func extentsToChange(
+    of inode: Inode, in range: Range<UInt64>, atMost limit: Int = .max
+  ) throws(FilesystemError) -> [FileExtent] {
+    let found = try extents(of: inode, in: range, atMost: limit)
+    if let last = found.last, last.end(sectorSize) > range.upperBound {
+      _ = try extents(of: inode, in: last.start..<last.end(sectorSize))
     }
     return found
   }

@@ -66,7 +66,7 @@ extension FileStore {
   private func punchSome(
     _ inode: Inode, _ range: Range<UInt64>
   ) throws(FilesystemError) -> (next: UInt64, isChanged: Bool) {
-    var found = try extents(of: inode, in: range, atMost: Self.mostRemoved + 1)
+    var found = try extentsToChange(of: inode, in: range, atMost: Self.mostRemoved + 1)
     var end = range.upperBound
     if found.count > Self.mostRemoved { end = found.removeLast().start }
     guard found.contains(where: { !$0.item.isHole }) else { return (end, false) }

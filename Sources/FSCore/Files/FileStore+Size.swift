@@ -121,7 +121,7 @@ extension FileStore {
     while !isDone {
       isDone = try inode.content.exclusive { () throws(FilesystemError) in
         let (start, count) = try lastExtents(of: inode, from: cut)
-        let found = try extents(of: inode, in: start..<UInt64.max)
+        let found = try extentsToChange(of: inode, in: start..<UInt64.max)
         let inline = try start == cut ? inlineToCut(inode) : nil
         let holes = start == cut ? try holeCount(of: inode, from: start, to: inode.fileSize) : 0
         try transactions.perform(reserving: 6 + count / 4 + holes, useGlobalReserve: true) {

@@ -34,10 +34,16 @@ package final class FileStore: Sendable {
   let isReadOnly: Bool
   let now: @Sendable () -> Timestamp
 
+  /// What guards the passes of some inodes.
+  struct Stripe {
+    /// Of all its inodes.
+    var endedPasses: UInt64 = 0
+  }
+
   let budget: DirtyBudget
   let dirtyFiles = DirtyFiles()
   let decompressed = DecompressedExtents(capacity: 16)
-  private let stripes: [Guarded<Void>]
+  private let stripes: [Guarded<Stripe>]
 
   package init(
     geometry: Geometry, device: LogicalDevice, transactions: TransactionManager,
@@ -56,12 +62,12 @@ package final class FileStore: Sendable {
     self.isReadOnly = isReadOnly
     self.now = now
     budget = DirtyBudget(limit: Int(clamping: bufferBytes))
-    stripes = (0..<64).map { _ in Guarded((), rank: .fileBuffer) }
+    stripes = (0..<64).map { _ in Guarded(Stripe(), rank: .fileBuffer) }
     space.bufferedPieces = { [budget] in budget.pieces }
   }
 
   /// What guards `passes` of this inode's buffers. Shared by many inodes, as few have any.
-  func stripe(of inode: Inode) -> Guarded<Void> {
+  func stripe(of inode: Inode) -> Guarded<Stripe> {
     stripes[Int(truncatingIfNeeded: inode.number.rawValue % UInt64(stripes.count))]
   }
 

@@ -91,22 +91,27 @@ extension FileStore {
     // All that may fail for what stands on the device is read before anything is changed.
     var replaced: [[FileExtent]] = []
     for extent in group {
-      let found = try neighbourhood(of: extent, inode)
+      var found = try extentsToChange(of: inode, in: extent.range)
+      if extent.isInPlace {
+        found = try neighbourhood(of: extent, inode)
+        _ = try preallocated(extent, among: found, inode)
+      }
       replaced.append(found)
-      if extent.isInPlace { _ = try preallocated(extent, among: found, inode) }
     }
     let cost = itemCost(of: group, replaced: replaced.reduce(0) { $0 + $1.count })
 
     try transactions.perform(reserving: cost, for: purpose) {
       (handle) throws(FilesystemError) in
       handle.noteChange()
-      for extent in group {
-        // Read anew: the one before may have become this one's neighbour.
-        let found = try neighbourhood(of: extent, inode)
+      for (number, extent) in group.enumerated() {
+        // What the one before has changed is read anew.
+        if number > 0, isTouched(replaced[number], by: replaced[number - 1], extent) {
+          replaced[number] = try neighbourhood(of: extent, inode)
+        }
         if extent.isInPlace {
-          try markWritten(extent, found, inode, in: handle)
+          try markWritten(extent, replaced[number], inode, in: handle)
         } else {
-          try insertNew(extent, replacing: found, inode, in: handle)
+          try insertNew(extent, replacing: replaced[number], inode, in: handle)
         }
         try extent.checksums.withUnsafeBytesThrowing { (sums) throws(FilesystemError) in
           try checksums.insert(at: extent.address, sums, in: handle)
@@ -117,6 +122,17 @@ extension FileStore {
         of: inode, to: isLast && inode.file.dirty.isEmpty ? .max : reached, in: handle)
       try inode.writeItem(in: handle)
     }
+  }
+
+  /// Whether what was found for `extent` may have been changed by the extent before it, for
+  /// which `before` was found.
+  private func isTouched(
+    _ found: [FileExtent], by before: [FileExtent], _ extent: OrderedExtent
+  ) -> Bool {
+    // One in place becomes one item with a neighbour, which may be new.
+    if extent.isInPlace { return true }
+    guard let first = found.first, let last = before.last else { return false }
+    return last.end(sectorSize) > first.start
   }
 
   /// Items that adding the extents may change: the trees' and the references of each, and the

@@ -95,6 +95,8 @@ extension FileStore {
   func write(_ batch: consuming OrderedWrite) {
     let inode = batch.inode
     do throws(FilesystemError) {
+      // Nothing reaches the device any more once a commit has failed.
+      if transactions.failure != nil { throw .aborted }
       for part in try plan(batch) { try place(part, &batch) }
     } catch {
       recordFailure(error, of: inode)
@@ -121,11 +123,20 @@ extension FileStore {
     var address: LogicalAddress?
   }
 
-  /// Divides the batch by what stands on the device now.
-  private func plan(_ batch: borrowing OrderedWrite) throws(FilesystemError) -> [Part] {
-    let inode = batch.inode
+  /// Divides the batch by what stands on the device now. Takes `content`: another end of the
+  /// file may be cut at the same time.
+  private func plan(_ batch: OrderedWrite) throws(FilesystemError) -> [Part] {
+    let (inode, runs) = (batch.inode, batch.runs)
+    return try inode.content.shared { () throws(FilesystemError) in
+      try parts(of: runs, inode)
+    }
+  }
+
+  private func parts(
+    of runs: [Range<UInt64>], _ inode: Inode
+  ) throws(FilesystemError) -> [Part] {
     var parts: [Part] = []
-    for run in batch.runs {
+    for run in runs {
       var start = run.lowerBound
       var replaced = 0
       for extent in try extents(of: inode, in: run) {

@@ -107,7 +107,10 @@ extension FileStore {
   ) throws(FilesystemError) {
     var position = range.lowerBound
     while position < range.upperBound {
-      let found = try extents(of: inode, in: position..<range.upperBound, atMost: Self.mostRemoved)
+      let rest = position..<range.upperBound
+      let found = try inode.content.shared { () throws(FilesystemError) in
+        try extents(of: inode, in: rest, atMost: Self.mostRemoved)
+      }
       let isLast = found.count < Self.mostRemoved
       var start = position
       for extent in found {
@@ -129,7 +132,7 @@ extension FileStore {
     let length = range.upperBound - range.lowerBound
     do throws(FilesystemError) {
       try inode.content.exclusive { () throws(FilesystemError) in
-        let found = try extents(of: inode, in: range)
+        let found = try extentsToChange(of: inode, in: range)
         try transactions.perform(reserving: 8 + found.count / 4) {
           (handle) throws(FilesystemError) in
           handle.noteChange()

@@ -77,7 +77,8 @@ extension FileStore {
       stripe(of: inode).update { _ in inode.file.passes.batches += 1 }
     }
 
-    let goesOn = stripe(of: inode).update { _ -> Bool in
+    let goesOn = stripe(of: inode).update { stripe -> Bool in
+      stripe.endedPasses += 1
       inode.file.passes.ended = inode.file.passes.started
       guard inode.file.passes.isAnotherWanted else { return false }
       inode.file.passes.isAnotherWanted = false

@@ -1,0 +1,107 @@
+import Glibc
+import TestSupport
+import Testing
+
+@testable import FSCore
+
+/// Many threads on few files.
+@Suite struct FilesThreadTests {
+  /// Every write fills whole sectors with a number of its own, so each sector that is read is
+  /// one write's, or zero: never of two, never of another file.
+  @Test(arguments: [UInt64(1), 2, 3])
+  func sectorsAreWhole(seed: UInt64) throws {
+    print("threads on files: seed \(seed)")
+    let directory = try TemporaryDirectory(inMemory: true)
+    let image = directory.file("image")
+    try FilesModelTests.make(image, FilesModelTests.Variant(name: "threads", seed: seed))
+
+    do {
+      let volume = try FilesModelTests.mount(image)
+      let files = try (0..<3).map { try volume.makeFile("/f\($0)") }
+      let failures = Guarded<[String]>([], rank: .leaf)
+      let threads = (0..<4).map { number in
+        BackgroundThread {
+          var worker = Worker(volume: volume, files: files, number: UInt64(number), seed: seed)
+          do {
+            for _ in 0..<1500 { try worker.step() }
+          } catch {
+            failures.withLock { $0.append("\(error)") }
+          }
+        }
+      }
+      let flusher = BackgroundFlusher(volume)
+      for thread in threads { thread.join() }
+      flusher.stop()
+      #expect(failures.withLock { $0 } == [])
+
+      var worker = Worker(volume: volume, files: files, number: 9, seed: seed)
+      for index in files.indices { try worker.readAll(index) }
+      try volume.unmount()
+    }
+    try ImageCheck.expectSound(image)
+  }
+
+  private struct Worker {
+    let volume: Volume
+    let files: [InodeID]
+    let number: UInt64
+    var random: TestRandom
+    var stamp: UInt64 = 0
+
+    init(volume: Volume, files: [InodeID], number: UInt64, seed: UInt64) {
+      self.volume = volume
+      self.files = files
+      self.number = number
+      random = TestRandom(seed: seed * 100 + number)
+    }
+
+    static let sectors: UInt64 = 300
+
+    mutating func step() throws {
+      let index = Int(random.next(below: UInt64(files.count)))
+      let id = files[index]
+      let first = random.next(below: Self.sectors)
+      let count = 1 + random.next(below: 40)
+      switch random.next(below: 16) {
+      case 0...6: try write(index, first, count)
+      case 7...10: try read(index, first, count)
+      case 11:
+        var changes = AttributeChanges()
+        changes.size = first * 4096
+        _ = try volume.setAttributes(id, changes)
+      case 12: try volume.allocate(id, .punchHole, offset: first * 4096, length: count * 4096)
+      case 13: try volume.allocate(id, .plain, offset: first * 4096, length: count * 4096)
+      case 14: try volume.allocate(id, .zeroRange, offset: first * 4096, length: count * 4096)
+      default: try volume.synchronize(id, dataOnly: true)
+      }
+    }
+
+    private mutating func write(_ index: Int, _ first: UInt64, _ count: UInt64) throws {
+      stamp += 1
+      let value = UInt64(index + 1) << 56 | number << 48 | stamp
+      let words = [UInt64](repeating: value, count: Int(count) * 512)
+      let done = try words.withUnsafeBytes {
+        try volume.write(files[index], at: first * 4096, $0)
+      }
+      guard done == Int(count) * 4096 else { throw TestFailure("a short write") }
+    }
+
+    mutating func readAll(_ index: Int) throws { try read(index, 0, Self.sectors + 100) }
+
+    private mutating func read(_ index: Int, _ first: UInt64, _ count: UInt64) throws {
+      var words = [UInt64](repeating: 0, count: Int(count) * 512)
+      let done = try words.withUnsafeMutableBytes {
+        try volume.read(files[index], at: first * 4096, into: $0)
+      }
+      for sector in 0..<(done / 4096) {
+        let value = words[sector * 512]
+        guard value == 0 || value >> 56 == UInt64(index + 1) else {
+          throw TestFailure("file \(index) has \(String(value, radix: 16))")
+        }
+        for word in words[(sector * 512)..<((sector + 1) * 512)] where word != value {
+          throw TestFailure("a sector of two writes in file \(index)")
+        }
+      }
+    }
+  }
+}

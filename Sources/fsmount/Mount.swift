@@ -38,8 +38,24 @@ struct Mount {
     }
   }
 
+  /// The kernel would write to the image through a loop device, whatever lock we hold. One that
+  /// is being detached is waited for.
+  private func requireNoLoopDevice() throws {
+    guard !options.volume.readOnly else { return }
+    var status = stat()
+    for _ in 0..<50 {
+      guard stat(image, &status) == 0, LoopDevices.attached(to: status) != nil else { return }
+      usleep(100_000)
+    }
+    guard let device = LoopDevices.attached(to: status) else { return }
+    throw CommandFailure(
+      "\(image) is attached to \(device), through which the kernel may write to it; unmount "
+        + "that and detach it ('losetup -d \(device)'), or mount \(device) itself")
+  }
+
   /// Opens and locks the image, when a mount of it that is finishing has let it go.
   private func openImage() throws -> FileDevice {
+    try requireNoLoopDevice()
     let patienceSeconds = 60.0
     let stepSeconds = 0.1
     var waitedSeconds = 0.0

@@ -108,11 +108,11 @@ extension BlockGroup {
   func takePicture(_ generation: Generation) -> CachePicture? {
     state.withLock { state in
       guard state.cache.setupGeneration == generation, state.inFlight == 0,
-        state.cache.failedGeneration != generation, let index = state.index,
-        let file = state.cache.file
+        let index = state.index, let file = state.cache.file
       else { return nil }
       // The same transaction may write a group more than once.
-      state.cache.state = .setup
+      if state.cache.state == .written { state.cache.state = .setup }
+      guard state.cache.state >= .setup else { return nil }
       return CachePicture(
         free: index.copy(), pinned: state.pinned.sets.map { $0.ranges.copy() },
         change: state.changeCount, file: file)

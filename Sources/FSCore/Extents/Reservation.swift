@@ -2,8 +2,9 @@ import Synchronization
 
 /// Promises of space, made before a transaction is joined.
 ///
-/// When there is not enough: load more groups or make a chunk; wait for other threads' promises
-/// to end; commit, because that makes what was freed allocatable; give up.
+/// When there is not enough: commit, if that is only because many references are pending; load
+/// more groups or make a chunk; wait for other threads' promises to end; commit, because that
+/// makes what was freed allocatable; give up.
 extension SpaceManager: MetadataReserver {
   private var policy: ReservationPolicy {
     ReservationPolicy(
@@ -23,6 +24,10 @@ extension SpaceManager: MetadataReserver {
 
     var commits = 0
     var waits = 0
+    if referencesAreHeavy, let requestCommit {
+      commits += 1
+      try requestCommit()
+    }
     while true {
       let hasGrown = growth.withLock { _ in
         tryPromise(bytes, purpose, isProbe: true) || grow(metadata)
@@ -51,9 +56,22 @@ extension SpaceManager: MetadataReserver {
     if mustWake { metadata.counters.update { _ in } }
   }
 
+  private var pendingCount: Int { pendingReferences?() ?? 0 }
+
+  /// Whether a good part of what is free is kept for references that a commit would apply: to
+  /// make chunks for that bound, which is never used, would be a waste.
+  private var referencesAreHeavy: Bool {
+    let policy = self.policy
+    let pending = UInt64(pendingCount)
+    guard pending > 2048 else { return false }
+    return metadata.counters.withLock { counters in
+      policy.referenceCost(pending: pending, metadataUsed: counters.used) > counters.free / 4
+    }
+  }
+
   /// Whether something would become allocatable by a commit.
   private func commitMayHelp(_ members: BlockGroupClass) -> Bool {
-    members.counters.withLock { $0.pinned > 0 } || (pendingReferences?() ?? 0) > 0
+    members.counters.withLock { $0.pinned > 0 } || pendingCount > 0
   }
 
   private enum Purpose {
@@ -67,7 +85,7 @@ extension SpaceManager: MetadataReserver {
   }
 
   private func tryPromise(_ bytes: UInt64, _ purpose: Purpose, isProbe: Bool = false) -> Bool {
-    let pending = UInt64(pendingReferences?() ?? 0)
+    let pending = UInt64(pendingCount)
     let policy = self.policy
     return metadata.counters.withLock { counters in
       let kept =
@@ -118,6 +136,10 @@ extension SpaceManager: MetadataReserver {
     HeldLocks.assertMayWait(below: .reservation)
 
     var commits = 0
+    if !geometry.isMixed, dataHasRoom(bytes), referencesAreHeavy, let requestCommit {
+      commits += 1
+      try requestCommit()
+    }
     while true {
       let hasGrown = growth.withLock { _ in
         if tryReserveData(bytes, isProbe: true) { return true }
@@ -139,7 +161,7 @@ extension SpaceManager: MetadataReserver {
   /// Whether a cache file of `bytes` may be made now. Legal inside a commit.
   func hasRoomForCache(_ bytes: UInt64) -> Bool {
     let policy = self.policy
-    let pending = UInt64(pendingReferences?() ?? 0)
+    let pending = UInt64(pendingCount)
     let hasMetadata = metadata.counters.withLock { counters in
       // What the hidden inode's items take of the root tree, and half of what the commit has.
       let kept =
@@ -181,7 +203,7 @@ extension SpaceManager: MetadataReserver {
 
   private func dataHasRoom(_ bytes: UInt64) -> Bool {
     let policy = self.policy
-    let pending = UInt64(pendingReferences?() ?? 0)
+    let pending = UInt64(pendingCount)
     let itemBytes = itemBytes(ofBuffered: bytes)
     return data.counters.withLock { counters in
       let kept =
@@ -200,7 +222,7 @@ extension SpaceManager: MetadataReserver {
 
   func tryReserveData(_ bytes: UInt64, isProbe: Bool = false) -> Bool {
     let policy = self.policy
-    let pending = UInt64(pendingReferences?() ?? 0)
+    let pending = UInt64(pendingCount)
     let itemBytes = itemBytes(ofBuffered: bytes)
     if !geometry.isMixed {
       let hasMetadata = metadata.counters.withLock { counters in

@@ -1,3 +1,4 @@
+import CFuse
 import FSCore
 import Glibc
 import Logging

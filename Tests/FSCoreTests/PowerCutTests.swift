@@ -55,7 +55,8 @@ import Testing
           try after.unmount()
           #expect(
             lines == states[number - 1].lines || lines == state.lines,
-            "cut after event \(cut) at density \(density) between commits \(number - 1) and \(number)")
+            "cut after event \(cut) at density \(density) between commits \(number - 1) and \(number)"
+          )
           cuts += 1
         }
       }

@@ -64,8 +64,11 @@ import Testing
       switch (random.next(below: 9), pick) {
       case (0...3, _):
         let length = (1 + random.next(below: 64)) * Self.sector
-        let hint = random.next(below: 2) == 0 ? nil : LogicalAddress(
-          Self.start + random.next(below: Self.length))
+        let hint =
+          random.next(below: 2) == 0
+          ? nil
+          : LogicalAddress(
+            Self.start + random.next(below: Self.length))
         guard
           let address = group.allocate(
             length: length, alignment: Self.sector, hint: hint, usingReserved: false)
@@ -203,7 +206,9 @@ import Testing
         #expect(isFree == freed.contains(number))
       }
     }
-    let free = Self.length - 65536 - extents.indices.filter { !freed.contains($0) }
+    let free =
+      Self.length - 65536
+      - extents.indices.filter { !freed.contains($0) }
       .reduce(0) { $0 + extents[$1].length }
     #expect(counters.withLock { $0.free } == free)
   }

@@ -53,9 +53,10 @@ import Testing
       let places = try #require(taken)
       #expect(fitting.unallocated == space.unallocated - longest * UInt64(copies))
       for place in places {
-        #expect(!extents.contains {
-          $0.start < place.rawValue + longest && place.rawValue < $0.start + $0.length
-        })
+        #expect(
+          !extents.contains {
+            $0.start < place.rawValue + longest && place.rawValue < $0.start + $0.length
+          })
       }
       var tooLong = space
       let refused = tooLong.take(length: longest + 65536, copies: copies)

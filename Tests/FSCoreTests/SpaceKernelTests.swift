@@ -1,6 +1,6 @@
 import FreeSpace
-import Testing
 import TestSupport
+import Testing
 
 @testable import FSCore
 

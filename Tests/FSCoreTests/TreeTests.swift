@@ -97,7 +97,9 @@ import Testing
         (key, _) throws(FilesystemError) in key
       }
       #expect(after == (index + 1 < sorted.count ? sorted[index + 1] : nil))
-      #expect(try tree.find(key) { (bytes) throws(FilesystemError) in bytes.byteCount } == model[key]?.count)
+      #expect(
+        try tree.find(key) { (bytes) throws(FilesystemError) in bytes.byteCount }
+          == model[key]?.count)
     }
     var walked: [Key] = []
     try tree.forEach(from: .zero) { (key, _) throws(FilesystemError) in

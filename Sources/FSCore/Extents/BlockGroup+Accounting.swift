@@ -61,8 +61,9 @@ extension BlockGroup {
     _ address: LogicalAddress, _ length: UInt64, _ generation: Generation
   ) throws(FilesystemError) -> News {
     try state.withLock { state throws(FilesystemError) in
-      guard state.used >= length, state.index?.isFree(
-        offset: address.rawValue, length: length) != true
+      guard state.used >= length,
+        state.index?.isFree(
+          offset: address.rawValue, length: length) != true
       else {
         throw .corrupt("block group \(start): extent \(address) of \(length) bytes is freed twice")
       }

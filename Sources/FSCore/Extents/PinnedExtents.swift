@@ -28,7 +28,8 @@ struct PinnedExtents {
   mutating func add(
     _ address: LogicalAddress, _ length: UInt64, _ generation: Generation
   ) throws(FreeSpaceError) -> Bool {
-    for set in sets where set.ranges.nextRange(from: address.rawValue, atLeast: 1)
+    for set in sets
+    where set.ranges.nextRange(from: address.rawValue, atLeast: 1)
       .map({ $0.offset < address.rawValue + length }) == true
     {
       throw .alreadyFree(offset: address.rawValue, length: length)

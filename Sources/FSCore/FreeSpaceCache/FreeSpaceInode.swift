@@ -43,7 +43,8 @@ struct FreeSpaceInode {
   static func find(
     of group: LogicalAddress, in root: Tree
   ) throws(FilesystemError) -> FreeSpaceInode? {
-    let isPossible = try root.find(FreeSpaceHeader.key(of: group)) { $0.byteCount }
+    let isPossible =
+      try root.find(FreeSpaceHeader.key(of: group)) { $0.byteCount }
       == FreeSpaceHeader.size
     guard isPossible, let header = try header(of: group, in: root), header.isPossible else {
       return nil

@@ -55,7 +55,12 @@ package final class FileDevice: BlockDevice {
     sizeBytes = UInt64(end)
   }
 
-  deinit { close(descriptor) }
+  deinit {
+    // A process that is just being started has a copy of the descriptor, which would keep the
+    // lock a moment longer.
+    flock(descriptor, LOCK_UN)
+    close(descriptor)
+  }
 
   private static func lock(_ descriptor: Int32, exclusive: Bool, waitSeconds: Double) -> Bool {
     let operation = (exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB

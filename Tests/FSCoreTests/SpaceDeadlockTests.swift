@@ -1,10 +1,14 @@
 import Glibc
+import Synchronization
 import Testing
 
 @testable import FSCore
 
-/// The rule of synchronous completion: a cache's IO never goes through worker threads, since all
-/// of them may wait to join, and so for the commit that waits for the IO.
+/// The two rules that keep a commit from waiting for itself.
+///
+/// Synchronous completion: a cache's IO never goes through worker threads, since all of them may
+/// wait to join, and so for the commit that waits for the IO. The no-lock path: who commits does
+/// not join as others do, since joining waits for the commit's end.
 @Suite struct SpaceDeadlockTests {
   /// Makes every worker wait to join the transaction. Called inside a critical section.
   private static func blockAllWorkers(of volume: Volume) {
@@ -63,11 +67,33 @@ import Testing
       }
     }
     let sync = Sync(volume)
-    #expect(sync.ends(within: 30))
+    #expect(sync.ends(within: 120))
     #expect(wasCalled.withLock { $0 })
     sync.join()
     volume.cacheWriter.hooks.withLock { $0 = CacheWriterHooks() }
     try volume.unmount()
+  }
+
+  /// The first test is this one with the rule on.
+  @Test func aCommitThatJoinsThroughTheGateHangs() throws {
+    let volume = try Self.makeVolume()
+    let committed = volume.transactions.committed
+    volume.transactions.commitsThroughGate.store(true, ordering: .relaxed)
+    let sync = Sync(volume)
+    // The commit itself is who waits, and then all workers do too.
+    let deadline = ContinuousClock.now + .seconds(60)
+    while volume.transactions.waitingToJoin < 1, ContinuousClock.now < deadline { usleep(1000) }
+    Self.blockAllWorkers(of: volume)
+    #expect(!sync.ends(within: 2))
+    #expect(volume.transactions.waitingToJoin > volume.workers.threadCount)
+    #expect(volume.transactions.committed == committed)
+
+    // Only an abort ends it; the volume stays at its last commit.
+    volume.transactions.abort(.corrupt("a deadlock that the test made"))
+    #expect(sync.ends(within: 60))
+    sync.join()
+    #expect(volume.transactions.committed == committed)
+    #expect(throws: FilesystemError.aborted) { try volume.unmount() }
   }
 
   @Test func withoutTheRuleTheCommitHangs() throws {

@@ -69,6 +69,21 @@ extension MemoryDevice {
   }
 }
 
+extension Volume {
+  /// Leaves a free sector between every two used ones over `count` sectors: more ranges than
+  /// entries fit a small cache file.
+  func fragment(_ path: String, holes count: UInt64) throws {
+    let id = try makeFile(path)
+    // Pieces with holes between them are extents of their own, side by side on the device.
+    let piece = [UInt8](repeating: 3, count: 4096)
+    for number in 0..<2 * count { try writeBytes(id, at: number * 8192, piece) }
+    try synchronizeAll()
+    for number in 0..<count {
+      try allocate(id, .punchHole, offset: number * 16384, length: 4096)
+    }
+  }
+}
+
 /// A workload that uses space in all ways: files of many sizes grow, shrink, go and come.
 struct SpaceWorkload {
   let volume: Volume

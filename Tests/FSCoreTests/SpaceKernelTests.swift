@@ -41,6 +41,7 @@ struct SpaceKernelTests {
       for _ in 0..<150 { try work.step() }
       try volume.synchronizeAll()
       for _ in 0..<100 { try work.step() }
+      if round == 1 { try volume.fragment("/fragments", holes: 5000) }
       try volume.unmount()
       try CacheJudge.judge(device)
       let check = try ImageCheck(image)

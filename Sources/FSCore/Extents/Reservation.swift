@@ -24,10 +24,7 @@ extension SpaceManager: MetadataReserver {
 
     var commits = 0
     var waits = 0
-    if referencesAreHeavy, let requestCommit {
-      commits += 1
-      try requestCommit()
-    }
+    if referencesAreHeavy { try requestCommit?() }
     while true {
       let hasGrown = growth.withLock { _ in
         tryPromise(bytes, purpose, isProbe: true) || grow(metadata)
@@ -136,10 +133,7 @@ extension SpaceManager: MetadataReserver {
     HeldLocks.assertMayWait(below: .reservation)
 
     var commits = 0
-    if !geometry.isMixed, dataHasRoom(bytes), referencesAreHeavy, let requestCommit {
-      commits += 1
-      try requestCommit()
-    }
+    if !geometry.isMixed, dataHasRoom(bytes), referencesAreHeavy { try requestCommit?() }
     while true {
       let hasGrown = growth.withLock { _ in
         if tryReserveData(bytes, isProbe: true) { return true }

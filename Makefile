@@ -46,11 +46,11 @@ format: ## Formats the sources in place
 	swift format --in-place --parallel --recursive Package.swift Sources Tests
 
 check: build lint ## Builds, lints, and runs the quick tests: before each commit
-	swift test --skip-build --filter 'FreeSpaceTests|FSCoreTests|FsmountTests'
+	Tests/run.sh 'FreeSpaceTests|FSCoreTests|FsmountTests'
 
 test: release build ## All tests; as root nothing is skipped
-	swift test --skip-build --filter 'FreeSpaceTests|FSCoreTests|FsmountTests'
-	FSMOUNT=$(CURDIR)/$(RELEASE)/fsmount swift test --skip-build --filter IntegrationTests
+	Tests/run.sh 'FreeSpaceTests|FSCoreTests|FsmountTests'
+	FSMOUNT=$(CURDIR)/$(RELEASE)/fsmount Tests/run.sh IntegrationTests
 
 demo: release ## Makes an image, works on it through a mount, and inspects its caches
 	Tests/Demo/demo.sh $(RELEASE)

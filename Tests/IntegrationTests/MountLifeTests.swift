@@ -17,7 +17,7 @@ extension MountTests {
       #expect(entry.source == scratch.image)
       try scratch.write("file", seed: 1, length: 10_000)
       let daemon = try #require(Self.holder(of: scratch.image), "nobody has the image open")
-      try FsmountProgram.run("unmount", scratch.mountPoint).orThrow()
+      try unmountWhenIdle { try FsmountProgram.run("unmount", scratch.mountPoint) }.orThrow()
       #expect(!isRunning(daemon), "unmount returns before the daemon has ended")
       #expect(MountTableEntry.at(scratch.mountPoint) == nil)
       try scratch.expectSound()
@@ -31,7 +31,7 @@ extension MountTests {
       try FsmountProgram.run(scratch.image, scratch.mountPoint, "-o", "rw,noatime").orThrow()
       defer { Self.detach(scratch.mountPoint) }
       try scratch.write("file", seed: 1, length: 10_000)
-      try FsmountProgram.run("unmount", scratch.mountPoint).orThrow()
+      try unmountWhenIdle { try FsmountProgram.run("unmount", scratch.mountPoint) }.orThrow()
       try scratch.expectSound()
     }
 
@@ -83,7 +83,7 @@ extension MountTests {
       let mounted = try scratch.mount("commit=300")
       defer { try? mounted.unmount() }
       try scratch.write("file", seed: 1, length: 100_000)
-      try Shell.run("umount", scratch.mountPoint).orThrow()
+      try unmountWhenIdle { try Shell.run("umount", scratch.mountPoint) }.orThrow()
       // The next mount has to wait until the first has written everything.
       let again = try scratch.mount()
       defer { try? again.unmount() }

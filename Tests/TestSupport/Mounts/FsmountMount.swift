@@ -57,7 +57,9 @@ package final class FsmountMount: MountedImage {
   package func unmount() throws {
     guard isMounted else { return }
     isMounted = false
-    let result = try FsmountProgram.run("unmount", directory, timeout: 120)
+    let result = try unmountWhenIdle {
+      try FsmountProgram.run("unmount", directory, timeout: 120)
+    }
     guard result.succeeded else {
       killDaemon()
       throw TestFailure(result.summary)

@@ -33,7 +33,7 @@ package final class LoopMount: MountedImage {
   package func unmount() throws {
     guard isMounted else { return }
     isMounted = false
-    let result = try Shell.run("umount", directory)
+    let result = try unmountWhenIdle { try Shell.run("umount", directory) }
     guard result.succeeded else {
       _ = try Shell.run("umount", "-l", directory)
       throw TestFailure(result.summary)

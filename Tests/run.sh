@@ -1,0 +1,20 @@
+#!/bin/bash
+# Runs the tests whose names match the filter, and ends with what failed, if anything did: the
+# end is all that some logs keep.
+#
+#   Tests/run.sh FILTER
+set -uo pipefail
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+
+swift test --skip-build --filter "$1" 2>&1 | tee "$log"
+status=${PIPESTATUS[0]}
+if [ "$status" != 0 ]; then
+  echo
+  echo "What failed:"
+  # The last lines, when there is no issue on record, say how the run came to its end.
+  grep -a -E '✘.*(recorded an issue|failed after)|Fatal error|unexpected signal' "$log" \
+    | grep -v -E '✘ (Suite|Test run)' | cut -c 1-400 | tail -n 20
+  grep -q -a '✘' "$log" || tail -n 5 "$log" | cut -c 1-400
+fi
+exit "$status"

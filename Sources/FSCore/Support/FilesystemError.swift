@@ -36,6 +36,7 @@ package enum FilesystemError: Error, Equatable, Sendable {
   case tooManyLinks
   case crossSubvolume
   case notPermitted
+  case accessDenied
   case noAttribute
   case bufferTooSmall
   case attributeTooLarge
@@ -70,6 +71,7 @@ extension FilesystemError {
     case .tooManyLinks: EMLINK
     case .crossSubvolume: EXDEV
     case .notPermitted: EPERM
+    case .accessDenied: EACCES
     case .noAttribute: ENODATA
     case .bufferTooSmall: ERANGE
     case .attributeTooLarge: ENOSPC
@@ -95,8 +97,9 @@ extension FilesystemError: CustomStringConvertible {
     case .cannotMount(let why), .unsupported(let why), .invalidArgument(let why), .busy(let why):
       why
     case .notFound, .exists, .notDirectory, .isDirectory, .notEmpty, .nameTooLong, .tooManyLinks,
-      .crossSubvolume, .notPermitted, .noAttribute, .bufferTooSmall, .attributeTooLarge,
-      .fileTooLarge, .noSuchOffset, .stale, .overflow, .wouldLoop, .readFromDirectory:
+      .crossSubvolume, .notPermitted, .accessDenied, .noAttribute, .bufferTooSmall,
+      .attributeTooLarge, .fileTooLarge, .noSuchOffset, .stale, .overflow, .wouldLoop,
+      .readFromDirectory:
       String(cString: strerror(errno))
     }
   }

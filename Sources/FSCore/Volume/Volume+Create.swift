@@ -65,6 +65,8 @@ extension Volume {
     let directory = try inodes.inode(directory)
     try requireWritable(directory)
     let inode = try InodeTable.exclusively(directory) { () throws(FilesystemError) in
+      // Linux refuses in other words where a directory can have no files at all.
+      if node.isRegular, directory.isStub { throw .accessDenied }
       try directory.requireRoomForNames()
       try directory.requireFlagsAllow()
       let inheritance = try inheritance(from: directory, to: node, credentials)

@@ -12,8 +12,10 @@ extension Volume {
     _ id: InodeID, _ name: [UInt8]
   ) throws(FilesystemError) -> [UInt8] {
     let inode = try inodes.inode(id)
-    if inode.isStub { throw .unsupported("attributes of a directory that is not on disk") }
-    _ = try AttributeNamespace(of: name)
+    let namespace = try AttributeNamespace(of: name)
+    if inode.isStub, namespace != .accessControl {
+      throw .unsupported("attributes of a directory that is not on disk")
+    }
     guard let value = try ExtendedAttributes.value(of: name, inode) else { throw .noAttribute }
     return value
   }

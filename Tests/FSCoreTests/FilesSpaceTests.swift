@@ -14,6 +14,30 @@ import Testing
     _ = try volume.setAttributes(id, changes)
   }
 
+  // What stat(2) counts.
+
+  /// The same before what is buffered has its space as after.
+  @Test(arguments: [0..<100_000, 50_000..<60_000, 199_000..<300_000, 200_000..<200_001])
+  func overwrittenSectorsCountOnce(range: Range<Int>) throws {
+    let volume = try Volume.mountForTest(try TestImage.make())
+    let id = try volume.makeFile("/file")
+    try volume.writeBytes(id, at: 0, [UInt8](repeating: 3, count: 200_000))
+    #expect(try volume.attributes(of: id).blocks == 49 * 8)
+    try volume.synchronizeAll()
+    #expect(try volume.attributes(of: id).blocks == 49 * 8)
+
+    for byte: UInt8 in 4...6 {
+      try volume.writeBytes(
+        id, at: UInt64(range.lowerBound), [UInt8](repeating: byte, count: range.count))
+      let buffered = try volume.attributes(of: id).blocks
+      #expect(buffered == (max(range.upperBound, 200_000) + 4095) / 4096 * 8)
+      if byte == 4 { continue }
+      try volume.synchronizeAll()
+      #expect(try volume.attributes(of: id).blocks == buffered)
+    }
+    try volume.unmount()
+  }
+
   // Small files.
 
   @Test(arguments: [1, 100, 2048])

@@ -100,9 +100,10 @@ extension Inode {
   var bytesWithoutSpace: UInt64 {
     let buffered = UInt64(max(0, file.bufferedBytes))
     guard buffered > 0 else { return 0 }
+    let unit = subvolume.geometry.sectorSize
     return item.withLock { item in
-      let end = min(item.size, FileStore.largestSize).roundedUp(to: 4096)
-      return min(buffered, end - min(end, diskSize))
+      let end = min(item.size, FileStore.largestSize).roundedUp(to: unit)
+      return min(buffered, end - min(end, diskSize.roundedUp(to: unit)))
     }
   }
 

@@ -18,7 +18,8 @@ package struct Credentials: Sendable {
 package struct Attributes: Sendable {
   package var id: InodeID
   package var item: InodeItem
-  /// In units of 512 bytes, what is buffered included.
+  /// In units of 512 bytes, with what is buffered behind the end of what is on the device. Holes
+  /// that are being filled count once they have space.
   package var blocks: UInt64
 }
 
@@ -56,7 +57,7 @@ extension Volume {
 
   func attributes(of inode: Inode) -> Attributes {
     let item = inode.attributes
-    let buffered = inode.isRegular ? UInt64(inode.file.bufferedBytes) : 0
+    let buffered = inode.isRegular ? inode.bytesWithoutSpace : 0
     return Attributes(id: inode.id, item: item, blocks: blocks(of: item, buffered: buffered))
   }
 

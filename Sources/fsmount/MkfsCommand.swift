@@ -32,8 +32,8 @@ struct MkfsCommand: ParsableCommand {
   @Flag(help: "Keep data and metadata in the same block groups: for small images.")
   var mixed = false
 
-  @Option(help: "Checksum of data and metadata: crc32c, xxhash, sha256 or blake2.")
-  var csum = ChecksumType.crc32c
+  @Option(help: "Checksum of data and metadata.")
+  var csum = ChecksumArgument(type: .crc32c)
 
   @Flag(name: .shortAndLong, help: "Overwrite what is in the image, whatever it is.")
   var force = false
@@ -49,7 +49,7 @@ struct MkfsCommand: ParsableCommand {
     options.metadata = metadata
     options.data = data
     options.isMixed = mixed
-    options.checksum = csum
+    options.checksum = csum.type
     options.force = force
     if let uuid { options.identities.fsid = uuid.value }
 
@@ -89,14 +89,19 @@ extension MakeFilesystem.Profile: ExpressibleByArgument {
   public init?(argument: String) { self.init(rawValue: argument.lowercased()) }
 }
 
-extension ChecksumType: ExpressibleByArgument {
-  public init?(argument: String) {
+/// A kind of checksum by its name.
+struct ChecksumArgument: ExpressibleByArgument {
+  let type: ChecksumType
+
+  init(type: ChecksumType) { self.type = type }
+
+  init?(argument: String) {
     guard let type = ChecksumType.allCases.first(where: { $0.name == argument.lowercased() })
     else { return nil }
-    self = type
+    self.type = type
   }
 
-  public var defaultValueDescription: String { name }
+  var defaultValueDescription: String { type.name }
 
-  public static var allValueStrings: [String] { allCases.map(\.name) }
+  static var allValueStrings: [String] { ChecksumType.allCases.map(\.name) }
 }

@@ -209,6 +209,14 @@ import Testing
     try CacheJudge.check(device.copy())
     let findings = try CacheJudge.judge(device.copy(), without: without)
     #expect(!findings.valid.contains(victim))
+    if fault != .setup {
+      // Its file is still the preallocated one that was to be written.
+      let reader = try ImageReader(device: device.copy())
+      let chunk = try #require(reader.chunks.first { $0.start == victim })
+      let found = CacheSurvey(reader).survey(chunk, verify: true)
+      #expect(found.verdict == .givenUp && found.file?.hasUnwrittenParts == true)
+      #expect(found.reasons == ["the inode's generation is 0"])
+    }
 
     volume.cacheWriter.hooks.withLock { $0 = CacheWriterHooks() }
     for _ in 0..<40 { try work.step() }

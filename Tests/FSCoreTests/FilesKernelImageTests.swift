@@ -67,9 +67,9 @@ import Testing
         try model.checkAll()
         models.append(model)
       }
-      var random = TestRandom(seed: UInt64(compression.utf8.count))
+      var random = SeededRandom(seed: UInt64(compression.utf8.count))
       for _ in 0..<700 {
-        let index = Int(random.next(below: UInt64(models.count)))
+        let index = random.below(models.count)
         try models[index].step()
       }
       for model in models { try model.checkAll() }

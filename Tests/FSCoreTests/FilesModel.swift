@@ -10,7 +10,7 @@ struct FilesModel {
   struct State {
     let id: InodeID
     var bytes: [UInt8] = []
-    var random: TestRandom
+    var random: SeededRandom
     let largest: UInt64
     /// The last operations, for a failure's message.
     var history: [String] = []
@@ -26,7 +26,7 @@ struct FilesModel {
 
   init(_ volume: Volume, _ id: InodeID, seed: UInt64, largest: UInt64) {
     self.volume = volume
-    state = State(id: id, random: TestRandom(seed: seed), largest: largest)
+    state = State(id: id, random: SeededRandom(seed: seed), largest: largest)
   }
 
   private var id: InodeID { state.id }
@@ -37,7 +37,7 @@ struct FilesModel {
     _modify { yield &state.bytes }
   }
 
-  private var random: TestRandom {
+  private var random: SeededRandom {
     get { state.random }
     set { state.random = newValue }
   }
@@ -45,20 +45,20 @@ struct FilesModel {
   private var history: [String] { state.history }
 
   mutating func step() throws {
-    switch random.next(below: 20) {
+    switch random.below(20) {
     case 0...6: try write()
     case 7...9: try read()
     case 10, 11: try truncate()
     case 12: try allocate(.plain)
     case 13: try allocate(.keepSize)
     case 14, 15: try allocate(.punchHole)
-    case 16: try allocate(random.next(below: 2) == 0 ? .zeroRange : .zeroRangeKeepSize)
+    case 16: try allocate(random.below(2) == 0 ? .zeroRange : .zeroRangeKeepSize)
     case 17: try seek()
     case 18:
       note("flush")
       volume.files.flush(try volume.file(id))
     default:
-      if random.next(below: 6) == 0 {
+      if random.below(6) == 0 {
         note("synchronize")
         try volume.synchronize(id, dataOnly: false)
       }
@@ -72,16 +72,16 @@ struct FilesModel {
 
   /// Mostly not aligned, often at an edge of a sector, small files now and then.
   private mutating func range(longest: UInt64 = 200_000) -> Range<UInt64> {
-    let bound = random.next(below: 4) == 0 ? 5000 : largest
-    var start = random.next(below: bound)
-    switch random.next(below: 6) {
+    let bound = random.below(4) == 0 ? 5000 : largest
+    var start = random.below(bound)
+    switch random.below(6) {
     case 0: start = start.roundedDown(to: 4096)
     case 1: start = UInt64(bytes.count)
     default: break
     }
-    let span = random.next(below: 3) == 0 ? longest : 9000
-    var length = 1 + random.next(below: span)
-    if random.next(below: 4) == 0 { length = length.roundedUp(to: 4096) }
+    let span = random.below(3) == 0 ? longest : 9000
+    var length = 1 + random.below(span)
+    if random.below(4) == 0 { length = length.roundedUp(to: 4096) }
     start = min(start, largest - 1)
     return start..<min(start + length, largest)
   }
@@ -134,7 +134,7 @@ struct FilesModel {
   }
 
   private mutating func truncate() throws {
-    let size = random.next(below: 8) == 0 ? 0 : range().lowerBound
+    let size = random.below(8) == 0 ? 0 : range().lowerBound
     note("truncate \(bytes.count) to \(size)")
     var changes = AttributeChanges()
     changes.size = size
@@ -155,7 +155,7 @@ struct FilesModel {
   }
 
   private mutating func seek() throws {
-    let from = random.next(below: largest)
+    let from = random.below(largest)
     note("seek \(from)")
     do throws(FilesystemError) {
       let data = try volume.seek(id, from: from, .data)

@@ -39,7 +39,7 @@ import Testing
     let image = directory.file("image")
     try Self.make(image, variant)
 
-    var random = TestRandom(seed: variant.seed)
+    var random = SeededRandom(seed: variant.seed)
     var states: [FilesModel.State] = []
     for round in 0..<4 {
       // A volume that nobody has any more lets go of the image.
@@ -51,7 +51,7 @@ import Testing
 
       let flusher = variant.isConcurrent ? BackgroundFlusher(volume) : nil
       for _ in 0..<(variant.operations / 3) {
-        let index = Int(random.next(below: UInt64(models.count)))
+        let index = random.below(models.count)
         try models[index].step()
       }
       flusher?.stop()

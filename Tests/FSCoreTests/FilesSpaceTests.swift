@@ -1,3 +1,4 @@
+import TestSupport
 import Testing
 
 @testable import FSCore
@@ -172,11 +173,11 @@ import Testing
     let limit = volume.files.budget.limit
     #expect(limit == Int(MemoryBudget(totalBytes: 16 << 20).bufferBytes))
     let id = try volume.makeFile("/file")
-    var random = TestRandom(seed: 5)
+    var random = SeededRandom(seed: 5)
     let block = [UInt8](repeating: 1, count: 4096)
     var most = 0
     for _ in 0..<8000 {
-      try volume.writeBytes(id, at: random.next(below: 1 << 40), block)
+      try volume.writeBytes(id, at: random.below(1 << 40), block)
       most = max(most, volume.files.bufferedBytes)
     }
     #expect(most < limit + (2 << 20))

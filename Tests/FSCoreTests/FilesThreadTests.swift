@@ -45,24 +45,24 @@ import Testing
     let volume: Volume
     let files: [InodeID]
     let number: UInt64
-    var random: TestRandom
+    var random: SeededRandom
     var stamp: UInt64 = 0
 
     init(volume: Volume, files: [InodeID], number: UInt64, seed: UInt64) {
       self.volume = volume
       self.files = files
       self.number = number
-      random = TestRandom(seed: seed * 100 + number)
+      random = SeededRandom(seed: seed * 100 + number)
     }
 
     static let sectors: UInt64 = 300
 
     mutating func step() throws {
-      let index = Int(random.next(below: UInt64(files.count)))
+      let index = random.below(files.count)
       let id = files[index]
-      let first = random.next(below: Self.sectors)
-      let count = 1 + random.next(below: 40)
-      switch random.next(below: 16) {
+      let first = random.below(Self.sectors)
+      let count: UInt64 = 1 + random.below(40)
+      switch random.below(16) {
       case 0...6: try write(index, first, count)
       case 7...10: try read(index, first, count)
       case 11:

@@ -1,4 +1,5 @@
 import Glibc
+import TestSupport
 import Testing
 
 @testable import FSCore
@@ -42,14 +43,14 @@ struct NamesModel {
     }
   }
 
-  mutating func step(_ volume: Volume, _ random: inout TestRandom) throws {
+  mutating func step(_ volume: Volume, _ random: inout SeededRandom) throws {
     let directories = entries.keys.sorted()
-    func pick<T>(_ list: [T]) -> T { list[Int(random.next(below: UInt64(list.count)))] }
+    func pick<T>(_ list: [T]) -> T { list[random.below(list.count)] }
     let (directory, other) = (pick(directories), pick(directories))
     let (name, newName) = (pick(names), pick(names))
     let present = entries[directory]![name]
 
-    switch random.next(below: 10) {
+    switch random.below(10) {
     case 0, 1:
       var made: Attributes?
       let result = errorNumber {
@@ -168,7 +169,7 @@ struct NamesModel {
 }
 
 extension Array {
-  func randomElement(_ random: inout TestRandom) -> Element? {
-    isEmpty ? nil : self[Int(random.next(below: UInt64(count)))]
+  func randomElement(_ random: inout SeededRandom) -> Element? {
+    isEmpty ? nil : self[random.below(count)]
   }
 }

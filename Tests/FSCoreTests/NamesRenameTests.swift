@@ -1,4 +1,5 @@
 import Glibc
+import TestSupport
 import Testing
 
 @testable import FSCore
@@ -106,7 +107,7 @@ import Testing
   func againstAModel(seed: UInt64) throws {
     print("names against a model: seed \(seed)")
     let fixture = try NamesFixture(nodeSize: seed % 2 == 0 ? 4096 : nil)
-    var random = TestRandom(seed: seed)
+    var random = SeededRandom(seed: seed)
     var model = NamesModel(root: fixture.root)
     for step in 1...3000 {
       try model.step(fixture.volume, &random)

@@ -38,18 +38,18 @@ import Testing
     let unexpected = Guarded<[String]>([], rank: .leaf)
 
     inParallel(8) { thread in
-      var random = TestRandom(seed: seed &* 1000 &+ UInt64(thread))
+      var random = SeededRandom(seed: seed &* 1000 &+ UInt64(thread))
       var known = shared
       for step in 0..<1500 {
-        let directory = known[Int(random.next(below: UInt64(known.count)))]
-        let other = known[Int(random.next(below: UInt64(known.count)))]
+        let directory = known[random.below(known.count)]
+        let other = known[random.below(known.count)]
         func name() -> [UInt8] {
-          let number = random.next(below: 12)
+          let number = random.below(12)
           return number < 4 ? colliding[Int(number)] : Array("n\(number)".utf8)
         }
         let (a, b) = (name(), name())
         do {
-          switch random.next(below: 12) {
+          switch random.below(12) {
           case 0, 1, 2:
             _ = try volume.createNode(a, in: directory, mode: 0o100644, Volume.testOwner)
           case 3:

@@ -1,3 +1,4 @@
+import TestSupport
 import Testing
 
 @testable import FSCore
@@ -20,7 +21,7 @@ import Testing
   ])
   func everyCutHoldsTheOldOrTheNewState(variant: Variant) throws {
     print("power cut: \(variant.testDescription)")
-    var random = TestRandom(seed: variant.seed)
+    var random = SeededRandom(seed: variant.seed)
     let base = try TestImage.make(sizeBytes: 2 << 30) { options in
       options.nodeSize = variant.nodeSize
       options.isMixed = variant.isMixed
@@ -44,11 +45,11 @@ import Testing
       let first = states[number - 1].events
       let span = first...state.events
       let flushes = span.filter { $0 < recorded.count && recorded[$0].isFlush }
-      let others = (0..<8).map { _ in first + Int(random.next(below: UInt64(span.count))) }
+      let others = (0..<8).map { _ in first + random.below(span.count) }
       for cut in flushes + flushes.map({ $0 + 1 }) + others where cut <= recorded.count {
         for density in [UInt64(0), 30, 70, 100] {
           let image = try device.image(after: cut, of: recorded) { _, _ in
-            random.next(below: 100) < density
+            random.below(100) < density
           }
           let after = try Volume.mountForTest(image)
           let lines = try after.stateLines()
@@ -65,28 +66,28 @@ import Testing
   }
 
   /// One random change of a small tree.
-  private static func step(_ volume: Volume, _ random: inout TestRandom) throws {
-    let path = "/d\(random.next(below: 3))/f\(random.next(below: 12))"
+  private static func step(_ volume: Volume, _ random: inout SeededRandom) throws {
+    let path = "/d\(random.below(3))/f\(random.below(12))"
     let directory = String(path.prefix(3))
     if (try? volume.find(directory)) == nil { try volume.makeDirectory(directory) }
     let existing = try? volume.find(path)
 
-    switch (random.next(below: 8), existing) {
+    switch (random.below(8), existing) {
     case (0, .some): try volume.remove(path)
     case (1, .some):
-      let target = "/d\(random.next(below: 3))"
+      let target = "/d\(random.below(3))"
       if (try? volume.find(target)) == nil { try volume.makeDirectory(target) }
-      try volume.move(path, to: target + "/f\(random.next(below: 12))")
+      try volume.move(path, to: target + "/f\(random.below(12))")
     case (2, .some(let id)):
       var changes = AttributeChanges()
-      changes.size = random.next(below: 200_000)
+      changes.size = random.below(200_000)
       _ = try volume.setAttributes(id, changes)
     case (_, let id):
       let file = try id ?? volume.makeFile(path)
-      let count = random.next(below: 3) == 0 ? 60_000 : 900
+      let count = random.below(3) == 0 ? 60_000 : 900
       let byte = UInt8(truncatingIfNeeded: random.next())
       let bytes = (0..<count).map { byte &+ UInt8(truncatingIfNeeded: $0 / 512) }
-      try volume.writeBytes(file, at: random.next(below: 150_000), bytes)
+      try volume.writeBytes(file, at: random.below(150_000), bytes)
     }
   }
 }

@@ -1,4 +1,5 @@
 import FreeSpace
+import TestSupport
 import Testing
 
 @testable import FSCore
@@ -54,21 +55,21 @@ import Testing
 
   @Test(arguments: 0..<UInt64(8))
   func everyRangeGoesItsWay(seed: UInt64) throws {
-    var random = TestRandom(seed: seed)
+    var random = SeededRandom(seed: seed)
     let (group, counters) = try Self.makeGroup()
     var model: [UInt64: (length: UInt64, use: Use)] = [:]
     var generation: Generation = 10
 
     for step in 0..<4000 {
       let pick = model.isEmpty ? nil : model.keys.randomElement(using: &random)
-      switch (random.next(below: 9), pick) {
+      switch (random.below(9), pick) {
       case (0...3, _):
-        let length = (1 + random.next(below: 64)) * Self.sector
+        let length = (1 + random.below(64)) * Self.sector
         let hint =
-          random.next(below: 2) == 0
+          random.below(2) == 0
           ? nil
           : LogicalAddress(
-            Self.start + random.next(below: Self.length))
+            Self.start + random.below(Self.length))
         guard
           let address = group.allocate(
             length: length, alignment: Self.sector, hint: hint, usingReserved: false)
@@ -87,7 +88,7 @@ import Testing
       case (6...7, .some(let address)) where model[address]!.use == .used:
         _ = try group.didFree(LogicalAddress(address), model[address]!.length, generation)
         model[address]!.use = .pinned(generation)
-      case (8, _) where random.next(below: 40) == 0:
+      case (8, _) where random.below(40) == 0:
         // The transaction before this one becomes durable.
         let durable = Generation(generation.rawValue - 1)
         try group.unpin(upTo: durable)
@@ -149,13 +150,13 @@ import Testing
   /// each, the group ends up with exactly what is free, or the sum shows that it must be redone.
   @Test(arguments: 0..<UInt64(60))
   func loadingWhileExtentsAreFreed(seed: UInt64) throws {
-    var random = TestRandom(seed: seed)
+    var random = SeededRandom(seed: seed)
     var extents: [(address: UInt64, length: UInt64)] = []
     var position = Self.start
     while position < Self.start + (40 << 20) {
-      let length = (1 + random.next(below: 30)) * Self.sector
+      let length = (1 + random.below(30)) * Self.sector
       extents.append((position, length))
-      position += length + random.next(below: 3) * Self.sector
+      position += length + random.below(3) * Self.sector
     }
     let used = extents.reduce(0) { $0 + $1.length }
     let (group, counters) = try Self.makeGroup(used: used, isNew: false)
@@ -164,25 +165,25 @@ import Testing
     // Some are freed before, some of them durable by the time of loading.
     var freed: Set<Int> = []
     func free(_ share: UInt64, _ generation: Generation) throws {
-      for index in extents.indices where !freed.contains(index) && random.next(below: 100) < share {
+      for index in extents.indices where !freed.contains(index) && random.below(100) < share {
         let extent = extents[index]
         _ = try group.didFree(LogicalAddress(extent.address), extent.length, generation)
         freed.insert(index)
       }
     }
     try free(15, 7)
-    let seenAsFree = random.next(below: 2) == 0 ? freed : []
+    let seenAsFree = random.below(2) == 0 ? freed : []
     let claimed = group.beginLoading()
     #expect(claimed)
     try group.unpin(upTo: 7)
     try free(15, 8)
-    let halfFreed = random.next(below: 3) == 0 ? extents.indices.first { !freed.contains($0) } : nil
+    let halfFreed = random.below(3) == 0 ? extents.indices.first { !freed.contains($0) } : nil
 
     let index = FreeSpaceIndex(start: Self.start, length: Self.length, sectorSize: Self.sector)
     try index.add(offset: Self.start, length: Self.length)
     for number in extents.indices where !seenAsFree.contains(number) && number != halfFreed {
       // What is freed meanwhile is seen or not.
-      if freed.contains(number), random.next(below: 2) == 0 { continue }
+      if freed.contains(number), random.below(2) == 0 { continue }
       try index.remove(offset: extents[number].address, length: extents[number].length)
     }
     for range in group.superblockRanges {
@@ -258,5 +259,3 @@ import Testing
     #expect(group.nextCacheStep(10, maySetUp: true, mayWrite: true) == .setUp)
   }
 }
-
-extension TestRandom: RandomNumberGenerator {}

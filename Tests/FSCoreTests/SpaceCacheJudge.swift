@@ -87,30 +87,30 @@ extension Volume {
 /// A workload that uses space in all ways: files of many sizes grow, shrink, go and come.
 struct SpaceWorkload {
   let volume: Volume
-  var random: TestRandom
+  var random: SeededRandom
   var files: [InodeID: String] = [:]
   private var count = 0
 
   init(_ volume: Volume, seed: UInt64) {
     self.volume = volume
-    random = TestRandom(seed: seed)
+    random = SeededRandom(seed: seed)
   }
 
   mutating func step() throws {
-    switch random.next(below: 10) {
+    switch random.below(10) {
     case 0...4:
       count += 1
-      let path = "/file\(count)-\(random.next(below: 1 << 32))"
+      let path = "/file\(count)-\(random.below(1 << 32))"
       let id = try volume.makeFile(path)
       files[id] = path
       try write(id, at: 0, maximum: 1 << 20)
     case 5...6:
       guard let id = files.keys.randomElement(using: &random) else { return }
-      try write(id, at: random.next(below: 256) * 4096, maximum: 300_000)
+      try write(id, at: random.below(256) * 4096, maximum: 300_000)
     case 7:
       guard let id = files.keys.randomElement(using: &random) else { return }
       var changes = AttributeChanges()
-      changes.size = random.next(below: 400_000)
+      changes.size = random.below(400_000)
       _ = try volume.setAttributes(id, changes)
     default:
       guard let (id, path) = files.randomElement(using: &random) else { return }
@@ -120,7 +120,7 @@ struct SpaceWorkload {
   }
 
   private mutating func write(_ id: InodeID, at offset: UInt64, maximum: UInt64) throws {
-    let length = Int(1 + random.next(below: random.next(below: 3) == 0 ? maximum : 9000))
+    let length = Int(1 + random.below(random.below(3) == 0 ? maximum : 9000))
     let byte = UInt8(truncatingIfNeeded: random.next())
     try volume.writeBytes(id, at: offset, [UInt8](repeating: byte, count: length))
   }

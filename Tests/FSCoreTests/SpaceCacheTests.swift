@@ -1,5 +1,6 @@
 import FreeSpace
 import Synchronization
+import TestSupport
 import Testing
 
 @testable import FSCore
@@ -41,7 +42,7 @@ import Testing
   func everyCommitLeavesExactCaches(variant: Variant) throws {
     print("caches: \(variant.testDescription)")
     let device = try variant.makeImage()
-    var random = TestRandom(seed: variant.seed)
+    var random = SeededRandom(seed: variant.seed)
     for round in 0..<3 {
       let volume = try Volume.mountForTest(device)
       if variant.earlyWrites {
@@ -125,17 +126,17 @@ import Testing
   /// at the next commit.
   @Test(arguments: 0..<UInt64(12))
   func aTamperedCacheIsNotBelieved(seed: UInt64) throws {
-    var random = TestRandom(seed: seed)
+    var random = SeededRandom(seed: seed)
     let device = try Self.used(Variant(name: "tampered", seed: seed))
     let victim = try #require(try CacheJudge.judge(device).valid.randomElement(using: &random))
     let reader = try ImageReader(device: device)
     let chunk = try #require(reader.chunks.first { $0.start == victim })
     let extent = try #require(CacheSurvey(reader).survey(chunk, verify: false).file?.extents.first)
     // In the part that holds the checksums, the generation or the first entry.
-    let at = extent.address + random.next(below: 60)
+    let at = extent.address + random.below(60)
     let byte = AlignedBuffer(count: 1)
     try reader.device.read(into: byte.bytes, at: at)
-    byte.bytes[0] ^= UInt8(1 << random.next(below: 8))
+    byte.bytes[0] ^= UInt8(1 << random.below(8))
     let isChecksumOfUnusedPage = at - extent.address >= 4 && at - extent.address < 64
     try reader.device.write(byte.readable, at: at)
 

@@ -1,3 +1,4 @@
+import TestSupport
 import Testing
 
 @testable import FSCore
@@ -36,12 +37,12 @@ import Testing
   /// Whatever holes there are: the longest stripe fits, one of 64 KiB more does not.
   @Test(arguments: 0..<UInt64(40))
   func theLongestStripeFitsAndNoLongerOne(seed: UInt64) throws {
-    var random = TestRandom(seed: seed)
+    var random = SeededRandom(seed: seed)
     var extents: [(start: UInt64, length: UInt64)] = []
     var position: UInt64 = 1 << 20
     while position < 900 << 20 {
-      position += random.next(below: 1000) * 65536
-      let length = (1 + random.next(below: 500)) * 65536
+      position += random.below(1000) * 65536
+      let length: UInt64 = (1 + random.below(500)) * 65536
       extents.append((position, length))
       position += length
     }

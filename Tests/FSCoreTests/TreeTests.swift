@@ -1,3 +1,4 @@
+import TestSupport
 import Testing
 
 @testable import FSCore
@@ -20,7 +21,7 @@ import Testing
   ])
   func randomChanges(nodeSize: UInt64, largest: Int, seed: UInt64) throws {
     print("tree: seed \(seed)")
-    var random = TestRandom(seed: seed)
+    var random = SeededRandom(seed: seed)
     let fixture = try TreeFixture(id: .uuid, nodeSize: nodeSize, cacheBytes: 1 << 20)
     let tree = fixture.tree!
     var model: [Key: [UInt8]] = [:]
@@ -29,12 +30,12 @@ import Testing
     for step in 0..<6000 {
       // Grow, then shrink, then grow again.
       let isGrowing = step % 3000 < 1800
-      let number = random.next(below: 4000)
+      let number: UInt64 = random.below(4000)
       let key = Self.key(number)
-      let size = Int(random.next(below: UInt64(largest))) / 8 * 8 + 8
+      let size = random.below(largest) / 8 * 8 + 8
       let bytes = Self.item(number &+ UInt64(step), size)
       try fixture.transactions.perform(reserving: 1) { (handle) throws(FilesystemError) in
-        switch random.next(below: 10) {
+        switch random.below(10) {
         case 0..<(isGrowing ? 6 : 2):
           do throws(FilesystemError) {
             try tree.insert(key, size: size, in: handle) { $0.store(bytes, at: 0) }
@@ -56,7 +57,7 @@ import Testing
           model[key]?[0] ^= 0xff
         default:
           guard !keys.isEmpty else { return }
-          let chosen = Self.key(keys[Int(random.next(below: UInt64(keys.count)))])
+          let chosen = Self.key(keys[random.below(keys.count)])
           let wasThere = try tree.delete(chosen, in: handle)
           if wasThere != (model.removeValue(forKey: chosen) != nil) { throw .corrupt("deleted") }
         }

@@ -1,3 +1,4 @@
+import TestSupport
 import Testing
 
 @testable import FSCore
@@ -29,7 +30,7 @@ import Testing
     }
     let threads = (0..<6).map { number in
       BackgroundThread {
-        var random = TestRandom(seed: seed &* 100 &+ UInt64(number))
+        var random = SeededRandom(seed: seed &* 100 &+ UInt64(number))
         for _ in 0..<250 {
           do {
             try Self.step(volume, &random)
@@ -61,26 +62,26 @@ import Testing
     }
   }
 
-  private static func step(_ volume: Volume, _ random: inout TestRandom) throws {
+  private static func step(_ volume: Volume, _ random: inout SeededRandom) throws {
     let path = name(&random)
-    switch random.next(below: 10) {
+    switch random.below(10) {
     case 0: try volume.remove(path)
     case 1, 2: try volume.move(path, to: name(&random))
     case 3, 4, 5:
       let id = try (try? volume.find(path)) ?? volume.makeFile(path)
       // Every sector says which inode and offset it belongs to.
-      let sector = random.next(below: 60)
-      let count = Int(random.next(below: 20)) + 1
+      let sector: UInt64 = random.below(60)
+      let count = Int(random.below(20)) + 1
       var bytes: [UInt8] = []
       for index in 0..<count { bytes += content(id, sector + UInt64(index)) }
       try volume.writeBytes(id, at: sector * 4096, bytes)
     case 6:
       var changes = AttributeChanges()
-      changes.size = random.next(below: 60) * 4096
+      changes.size = random.below(60) * 4096
       _ = try volume.setAttributes(volume.find(path), changes)
     default:
       let id = try volume.find(path)
-      let sector = random.next(below: 60)
+      let sector: UInt64 = random.below(60)
       let bytes = try volume.readBytes(id, at: sector * 4096, count: 4096)
       let zeros = [UInt8](repeating: 0, count: bytes.count)
       let expected = Array(content(id, sector).prefix(bytes.count))
@@ -90,12 +91,12 @@ import Testing
     }
   }
 
-  private static func name(_ random: inout TestRandom) -> String {
-    "/d\(random.next(below: directoryCount))/f\(random.next(below: nameCount))"
+  private static func name(_ random: inout SeededRandom) -> String {
+    "/d\(random.below(directoryCount))/f\(random.below(nameCount))"
   }
 
   private static func content(_ id: InodeID, _ sector: UInt64) -> [UInt8] {
-    var mixed = TestRandom(seed: id.number.rawValue &* 1000 &+ sector)
+    var mixed = SeededRandom(seed: id.number.rawValue &* 1000 &+ sector)
     var bytes: [UInt8] = []
     while bytes.count < 4096 {
       let number = mixed.next()

@@ -21,9 +21,9 @@ package struct SeededRandom: RandomNumberGenerator, Sendable {
   }
 
   /// 0 ..< limit.
-  package mutating func below(_ limit: Int) -> Int {
+  package mutating func below<Number: FixedWidthInteger>(_ limit: Number) -> Number {
     precondition(limit > 0)
-    return Int(next().multipliedFullWidth(by: UInt64(limit)).high)
+    return Number(next().multipliedFullWidth(by: UInt64(limit)).high)
   }
 
   package mutating func within(_ range: ClosedRange<Int>) -> Int {

@@ -57,12 +57,12 @@ import Testing
     }
     let volume = try Volume.mountForTest(device)
     try onThreads(4) { thread in
-      var random = TestRandom(seed: seed * 10 + UInt64(thread))
+      var random = SeededRandom(seed: seed * 10 + UInt64(thread))
       for round in 0..<3 {
         var kept: [(path: String, length: Int, byte: UInt8)] = []
         for number in 0..<3000 {
           let path = "/t\(thread)-\(round)-\(number)"
-          let length = Int(1 + random.next(below: random.next(below: 4) == 0 ? 400_000 : 5000))
+          let length = Int(1 + random.below(random.below(4) == 0 ? 400_000 : 5000))
           let byte = UInt8(truncatingIfNeeded: random.next())
           do {
             let id = try volume.makeFile(path)

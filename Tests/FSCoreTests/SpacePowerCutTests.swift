@@ -1,3 +1,4 @@
+import TestSupport
 import Testing
 
 @testable import FSCore
@@ -8,7 +9,7 @@ import Testing
   @Test(arguments: [UInt64(31), 32, 33])
   func everyCutLeavesExactCaches(seed: UInt64) throws {
     print("caches and power cuts, seed \(seed)")
-    var random = TestRandom(seed: seed)
+    var random = SeededRandom(seed: seed)
     let base = try TestImage.make(sizeBytes: 4 << 30) { options in
       if seed == 32 { options.nodeSize = 4096 }
       if seed == 33 { options.data = .dup }
@@ -30,9 +31,9 @@ import Testing
     let recorded = device.recorded
     var believed = 0
     for cut in stride(from: recorded.count, to: 0, by: -max(1, recorded.count / 60)) {
-      let density = random.next(below: 101)
+      let density = random.below(101)
       let image = try device.image(after: cut, of: recorded) { _, _ in
-        random.next(below: 100) < density
+        random.below(100) < density
       }
       let reader = try ImageReader(device: image)
       // Before the first commit nobody vouches for anything.

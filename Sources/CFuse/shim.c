@@ -147,9 +147,10 @@ int cfuse_open_peer_process(int connection) {
   return (int)syscall(SYS_pidfd_open, peer.pid, 0);
 }
 
-void cfuse_keep_freed_memory(void) {
-  mallopt(M_MMAP_THRESHOLD, 4 << 20);
-  mallopt(M_TRIM_THRESHOLD, 8 << 20);
+void cfuse_bound_malloc(void) {
+  mallopt(M_ARENA_MAX, 4);
+  mallopt(M_MMAP_THRESHOLD, 256 << 10);
+  mallopt(M_TRIM_THRESHOLD, 1 << 20);
   mallopt(M_TOP_PAD, 256 << 10);
 }
 

@@ -85,7 +85,7 @@ struct MountCommand: ParsableCommand {
 
     let staysHere = foreground || options.debug
     let background = staysHere ? Background.stay() : try Background.fork()
-    cfuse_keep_freed_memory()
+    cfuse_bound_malloc()
     let mount = Mount(
       image: image, mountPoint: mountPoint, options: options, background: background)
     Glibc.exit(try mount.run())

@@ -78,9 +78,9 @@ pid_t cfuse_fork(void);
 /// readable when that process has ended; negative when there is none to be had.
 int cfuse_open_peer_process(int connection);
 
-/// Makes the C library keep memory that is given back, up to a few megabytes a thread, where by
-/// default buffers of 128 KiB and more come from the kernel, page by page, every time.
-void cfuse_keep_freed_memory(void);
+/// Makes malloc use few arenas, where by default it has eight for each processor that all keep
+/// what was freed in them, and give large pieces back to the system at once.
+void cfuse_bound_malloc(void);
 
 /// From now on SIGINT, SIGTERM and SIGHUP are written as one byte each to `descriptor`, SIGPIPE
 /// is ignored, and SIGUSR1 does nothing but interrupt a system call.

@@ -6,7 +6,7 @@ package final class AlignedBuffer: @unchecked Sendable {
 
   /// The content is not initialised.
   package init(count: Int) {
-    bytes = .allocate(byteCount: count, alignment: 4096)
+    bytes = UnsafeMutableRawBufferPointer(start: PageMemory.shared.take(count), count: count)
   }
 
   package convenience init(zeroed count: Int) {
@@ -18,5 +18,5 @@ package final class AlignedBuffer: @unchecked Sendable {
 
   package var readable: UnsafeRawBufferPointer { UnsafeRawBufferPointer(bytes) }
 
-  deinit { bytes.deallocate() }
+  deinit { PageMemory.shared.giveBack(bytes.baseAddress!, count) }
 }

@@ -39,6 +39,8 @@ package enum LockRank: UInt8, Comparable, Sendable {
   case blockCache
   /// Anything that calls nothing while it is held.
   case leaf
+  /// Where pages come from, and go when an object ends, under whatever lock that is.
+  case pageMemory
 
   package static func < (a: LockRank, b: LockRank) -> Bool { a.rawValue < b.rawValue }
 }

@@ -140,7 +140,8 @@ final class ExtentReferencesFixture: @unchecked Sendable {
       deviceSize: deviceSize)
     device = LogicalDevice(device: MemoryDevice(sizeBytes: deviceSize), chunks: chunks)
     cache = TreeBlockCache(
-      device: device, geometry: geometry, superGeneration: 10, budgetBytes: 256 << 20,
+      device: device, geometry: geometry, superGeneration: 10,
+      budget: MemoryBudget(totalBytes: 256 << 20),
       canRepair: false, log: Logger(label: "test"))
     context = TreeContext(cache: cache)
     space = FixtureSpace(nodeSize: nodeSize)
@@ -184,7 +185,7 @@ final class ExtentReferencesFixture: @unchecked Sendable {
     checksums = ChecksumTree(tree: checksumTree, geometry: geometry)
     references = DelayedReferences(
       geometry: geometry, extentTree: extentTree, space: space, checksums: checksums,
-      treeBlockFreed: { [cache] in cache.drop($0) })
+      memory: MemoryShare(limit: .max), treeBlockFreed: { [cache] in cache.drop($0) })
     context.allocator = space
     context.references = references
   }

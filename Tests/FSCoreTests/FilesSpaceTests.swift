@@ -171,7 +171,7 @@ import Testing
   @Test func bufferedBytesAreBounded() throws {
     let volume = try Volume.mountForTest(try TestImage.make()) { $0.cacheBytes = 16 << 20 }
     let limit = volume.files.budget.limit
-    #expect(limit == Int(MemoryBudget(totalBytes: 16 << 20).bufferBytes))
+    #expect(limit == MemoryBudget(totalBytes: 16 << 20).fileData.limit)
     let id = try volume.makeFile("/file")
     var random = SeededRandom(seed: 5)
     let block = [UInt8](repeating: 1, count: 4096)

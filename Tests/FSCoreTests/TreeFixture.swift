@@ -33,7 +33,8 @@ final class TreeFixture: TreeBlockAllocator, ExtentReferences, @unchecked Sendab
       deviceSize: memory.sizeBytes)
     device = LogicalDevice(device: memory, chunks: chunks)
     cache = TreeBlockCache(
-      device: device, geometry: geometry, superGeneration: 1, budgetBytes: cacheBytes,
+      device: device, geometry: geometry, superGeneration: 1,
+      budget: MemoryBudget(totalBytes: UInt64(cacheBytes)),
       canRepair: true, log: Logger(label: "test"))
     context = TreeContext(cache: cache)
     transactions = TransactionManager(committed: 1)
@@ -71,7 +72,7 @@ final class TreeFixture: TreeBlockAllocator, ExtentReferences, @unchecked Sendab
   func reopened() throws -> Tree {
     let fresh = TreeBlockCache(
       device: device, geometry: geometry, superGeneration: cache.superGeneration,
-      budgetBytes: 1 << 20, canRepair: false, log: Logger(label: "test"))
+      budget: MemoryBudget(totalBytes: 1 << 20), canRepair: false, log: Logger(label: "test"))
     let state = tree.rootState
     return try Tree(
       id: tree.id, address: state.address, level: state.level, generation: state.generation,

@@ -49,6 +49,7 @@ extension DelayedReferences {
       try queue.withLock { queue throws(FilesystemError) in
         if let failure = queue.failure { throw failure }
         pass.addresses.append(contentsOf: queue.heads.keys)
+        queue.shrink()
       }
       if pass.addresses.isEmpty { return nil }
       pass.addresses.sort()
@@ -58,7 +59,7 @@ extension DelayedReferences {
   private func takeHead(_ address: LogicalAddress) throws(FilesystemError) -> DelayedHead? {
     try queue.withLock { queue throws(FilesystemError) in
       if let failure = queue.failure { throw failure }
-      return queue.heads.removeValue(forKey: address)
+      return queue.take(address)
     }
   }
 

@@ -44,8 +44,14 @@ package protocol DataChecksumRemoval: AnyObject, Sendable {
 /// 6. After an error in `run` every later `run` fails: a change might be lost.
 package final class DelayedReferences: ExtentReferences {
   struct Queue {
-    var heads: [LogicalAddress: DelayedHead] = [:]
+    /// What a head takes, about: a hash table is half empty on average.
+    static let headBytes = 2 * (MemoryLayout<(LogicalAddress, DelayedHead)>.stride + 8)
+    /// Room that is kept while there are none.
+    static let usualCount = 4096
+
+    fileprivate(set) var heads: [LogicalAddress: DelayedHead] = [:]
     var failure: FilesystemError?
+    let memory: MemoryShare
   }
 
   /// What `lock` guards: the order in which heads are applied.
@@ -62,18 +68,19 @@ package final class DelayedReferences: ExtentReferences {
   let treeBlockFreed: @Sendable (LogicalAddress) -> Void
 
   /// Never held while anything else is done than looking at the queue.
-  let queue = Guarded(Queue(), rank: .delayedReferences)
+  let queue: Guarded<Queue>
   let lock = Guarded(Pass(), rank: .extentReferences)
   /// The thread that is in `withReferencesLocked`; 0 when none is.
   let lockHolder = Atomic<UInt>(0)
 
   /// - Parameters:
   ///   - checksums: what removes the checksums of freed data; nil where there are none.
+  ///   - memory: what the noted changes are charged to.
   ///   - treeBlockFreed: drops a block from the cache, written or not. Called before its space
   ///     can be allocated again; takes no lock of a rank below `.spaceManager`.
   package init(
     geometry: Geometry, extentTree: Tree, space: any ExtentSpaceAccounting,
-    checksums: (any DataChecksumRemoval)?,
+    checksums: (any DataChecksumRemoval)?, memory: MemoryShare,
     treeBlockFreed: @escaping @Sendable (LogicalAddress) -> Void
   ) {
     self.geometry = geometry
@@ -81,7 +88,8 @@ package final class DelayedReferences: ExtentReferences {
     self.space = space
     self.checksums = checksums
     self.treeBlockFreed = treeBlockFreed
-    queue.withLock { $0.heads.reserveCapacity(4096) }
+    queue = Guarded(Queue(memory: memory), rank: .delayedReferences)
+    queue.withLock { $0.heads.reserveCapacity(Queue.usualCount) }
   }
 
   /// How many extents have changes that are not applied.
@@ -132,10 +140,25 @@ extension DelayedReferences.Queue {
       var head = DelayedHead(kind: kind, isNew: newExtent)
       body(&head)
       heads[address] = head
+      memory.charge(Self.headBytes)
       return false
     }
     body(&heads.values[index])
     guard heads.values[index].isSettled else { return false }
+    memory.giveBack(Self.headBytes)
     return heads.remove(at: index).value.isNew
+  }
+
+  mutating func take(_ address: LogicalAddress) -> DelayedHead? {
+    guard let head = heads.removeValue(forKey: address) else { return nil }
+    memory.giveBack(Self.headBytes)
+    return head
+  }
+
+  /// Lets go of room that many heads have left.
+  mutating func shrink() {
+    guard heads.isEmpty, heads.capacity > 4 * Self.usualCount else { return }
+    heads = [:]
+    heads.reserveCapacity(Self.usualCount)
   }
 }

@@ -14,22 +14,18 @@ final class DirtyBudget: Sendable {
     /// `givenBack` when write-back of everything was last started.
     var givenBackAtStart: Int
     var waiters = 0
-    /// Memory of whole cells, kept because new memory costs more than filling it: the system
-    /// clears it page by page. It lies within the bound, too.
-    var spare: [AlignedBuffer] = []
   }
 
-  /// What a file that is written in one go has buffered and on its way, with some to spare.
-  private static let mostSpare = 8 * FileStore.writeBehind / Int(BufferCell.size)
   /// What a cell costs beside its bytes.
   private static let overhead = 512
 
-  let limit: Int
+  var limit: Int { memory.fileData.limit }
+  private let memory: MemoryBudget
   private let state: Guarded<State>
 
-  init(limit: Int) {
-    self.limit = max(limit, 4 << 20)
-    state = Guarded(State(givenBackAtStart: -self.limit), rank: .leaf)
+  init(memory: MemoryBudget) {
+    self.memory = memory
+    state = Guarded(State(givenBackAtStart: -memory.fileData.limit), rank: .leaf)
   }
 
   var used: Int { state.withLock { $0.used } }
@@ -37,25 +33,23 @@ final class DirtyBudget: Sendable {
   /// How many pieces of memory are taken: one for each cell.
   var pieces: Int { state.withLock { $0.pieces } }
 
+  /// Memory for `count` bytes, or a little more: all that goes with them.
   func take(_ count: Int) -> AlignedBuffer {
-    let spare = state.withLock { state -> AlignedBuffer? in
-      state.used += count + Self.overhead
+    let buffer = AlignedBuffer(count: PageMemory.size(holding: count))
+    memory.fileData.charge(buffer.count + Self.overhead)
+    state.withLock { state in
+      state.used += buffer.count + Self.overhead
       state.pieces += 1
-      return count == Int(BufferCell.size) ? state.spare.popLast() : nil
     }
-    return spare ?? AlignedBuffer(count: count)
+    return buffer
   }
 
-  func giveBack(_ memory: AlignedBuffer) {
+  func giveBack(_ buffer: AlignedBuffer) {
+    memory.fileData.giveBack(buffer.count + Self.overhead)
     let mustWake = state.withLock { state in
-      state.used -= memory.count + Self.overhead
+      state.used -= buffer.count + Self.overhead
       state.pieces -= 1
-      state.givenBack += memory.count + Self.overhead
-      if memory.count == Int(BufferCell.size), state.spare.count < Self.mostSpare,
-        state.used + (state.spare.count + 1) * memory.count <= limit
-      {
-        state.spare.append(memory)
-      }
+      state.givenBack += buffer.count + Self.overhead
       return state.waiters > 0 && (state.used < limit || isStartDue(state))
     }
     if mustWake { state.update { _ in } }
@@ -65,6 +59,7 @@ final class DirtyBudget: Sendable {
   /// for all files: once, and again when a good part was given back and it still is not enough.
   /// Call it with no lock held that write-back takes.
   func waitForRoom(_ startWriteBack: () -> Void) {
+    memory.settle()
     guard used >= limit else { return }
     HeldLocks.assertMayWait(below: .fileContent)
     while true {

@@ -48,7 +48,7 @@ package final class FileStore: Sendable {
   package init(
     geometry: Geometry, device: LogicalDevice, transactions: TransactionManager,
     space: SpaceManager, references: DelayedReferences, checksums: ChecksumTree,
-    workers: WorkerPool, log: Logger, isReadOnly: Bool, bufferBytes: UInt64,
+    workers: WorkerPool, log: Logger, isReadOnly: Bool, memory: MemoryBudget,
     now: @escaping @Sendable () -> Timestamp
   ) {
     self.geometry = geometry
@@ -61,7 +61,7 @@ package final class FileStore: Sendable {
     self.log = log
     self.isReadOnly = isReadOnly
     self.now = now
-    budget = DirtyBudget(limit: Int(clamping: bufferBytes))
+    budget = DirtyBudget(memory: memory)
     stripes = (0..<64).map { _ in Guarded(Stripe(), rank: .fileBuffer) }
     space.bufferedPieces = { [budget] in budget.pieces }
   }

@@ -21,6 +21,7 @@ package final class InodeTable: Sendable {
 
   private let shards: [Guarded<Shard>]
   private let limitOfShard: Int
+  private let memory: MemoryShare
   private let trees: Trees
   private let geometry: Geometry
   private let makeFileState: @Sendable () -> any FileState
@@ -33,15 +34,19 @@ package final class InodeTable: Sendable {
   /// an inode without a name is kept.
   let awaitsForget = Atomic<Bool>(false)
 
-  /// - Parameter limit: how many inodes may be in memory, beyond those in use.
+  /// What an inode takes, with its locks, its buffers' object and its place here.
+  static let inodeBytes = 1024
+
+  /// - Parameter memory: what inodes may take; those in use may go beyond.
   init(
-    trees: Trees, geometry: Geometry, limit: Int = 32768,
+    trees: Trees, geometry: Geometry, memory: MemoryShare,
     makeFileState: @escaping @Sendable () -> any FileState
   ) {
     self.makeFileState = makeFileState
     self.trees = trees
     self.geometry = geometry
-    limitOfShard = max(limit / Self.shardCount, 16)
+    self.memory = memory
+    limitOfShard = max(memory.limit / Self.inodeBytes / Self.shardCount, 8)
     shards = (0..<Self.shardCount).map { _ in Guarded(Shard(), rank: .leaf) }
   }
 
@@ -131,6 +136,7 @@ package final class InodeTable: Sendable {
   private func insert(_ inode: Inode, into state: inout Shard) {
     precondition(state.slots[inode.id] == nil, "two objects for one inode")
     if state.slots.count >= limitOfShard { evict(from: &state) }
+    memory.charge(Self.inodeBytes)
     if let slot = state.freeSlots.popLast() {
       state.inodes[slot] = inode
       state.slots[inode.id] = slot
@@ -153,6 +159,7 @@ package final class InodeTable: Sendable {
       state.inodes[slot] = nil
       state.slots[id] = nil
       state.freeSlots.append(slot)
+      memory.giveBack(Self.inodeBytes)
       toEvict -= 1
       if toEvict == 0 { return }
     }
@@ -182,6 +189,7 @@ package final class InodeTable: Sendable {
       guard let slot = state.slots.removeValue(forKey: inode.id) else { return }
       state.inodes[slot] = nil
       state.freeSlots.append(slot)
+      memory.giveBack(Self.inodeBytes)
     }
   }
 

@@ -53,11 +53,10 @@ package final class TransactionManager: Sendable {
   /// Called once, outside all locks, when the volume is aborted.
   nonisolated(unsafe) package var onAbort: (@Sendable (FilesystemError) -> Void)?
 
-  /// Called now and then by a thread that is about to join, with no lock of rank `reservation` or
-  /// above held: it commits when too much waits to be written. Errors of that commit show
-  /// in the join that follows.
+  /// Called by a thread that is about to join, with no lock of rank `reservation` or above held:
+  /// it sees to a commit when much waits to be written, and waits when it is too much. Errors of
+  /// that commit show in the join that follows.
   nonisolated(unsafe) package var relieveMemory: (@Sendable () -> Void)?
-  private let joinCount = Atomic<UInt32>(0)
 
   /// Test hook: breaks the rule of the no-lock path, so that the commit joins as anybody does.
   package let commitsThroughGate = Atomic<Bool>(false)
@@ -89,7 +88,7 @@ package final class TransactionManager: Sendable {
     _ body: (borrowing TransactionHandle) throws(FilesystemError) -> R
   ) throws(FilesystemError) -> R {
     HeldLocks.assertMayWait(below: .reservation)
-    if joinCount.wrappingAdd(1, ordering: .relaxed).newValue % 64 == 0 { relieveMemory?() }
+    relieveMemory?()
     let reserved = try reserver?.reserveMetadata(items: items, for: purpose) ?? 0
     defer { if reserved > 0 { reserver?.releaseMetadata(reserved) } }
     return try performUnreserved(body)
@@ -150,6 +149,14 @@ package final class TransactionManager: Sendable {
 
   package var running: Generation { state.withLock { $0.running } }
   package var committed: Generation { state.withLock { $0.committed } }
+
+  /// The transaction that is on its way to the device; nil when none is.
+  var writing: Generation? {
+    state.withLock { state in
+      let last = Generation(state.running.rawValue - 1)
+      return last > state.committed ? last : nil
+    }
+  }
   package var failure: FilesystemError? { state.withLock { $0.failure } }
 
   /// How many threads wait to join.

@@ -13,33 +13,39 @@ struct BlockReference {
 
 /// The tree blocks in memory, by logical address. Lock rank: `blockCache`, one lock a shard.
 ///
-/// 1. Clean blocks take no more than the budget, give or take one a shard; blocks that are not
-///    on the device yet are never dropped.
+/// 1. Clean blocks take no more than the budget leaves them, give or take a few a shard; blocks
+///    that are not on the device yet are never dropped. Both are charged to the budget.
 /// 2. A block that is in use stays valid when it is dropped here: it is only forgotten.
 /// 3. No lock is held during IO. Two threads may read the same block; the first to finish wins.
 package final class TreeBlockCache: Sendable {
   private struct Shard {
     var blocks: [LogicalAddress: TreeBlock] = [:]
-    /// Addresses in the order of their insertion, for the second-chance sweep. Those that were
-    /// removed meanwhile are skipped.
+    /// Addresses of clean blocks in the order of their insertion, for the second-chance sweep.
+    /// Those that were removed meanwhile are skipped.
     var ring: [LogicalAddress] = []
     var hand = 0
     var dirty: [LogicalAddress: TreeBlock] = [:]
   }
 
   private static let shardCount = 16
+  /// So many clean blocks a shard keeps whatever the budget says: more than a search passes
+  /// would be gone before it comes back to them.
+  private static let leastOfShard = 4
+
   private let shards: [Guarded<Shard>]
-  private let blocksPerShard: Int
-  private let device: LogicalDevice
+  private let budget: MemoryBudget
+  /// What a block takes: its bytes, its object, and what the dictionaries have of it.
+  let blockBytes: Int
+  let device: LogicalDevice
   package let geometry: Geometry
-  private let log: Logger
+  let log: Logger
 
   /// The generation of the last commit; nothing on the device is newer than the next one.
   nonisolated(unsafe) var superGeneration: Generation
   let canRepair: Bool
 
   package init(
-    device: LogicalDevice, geometry: Geometry, superGeneration: Generation, budgetBytes: Int,
+    device: LogicalDevice, geometry: Geometry, superGeneration: Generation, budget: MemoryBudget,
     canRepair: Bool, log: Logger
   ) {
     self.device = device
@@ -47,7 +53,8 @@ package final class TreeBlockCache: Sendable {
     self.superGeneration = superGeneration
     self.canRepair = canRepair
     self.log = log
-    blocksPerShard = max(budgetBytes / geometry.nodeBytes / Self.shardCount, 16)
+    self.budget = budget
+    blockBytes = PageMemory.size(holding: geometry.nodeBytes) + 256
     shards = (0..<Self.shardCount).map { _ in Guarded(Shard(), rank: .blockCache) }
   }
 
@@ -86,6 +93,7 @@ package final class TreeBlockCache: Sendable {
   }
 
   private func add(_ block: TreeBlock, to shard: inout Shard) {
+    budget.cleanBlocks.charge(blockBytes)
     shard.blocks[block.address] = block
     shard.ring.append(block.address)
     sweep(&shard)
@@ -94,38 +102,43 @@ package final class TreeBlockCache: Sendable {
   /// Forgets clean blocks that were not used since the last time round.
   private func sweep(_ shard: inout Shard) {
     var steps = 0
-    while shard.blocks.count - shard.dirty.count > blocksPerShard, steps < 2 * shard.ring.count {
+    while shard.blocks.count - shard.dirty.count > Self.leastOfShard, isOverBudget,
+      steps < 2 * shard.ring.count
+    {
       steps += 1
       if shard.hand >= shard.ring.count { shard.hand = 0 }
       let address = shard.ring[shard.hand]
-      guard let block = shard.blocks[address] else {
+      guard let block = shard.blocks[address], !block.isDirty else {
         shard.ring.swapRemove(at: shard.hand)
         continue
       }
-      if block.isDirty {
-        shard.hand += 1
-      } else if block.wasUsed {
+      if block.wasUsed {
         block.wasUsed = false
         shard.hand += 1
       } else {
         shard.blocks[address] = nil
         shard.ring.swapRemove(at: shard.hand)
+        budget.cleanBlocks.giveBack(blockBytes)
       }
     }
     // Addresses that were removed and not met by the hand must not pile up.
-    if shard.ring.count > 2 * shard.blocks.count + 64 {
-      shard.ring = Array(shard.blocks.keys)
+    if shard.ring.count > 2 * (shard.blocks.count - shard.dirty.count) + 64 {
+      shard.ring = shard.blocks.values.filter { !$0.isDirty }.map(\.address)
       shard.hand = 0
     }
+  }
+
+  private var isOverBudget: Bool { budget.cleanBlocks.used > budget.cleanBlockLimit }
+
+  /// Forgets clean blocks until the budget is kept, which others may have taken from since.
+  func trim() {
+    for shard in shards where isOverBudget { shard.withLock { sweep(&$0) } }
   }
 
   /// Adds a block that the running transaction has made.
   func insertNew(_ block: TreeBlock) {
     shard(block.address).withLock { shard in
-      block.isDirty = true
-      shard.dirty[block.address] = block
-      shard.blocks[block.address] = block
-      shard.ring.append(block.address)
+      putDirty(block, in: &shard)
       sweep(&shard)
     }
   }
@@ -134,26 +147,42 @@ package final class TreeBlockCache: Sendable {
   /// so nobody else changes `isDirty` of this block.
   func markDirty(_ block: TreeBlock) {
     if block.isDirty { return }
-    shard(block.address).withLock { shard in
-      block.isDirty = true
-      shard.dirty[block.address] = block
-      shard.blocks[block.address] = block
-    }
+    shard(block.address).withLock { putDirty(block, in: &$0) }
+  }
+
+  private func putDirty(_ block: TreeBlock, in shard: inout Shard) {
+    remove(block.address, from: &shard)
+    block.isDirty = true
+    shard.dirty[block.address] = block
+    shard.blocks[block.address] = block
+    budget.dirtyBlocks.charge(blockBytes)
   }
 
   /// Forgets a block that is no longer part of any tree.
   package func drop(_ address: LogicalAddress) {
-    shard(address).withLock { shard in
-      shard.blocks[address] = nil
-      shard.dirty[address]?.isDirty = false
-      shard.dirty[address] = nil
+    shard(address).withLock { remove(address, from: &$0) }
+  }
+
+  private func remove(_ address: LogicalAddress, from shard: inout Shard) {
+    guard shard.blocks.removeValue(forKey: address) != nil else { return }
+    if let block = shard.dirty.removeValue(forKey: address) {
+      block.isDirty = false
+      budget.dirtyBlocks.giveBack(blockBytes)
+    } else {
+      budget.cleanBlocks.giveBack(blockBytes)
     }
   }
 
   // Writing.
 
-  var dirtyBytes: Int {
-    shards.reduce(0) { $0 + $1.withLock { $0.dirty.count } } * geometry.nodeBytes
+  /// How many blocks are here.
+  var counts: (clean: Int, dirty: Int) {
+    shards.reduce(into: (clean: 0, dirty: 0)) { sum, shard in
+      shard.withLock {
+        sum.clean += $0.blocks.count - $0.dirty.count
+        sum.dirty += $0.dirty.count
+      }
+    }
   }
 
   /// All dirty blocks by ascending address; from here on the caller sees to their being
@@ -175,100 +204,9 @@ package final class TreeBlockCache: Sendable {
         guard shard.dirty[block.address] === block else { return }
         block.isDirty = false
         shard.dirty[block.address] = nil
-      }
-    }
-  }
-
-  // Reading.
-
-  private func check(
-    _ block: TreeBlock, _ reference: BlockReference
-  ) throws(FilesystemError) {
-    guard block.generation == reference.generation else {
-      throw .corrupt(
-        "tree \(reference.tree): block \(reference.address) has generation \(block.generation), "
-          + "its parent says \(reference.generation)")
-    }
-    guard block.level == reference.level else {
-      throw .corrupt(
-        "tree \(reference.tree): block \(reference.address) has level \(block.level), "
-          + "its parent says \(reference.level)")
-    }
-    if let key = reference.firstKey {
-      guard block.count > 0, block.firstKey == key else {
-        throw .corrupt(
-          "tree \(reference.tree): block \(reference.address) begins with another key than "
-            + "its parent says")
-      }
-    }
-    let isOwnerRight =
-      reference.tree.isShareable ? block.owner.isShareable : block.owner == reference.tree
-    guard isOwnerRight else {
-      throw .corrupt(
-        "tree \(reference.tree): block \(reference.address) belongs to tree \(block.owner)")
-    }
-  }
-
-  /// Reads a block, from another copy if one is bad; a bad copy is written anew when another
-  /// is good.
-  private func read(_ reference: BlockReference) throws(FilesystemError) -> TreeBlock {
-    guard reference.address.rawValue % geometry.sectorSize == 0 else {
-      throw .corrupt("tree \(reference.tree): a pointer to \(reference.address)")
-    }
-    let copies = try device.copies(at: reference.address)
-    var badCopies: [Int] = []
-    var firstError: FilesystemError?
-
-    for copy in 0..<copies {
-      let buffer = AlignedBuffer(count: geometry.nodeBytes)
-      do throws(FilesystemError) {
-        try device.read(into: buffer.bytes, at: reference.address, copy: copy)
-        try verify(buffer, reference)
-        let block = TreeBlock(adopting: buffer)
-        try check(block, reference)
-        repair(badCopies, from: block, reason: firstError)
-        return block
-      } catch {
-        badCopies.append(copy)
-        firstError = firstError ?? error
-      }
-    }
-    log.error("tree block \(reference.address): \(firstError.map { "\($0)" } ?? "no copy")")
-    throw firstError ?? .corrupt("tree block \(reference.address) has no copy")
-  }
-
-  private func verify(
-    _ buffer: AlignedBuffer, _ reference: BlockReference
-  ) throws(FilesystemError) {
-    guard geometry.checksumType.isSealed(buffer.readable) else {
-      throw .checksum(
-        what: "tree block of tree \(reference.tree)", address: reference.address.rawValue)
-    }
-    let header = BlockHeader(buffer.readable.bytes)
-    guard header.address == reference.address, header.fsid == geometry.fsid else {
-      throw .corrupt("tree \(reference.tree): block \(reference.address) is not itself")
-    }
-    guard header.level <= Format.maximumLevel else {
-      throw .corrupt("tree \(reference.tree): block \(reference.address) has level \(header.level)")
-    }
-    try BlockValidation.check(
-      buffer.readable, geometry: geometry, address: reference.address,
-      superGeneration: superGeneration)
-  }
-
-  private func repair(_ badCopies: [Int], from block: TreeBlock, reason: FilesystemError?) {
-    guard !badCopies.isEmpty else { return }
-    let why = reason.map { "\($0)" } ?? "unreadable"
-    guard canRepair else {
-      log.warning("tree block \(block.address): using another copy, one is bad: \(why)")
-      return
-    }
-    for copy in badCopies {
-      do throws(FilesystemError) {
-        try device.writeCopy(block.buffer.readable, at: block.address, copy: copy)
-        log.warning("tree block \(block.address): copy \(copy) was bad and is repaired: \(why)")
-      } catch {
-        log.error("tree block \(block.address): copy \(copy) cannot be repaired: \(error)")
+        budget.dirtyBlocks.giveBack(blockBytes)
+        budget.cleanBlocks.charge(blockBytes)
+        shard.ring.append(block.address)
       }
     }
   }

@@ -6,6 +6,7 @@ package struct OpenedImage {
   package let geometry: Geometry
   package let device: LogicalDevice
   package let cache: TreeBlockCache
+  package let memory: MemoryBudget
   package let trees: Trees
   package let readOnlyReason: String?
   package let rootDirectory: InodeID
@@ -29,9 +30,10 @@ package struct OpenedImage {
       nodeSize: UInt64(superblock.nodeSize), sectorSize: UInt64(superblock.sectorSize),
       checksumType: superblock.checksumType ?? .crc32c, fsid: superblock.blockFSID,
       chunkTreeUUID: chunkTreeUUID, features: superblock.features)
+    memory = MemoryBudget(totalBytes: options.cacheBytes)
     cache = TreeBlockCache(
       device: self.device, geometry: geometry, superGeneration: superblock.generation,
-      budgetBytes: MemoryBudget(totalBytes: options.cacheBytes).cleanBlockBytes,
+      budget: memory,
       canRepair: readOnlyReason == nil, log: log
     )
 

@@ -30,7 +30,7 @@ extension Volume {
     let cache = image.cache
     let references = DelayedReferences(
       geometry: geometry, extentTree: trees.extent, space: space, checksums: checksums,
-      treeBlockFreed: { cache.drop($0) })
+      memory: image.memory.references, treeBlockFreed: { cache.drop($0) })
     let cacheWriter = try CacheWriter(
       space: space, trees: trees, references: references, device: image.device,
       geometry: geometry, superblock: image.superblock,
@@ -42,11 +42,11 @@ extension Volume {
     trees.context.allocator = space
     trees.context.references = references
     transactions.reserver = space
-    let dirtyLimit = MemoryBudget(totalBytes: options.cacheBytes).dirtyBlockBytes
-    transactions.relieveMemory = { [weak volume] in
-      guard let volume, volume.blockCache.dirtyBytes > dirtyLimit else { return }
-      try? volume.commit()
+    transactions.relieveMemory = { [memory = image.memory, weak volume] in
+      if memory.wantsCommit { volume?.relieveMemory() }
     }
+    image.memory.dropClean = { cache.trim() }
+    PageMemory.shared.raiseBound(to: image.memory.totalBytes / 16 * 13)
     transactions.onAbort = { error in
       log.critical("\(error); the file system is read-only from now on")
     }
@@ -58,17 +58,62 @@ extension Volume {
     space.requestCommit = { [weak self] () throws(FilesystemError) in try self?.commit() }
     try disownQuotas()
     try cleanOrphans()
-    periodicThread = BackgroundThread { [weak self] in
+    periodicThread = BackgroundThread { [weak self, interval = options.commitInterval] in
+      var periodEnd = SuspendingClock.now + .seconds(interval)
       while let volume = self {
-        if volume.waitForNextPeriod() { return }
-        volume.commitPeriodically()
+        switch volume.waitForNextCommit(before: periodEnd) {
+        case .unmount: return
+        case .period:
+          volume.commitPeriodically()
+          periodEnd = .now + .seconds(interval)
+        case .memory:
+          // The last commit may have been enough. What the errors are, others find out.
+          if volume.memory.wantsCommit { try? volume.commit() }
+        }
       }
     }
   }
 
-  /// Returns true when the volume is being unmounted.
-  private func waitForNextPeriod() -> Bool {
-    periodic.wait(atMost: options.commitInterval) { $0.mustStop }
+  private enum WakeReason { case unmount, period, memory }
+
+  /// Waits until the next commit is due. Those that memory asks for do not put the others off,
+  /// which write file data, too.
+  private func waitForNextCommit(before periodEnd: SuspendingClock.Instant) -> WakeReason {
+    let seconds = (periodEnd - .now) / .seconds(1)
+    var reason = WakeReason.period
+    periodic.wait(atMost: max(seconds, 0)) { state in
+      if state.mustStop {
+        reason = .unmount
+      } else if state.isMemoryShort, seconds > 0 {
+        reason = .memory
+      }
+      state.isMemoryShort = false
+      return reason != .period
+    }
+    return reason
+  }
+
+  /// Sees to a commit because of what it lets go: by the thread that commits periodically, so
+  /// that the caller can go on; but when there is too much by now the caller waits for it.
+  private func relieveMemory() {
+    guard memory.requiresCommit else {
+      let isNews = periodic.withLock { state in
+        defer { state.isMemoryShort = true }
+        return !state.isMemoryShort
+      }
+      if isNews { periodic.update { _ in } }
+      return
+    }
+    do throws(FilesystemError) {
+      if let writing = transactions.writing {
+        // What it holds may be enough; and what runs now is better left to grow meanwhile.
+        try transactions.waitUntilCommitted(writing)
+      } else {
+        try commit()
+      }
+    } catch {
+      // The join that follows fails, too.
+    }
   }
 
   private func commitPeriodically() {

@@ -29,6 +29,7 @@ package final class Volume: @unchecked Sendable {
   package let inodes: InodeTable
   package let files: FileStore
 
+  package let memory: MemoryBudget
   let blockCache: TreeBlockCache
   let superblock: Guarded<Superblock>
   let commitTurn = Guarded(CommitTurn(), rank: .commit)
@@ -41,6 +42,8 @@ package final class Volume: @unchecked Sendable {
 
   struct PeriodicState {
     var mustStop = false
+    /// The budget wants a commit.
+    var isMemoryShort = false
   }
 
   package var isReadOnly: Bool { readOnlyReason != nil }
@@ -65,14 +68,14 @@ package final class Volume: @unchecked Sendable {
     self.options = options
     self.log = log
     workers = WorkerPool()
-    let memory = MemoryBudget(totalBytes: options.cacheBytes)
+    memory = image.memory
     inodes = InodeTable(
-      trees: image.trees, geometry: image.geometry, limit: memory.inodeCount,
+      trees: image.trees, geometry: image.geometry, memory: memory.inodes,
       makeFileState: { FileStore.makeState() })
     files = FileStore(
       geometry: image.geometry, device: image.device, transactions: transactions, space: space,
       references: references, checksums: checksums, workers: workers, log: log,
-      isReadOnly: image.readOnlyReason != nil, bufferBytes: memory.bufferBytes,
+      isReadOnly: image.readOnlyReason != nil, memory: memory,
       now: { Timestamp.now })
   }
 

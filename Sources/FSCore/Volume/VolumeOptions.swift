@@ -36,7 +36,7 @@ package struct VolumeOptions: Sendable {
   /// Believe none of the free space caches that stand in the image, and write all anew.
   package var clearCache = false
 
-  /// Bounds the memory for tree blocks, inodes and buffered data.
+  /// Bounds the memory for all that grows with the work: see `MemoryBudget`.
   package var cacheBytes: UInt64 = 256 << 20
 
   package var accessTimes = AccessTimes.relatime

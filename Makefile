@@ -12,11 +12,13 @@ SEED ?= 1
 OPS ?= 100000
 ROUNDS ?= 200
 SECONDS_EACH ?= 120
+FILES ?= 4000000
+CACHE ?= 64
 VARIANT ?= all
 RELEASE := .build/release
 
-.PHONY: help setup build release lint format check test demo fsx differential stress bench \
-  bench-core install clean
+.PHONY: help setup build release lint format check test demo fsx differential stress scale \
+  bench bench-core install clean
 
 help: ## Lists the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## */\t/' | expand -t 16
@@ -63,6 +65,9 @@ differential: release ## Compares with the kernel, taking turns: make differenti
 
 stress: release ## Many threads on one mount: make stress SECONDS_EACH=300
 	Tests/Demo/on-mount.sh $(RELEASE) stress --seconds $(SECONDS_EACH) --seed $(SEED)
+
+scale: release ## Many files and a huge one in little memory: make scale FILES=4000000 CACHE=64
+	$(RELEASE)/exerciser scale --files $(FILES) --cache $(CACHE) --directory $${TMPDIR:-/tmp}
 
 bench: release ## Measures against fuse2fs, ntfs-3g and the kernel, in one run; then the core alone
 	$(RELEASE)/exerciser bench

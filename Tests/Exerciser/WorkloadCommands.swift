@@ -47,3 +47,44 @@ struct WorkloadCommand: ParsableCommand {
     try VerifiedWorkload(directory: BytePath(directory), seed: seed).run(seconds: seconds)
   }
 }
+
+struct ScaleCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "scale",
+    abstract: "Millions of files and a sparse file of 1 TiB, within a bound of memory.",
+    discussion: "Makes an image, mounts it with fsmount, and has Linux judge it.")
+
+  @Option(help: "Number of files.")
+  var files = 4_000_000
+
+  @Option(help: "How many go into one directory.")
+  var perDirectory = 1_000_000
+
+  @Option(help: "Blocks of 4 KiB written into the sparse file.")
+  var blocks = 50_000
+
+  @Option(help: "MiB for cache=.")
+  var cache = 64
+
+  @Option(help: "MiB that the process may take beside it.")
+  var overhead = 48
+
+  @Option(help: "The seed.")
+  var seed: UInt64 = 1
+
+  @Option(help: "Where to make the image; else in memory, when there is some for files.")
+  var directory: String?
+
+  func run() throws {
+    var options = ScaleOnImage.Options()
+    options.work.files = files
+    options.work.perDirectory = perDirectory
+    options.work.blocks = blocks
+    options.work.seed = seed
+    options.cacheMebibytes = cache
+    options.overheadMebibytes = overhead
+    options.directory = directory
+    try ScaleOnImage(options).run()
+    say("scale: all right")
+  }
+}

@@ -78,6 +78,17 @@ package final class FsmountMount: MountedImage {
 
   package func signal(_ number: Int32) { daemon.signal(number) }
 
+  /// What the daemon takes of the machine's memory, and the most that it took.
+  package var memory: (nowMebibytes: Int, peakMebibytes: Int) {
+    let lines = readText("/proc/\(processID)/status").split(separator: "\n")
+    func mebibytes(_ name: String) -> Int {
+      let line = lines.first { $0.hasPrefix(name) }
+      let number = line?.split(whereSeparator: { !$0.isNumber }).first.flatMap { Int($0) }
+      return (number ?? .max) / 1024
+    }
+    return (mebibytes("VmRSS:"), mebibytes("VmHWM:"))
+  }
+
   /// The crash of the tests: SIGKILL, then the dead mount is taken away.
   package func killDaemon() {
     isMounted = false

@@ -21,8 +21,8 @@ extension CacheWriter {
     }
   }
 
-  /// How many groups' pages are in memory at a time.
-  private static let batchSize = 32
+  /// How many bytes of groups' pages are in memory at a time, unless one group has more.
+  private static let batchBytes: UInt64 = 4 << 20
 
   /// Step 2: writes the caches of `groups`, which are set up. What cannot be written is skipped
   /// or fails by itself. The lock is held.
@@ -32,10 +32,13 @@ extension CacheWriter {
     var rest = groups[...]
     while !rest.isEmpty {
       var jobs: [Job] = []
-      for group in rest.prefix(Self.batchSize) {
+      var bytes: UInt64 = 0
+      while let group = rest.first {
+        bytes += CacheLayout.byteCount(forGroupLength: group.length)
+        guard jobs.isEmpty || bytes <= Self.batchBytes else { break }
         if let job = makeJob(group, h.generation) { jobs.append(job) }
+        rest.removeFirst()
       }
-      rest = rest.dropFirst(Self.batchSize)
 
       // All of the batch is submitted before anything is waited for. `write` returns when the
       // bytes are the device's to lose: the commit's flush is what waits for them.

@@ -7,6 +7,7 @@ import Logging
 final class TreeFixture: TreeBlockAllocator, ExtentReferences, @unchecked Sendable {
   let geometry: Geometry
   let device: LogicalDevice
+  let memory: MemoryBudget
   let cache: TreeBlockCache
   let context: TreeContext
   let transactions: TransactionManager
@@ -32,9 +33,9 @@ final class TreeFixture: TreeBlockAllocator, ExtentReferences, @unchecked Sendab
           length: 4 << 30, flags: .metadata, sectorSize: 4096, stripes: [stripe])),
       deviceSize: memory.sizeBytes)
     device = LogicalDevice(device: memory, chunks: chunks)
+    self.memory = MemoryBudget(totalBytes: UInt64(cacheBytes))
     cache = TreeBlockCache(
-      device: device, geometry: geometry, superGeneration: 1,
-      budget: MemoryBudget(totalBytes: UInt64(cacheBytes)),
+      device: device, geometry: geometry, superGeneration: 1, budget: self.memory,
       canRepair: true, log: Logger(label: "test"))
     context = TreeContext(cache: cache)
     transactions = TransactionManager(committed: 1)

@@ -36,7 +36,7 @@ package final class MemoryBudget: Sendable {
     let total = Int(clamping: totalBytes)
     self.totalBytes = total
     dirtyBlocks = MemoryShare(limit: total / 16 * 6)
-    fileData = MemoryShare(limit: max(total / 16 * 4, 4 << 20))
+    fileData = MemoryShare(limit: max(total / 16 * 4, 2 << 20))
     inodes = MemoryShare(limit: total / 16 * 2)
     references = MemoryShare(limit: total / 16)
     cleanBlocks = MemoryShare(limit: total)

@@ -101,11 +101,9 @@ package final class TreeBlockCache: Sendable {
 
   /// Forgets clean blocks that were not used since the last time round.
   private func sweep(_ shard: inout Shard) {
-    var steps = 0
-    while shard.blocks.count - shard.dirty.count > Self.leastOfShard, isOverBudget,
-      steps < 2 * shard.ring.count
-    {
-      steps += 1
+    var steps = 2 * shard.ring.count
+    while shard.blocks.count - shard.dirty.count > Self.leastOfShard, isOverBudget, steps > 0 {
+      steps -= 1
       if shard.hand >= shard.ring.count { shard.hand = 0 }
       let address = shard.ring[shard.hand]
       guard let block = shard.blocks[address], !block.isDirty else {

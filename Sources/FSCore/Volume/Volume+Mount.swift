@@ -45,7 +45,7 @@ extension Volume {
     transactions.relieveMemory = { [memory = image.memory, weak volume] in
       if memory.wantsCommit { volume?.relieveMemory() }
     }
-    image.memory.dropClean = { cache.trim() }
+    image.memory.dropClean = { [weak cache] in cache?.trim() }
     PageMemory.shared.raiseBound(to: image.memory.totalBytes / 16 * 13)
     transactions.onAbort = { error in
       log.critical("\(error); the file system is read-only from now on")

@@ -144,6 +144,8 @@ final class FaultyDevice: BlockDevice {
     device.faults.withLock { $0.failsWritesFrom = .max }
     try volume.writeBytes(other, at: 0, Self.content)
     try volume.writeBytes(id, at: 10, [7, 7])
+    // Who synchronizes the volume is another one who must be told, once.
+    #expect(throws: FilesystemError.self) { try volume.synchronizeAll() }
     try volume.synchronizeAll()
     #expect(try volume.readBytes(other, at: 0, count: 1 << 20) == Self.content)
     #expect(try volume.readBytes(id, at: 9, count: 4) == [1, 7, 7, 1])
@@ -154,11 +156,19 @@ final class FaultyDevice: BlockDevice {
     let (device, volume, id) = try Self.makeFile()
     device.faults.withLock { $0.failsWritesFrom = 65536 }
     try volume.writeBytes(id, at: 0, [UInt8](repeating: 5, count: 100_000))
-    try volume.synchronizeAll()
+    volume.files.flushAll()
+    try volume.commit()
     #expect(volume.files.bufferedBytes == 0)
     #expect(volume.files.dirtyFiles.count == 0)
     #expect(volume.space.data.counters.withLock { $0.reserved } == 0)
     device.faults.withLock { $0.failsWritesFrom = .max }
-    try volume.unmount()
+
+    // Nobody was told yet, so unmounting does; all else it does too.
+    try volume.makeFile("/last")
+    let error = #expect(throws: FilesystemError.self) { try volume.unmount() }
+    #expect(error?.errno == EIO)
+    let after = try Volume.mountForTest(device)
+    #expect(try after.attributes(of: after.find("/last")).item.size == 0)
+    try after.unmount()
   }
 }

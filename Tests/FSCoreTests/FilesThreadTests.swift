@@ -6,6 +6,31 @@ import Testing
 
 /// Many threads on few files.
 @Suite struct FilesThreadTests {
+  /// A file that grows at any moment of its write-back has its size after the next mount.
+  @Test func aSizeSetDuringWriteBackIsKept() throws {
+    let device = try TestImage.make()
+    let volume = try Volume.mountForTest(device)
+    var sizes: [UInt64] = []
+    var random = SeededRandom(seed: 5)
+    for number in 0..<300 as Range<UInt64> {
+      let id = try volume.makeFile("/f\(number)")
+      try volume.writeBytes(id, at: 0, [UInt8](repeating: 7, count: 300_000))
+      let flusher = BackgroundThread { volume.files.flushAll() }
+      usleep(random.below(3000))
+      var changes = AttributeChanges()
+      changes.size = 1_000_000 + number
+      _ = try volume.setAttributes(id, changes)
+      sizes.append(1_000_000 + number)
+      flusher.join()
+    }
+    try volume.unmount()
+
+    let after = try Volume.mountForTest(device)
+    let found = try (0..<300).map { try after.attributes(of: after.find("/f\($0)")).item.size }
+    #expect(found == sizes)
+    try after.unmount()
+  }
+
   /// Every write fills whole sectors with a number of its own, so each sector that is read is
   /// one write's, or zero: never of two, never of another file.
   @Test(arguments: [UInt64(1), 2, 3])

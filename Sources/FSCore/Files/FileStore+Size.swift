@@ -49,7 +49,7 @@ extension FileStore {
   }
 
   /// How many hole items it may take to cover what lies between two sizes.
-  private func holeCount(
+  func holeCount(
     of inode: Inode, from old: UInt64, to new: UInt64
   ) throws(FilesystemError) -> Int {
     guard !geometry.hasNoHoles else { return 0 }

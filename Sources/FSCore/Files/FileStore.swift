@@ -44,6 +44,8 @@ package final class FileStore: Sendable {
   let dirtyFiles = DirtyFiles()
   let decompressed = DecompressedExtents(capacity: 16)
   private let stripes: [Guarded<Stripe>]
+  /// The first error of a write-back that nobody who synchronizes the volume was told of.
+  let lostData = Guarded<FilesystemError?>(nil, rank: .leaf)
 
   package init(
     geometry: Geometry, device: LogicalDevice, transactions: TransactionManager,

@@ -3,29 +3,55 @@ extension FileStore {
   /// Extents that are added in one transaction, at the most.
   private static let mostInTransaction = 32
 
-  /// Adds the extents to the file, in a transaction for some at a time; then the cells of the
-  /// batch go. Takes the inode's `content`. On a worker.
+  /// Adds the extents to the file, in a transaction for some at a time; with the last the cells
+  /// of the batch go. Takes the inode's `content`. On a worker.
   func finish(_ batch: borrowing OrderedWrite, _ extents: [OrderedExtent]) {
     let inode = batch.inode
-    var done = 0
-    while done < extents.count {
-      let group = extents[done..<min(done + Self.mostInTransaction, extents.count)]
-      let isLast = group.endIndex == extents.count
-      inode.content.exclusive { add(clip(group, inode), isLast: isLast, inode) }
-      done = group.endIndex
+    var rest = extents[...]
+    while rest.count > Self.mostInTransaction {
+      let group = rest.prefix(Self.mostInTransaction)
+      inode.content.exclusive { add(clip(group, inode), isLast: false, inode) }
+      rest = rest.dropFirst(Self.mostInTransaction)
     }
 
+    // In one step: who finds cells leaves it to write-back to bring the size to disk.
     inode.content.exclusive {
-      let buffers = inode.file
-      var bytes = 0
-      for cell in batch.cells {
-        buffers.writing[cell.index] = nil
-        bytes += cell.byteCount
+      add(clip(rest, inode), isLast: true, inode)
+      removeCells(of: batch, next: extents.last.map { $0.address + $0.length })
+      settleSize(of: inode)
+    }
+  }
+
+  /// The device has what the cells held. `content` is held exclusively.
+  private func removeCells(of batch: borrowing OrderedWrite, next: LogicalAddress?) {
+    let buffers = batch.inode.file
+    var bytes = 0
+    for cell in batch.cells {
+      buffers.writing[cell.index] = nil
+      bytes += cell.byteCount
+    }
+    if let next { buffers.nextAddress = next }
+    buffers.writingBytes -= bytes
+    buffers.noteBuffered(-bytes)
+    unlistIfEmpty(batch.inode)
+  }
+
+  /// Brings the size to disk where adding extents did not: all of them lay beyond a new end, or
+  /// failed, and the file grew meanwhile. `content` is held exclusively.
+  private func settleSize(of inode: Inode) {
+    let size = inode.fileSize
+    let isBehind = inode.item.withLock { _ in inode.diskSize < size }
+    guard isBehind, inode.file.isEmpty, transactions.failure == nil else { return }
+    do throws(FilesystemError) {
+      let cost = try 4 + holeCount(of: inode, from: size, to: size)
+      try transactions.perform(reserving: cost, for: .acceptedData) {
+        (handle) throws(FilesystemError) in
+        handle.noteChange()
+        try raiseDiskSize(of: inode, to: .max, in: handle)
+        try inode.writeItem(in: handle)
       }
-      if let last = extents.last { buffers.nextAddress = last.address + last.length }
-      buffers.writingBytes -= bytes
-      buffers.noteBuffered(-bytes)
-      unlistIfEmpty(inode)
+    } catch {
+      recordFailure(error, of: inode)
     }
   }
 
@@ -78,7 +104,9 @@ extension FileStore {
   private func fail(
     _ group: ArraySlice<OrderedExtent>, _ error: FilesystemError, _ inode: Inode
   ) {
-    recordFailure(error, of: inode)
+    if let first = group.first, let last = group.last {
+      recordFailure(error, of: inode, in: first.range.lowerBound..<last.range.upperBound)
+    }
     // After an abort the transaction may have the extents; nothing is written any more.
     guard transactions.failure == nil else { return }
     for extent in group { abandon(extent) }

@@ -44,8 +44,8 @@ extension FileStore {
   }
 
   /// Writes back all that is buffered at the time of the call: all files at once, then waits
-  /// for each. An error stays with its file.
-  package func flushAll() throws(FilesystemError) {
+  /// for each. Errors are kept for `reportFailure` and `reportLostData`.
+  package func flushAll() {
     let passes = dirtyFiles.all.map { ($0, startWriteBack(of: $0)) }
     for (inode, pass) in passes { waitForWriteBack(of: inode, pass: pass) }
   }
@@ -61,8 +61,21 @@ extension FileStore {
     if let failure { throw failure }
   }
 
-  func recordFailure(_ error: FilesystemError, of inode: Inode) {
-    log.error("file \(inode.id): buffered data are lost: \(error)")
+  /// Throws the first error of a write-back since the last call: for who synchronizes the whole
+  /// volume, and has no file to ask about.
+  package func reportLostData() throws(FilesystemError) {
+    let error = lostData.withLock { lost in
+      defer { lost = nil }
+      return lost
+    }
+    if let error { throw error }
+  }
+
+  /// - Parameter range: where in the file, in bytes; nil when it is not known.
+  func recordFailure(_ error: FilesystemError, of inode: Inode, in range: Range<UInt64>? = nil) {
+    let place = range.map { " at \($0.lowerBound), \($0.upperBound - $0.lowerBound) bytes" } ?? ""
+    log.error("file \(inode.id): buffered data are lost\(place): \(error)")
+    lostData.withLock { if $0 == nil { $0 = error } }
     stripe(of: inode).withLock { _ in
       if inode.file.passes.failure == nil { inode.file.passes.failure = error }
       inode.file.noteFailure(true)

@@ -11,9 +11,7 @@ extension Volume {
     HeldLocks.assertMayWait(below: .commit)
 
     // One that is being written now may hold what the caller asks for.
-    let isDirty = transactions.isDirty
-    let running = transactions.running
-    let target = isDirty ? running : Generation(running.rawValue - 1)
+    let target = transactions.newestChanged
     while true {
       // Who is served already must not wait for the commit of who was faster to wake.
       let isDone = commitTurn.when({ !$0.isCommitting || transactions.committed >= target }) {
@@ -132,10 +130,12 @@ extension Volume {
     }
   }
 
-  /// Writes all buffered file data, then commits: what sync(2) promises elsewhere.
+  /// Writes all buffered file data, then commits: what sync(2) promises elsewhere. Throws the
+  /// error of a write-back that lost data too, once, after the commit.
   package func synchronizeAll() throws(FilesystemError) {
     guard readOnlyReason == nil else { return }
-    try files.flushAll()
+    files.flushAll()
     try commit()
+    try files.reportLostData()
   }
 }

@@ -34,7 +34,7 @@ extension Volume {
     _ inode: Inode, at offset: UInt64, _ bytes: UnsafeRawBufferPointer
   ) throws(FilesystemError) -> Int {
     var count = min(bytes.count, FileStore.longestWrite)
-    if space.wouldGrowForSmallFiles(UInt64(count)) { try files.flushAll() }
+    if space.wouldGrowForSmallFiles(UInt64(count)) { files.flushAll() }
     do throws(FilesystemError) {
       try writeOnce(inode, at: offset, bytes.part(0, count))
       return count
@@ -113,7 +113,7 @@ extension Volume {
   /// Turns what is buffered into extents and makes what was freed allocatable. For an operation
   /// that found no space, before it tries again; no lock is held.
   func reclaimSpace() throws(FilesystemError) {
-    try files.flushAll()
+    files.flushAll()
     try commit()
   }
 }

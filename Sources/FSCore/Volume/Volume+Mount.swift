@@ -119,14 +119,17 @@ extension Volume {
   private func commitPeriodically() {
     guard transactions.failure == nil else { return }
     do throws(FilesystemError) {
-      try synchronizeAll()
+      // Data that are lost are the business of who asks for them.
+      files.flushAll()
+      try commit()
     } catch {
       log.error("the periodic commit failed: \(error)")
     }
   }
 
   /// Writes everything, removes what was unlinked while open, and commits. Nobody calls the
-  /// volume during this or after it.
+  /// volume during this or after it. Throws also when all of that went well, but data were lost
+  /// before that nobody who synchronized the volume was told of.
   package func unmount() throws(FilesystemError) {
     periodic.update { $0.mustStop = true }
     periodicThread?.join()
@@ -135,10 +138,11 @@ extension Volume {
     guard !isReadOnly else { return }
 
     if transactions.failure != nil { throw .aborted }
-    try files.flushAll()
+    files.flushAll()
     removeAllOrphans()
     try commit()
     // The copies of the superblock.
     try device.flush()
+    try files.reportLostData()
   }
 }

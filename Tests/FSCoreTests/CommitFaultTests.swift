@@ -1,3 +1,4 @@
+import Glibc
 import Testing
 
 @testable import FSCore
@@ -43,6 +44,39 @@ private final class FailingDevice: BlockDevice, @unchecked Sendable {
 }
 
 @Suite struct CommitFaultTests {
+  /// A change that fails halfway while a commit waits for it is not committed.
+  @Test func halfAChangeIsNotCommitted() throws {
+    let device = try TestImage.make()
+    let volume = try Volume.mountForTest(device)
+    try volume.makeFile("/good")
+    try volume.synchronizeAll()
+    let committed = volume.transactions.committed
+
+    try volume.makeFile("/later")
+    let hasChanged = Guarded(false, rank: .leaf)
+    let half = BackgroundThread {
+      do throws(FilesystemError) {
+        try volume.transactions.performUnreserved { (handle) throws(FilesystemError) in
+          handle.noteChange()
+          hasChanged.update { $0 = true }
+          usleep(300_000)
+          throw .corrupt("the test's own error")
+        }
+      } catch {
+        // The volume is aborted.
+      }
+    }
+    hasChanged.when({ $0 }) { _ in }
+    #expect(throws: FilesystemError.aborted) { try volume.commit() }
+    half.join()
+    #expect(volume.transactions.committed == committed)
+    #expect(throws: FilesystemError.aborted) { try volume.unmount() }
+
+    let after = try Volume.mountForTest(device)
+    #expect(try after.stateLines().count == 1)
+    try after.unmount()
+  }
+
   /// Wherever a commit fails: what was asked for gets an error, the volume takes no change any
   /// more, and the device holds the state of the last good commit.
   @Test func aFailedCommitLeavesTheLastGoodOne() throws {

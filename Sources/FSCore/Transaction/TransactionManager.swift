@@ -147,6 +147,13 @@ package final class TransactionManager: Sendable {
   /// Whether the running transaction has changed anything.
   package var isDirty: Bool { hasChanges.load(ordering: .relaxed) }
 
+  /// The newest transaction that has changes: the running one, or the one before it.
+  package var newestChanged: Generation {
+    state.withLock { state in
+      isDirty ? state.running : Generation(state.running.rawValue - 1)
+    }
+  }
+
   package var running: Generation { state.withLock { $0.running } }
   package var committed: Generation { state.withLock { $0.committed } }
 
@@ -172,8 +179,8 @@ package final class TransactionManager: Sendable {
     let generation = try closeGate()
     do throws(FilesystemError) {
       let result = try body(CommitContext(generation: generation))
-      hasChanges.store(false, ordering: .relaxed)
       state.update { state in
+        hasChanges.store(false, ordering: .relaxed)
         state.running = state.running.next
         state.isClosed = false
       }
@@ -194,7 +201,17 @@ package final class TransactionManager: Sendable {
       state.update { $0.isClosed = false }
       throw .aborted
     }
-    return state.when({ $0.openHandles == 0 }) { $0.running }
+    let entered = state.when({ $0.openHandles == 0 }) { state -> Generation? in
+      // The last handle may have ended with half a change.
+      if state.failure == nil { return state.running }
+      state.isClosed = false
+      return nil
+    }
+    guard let entered else {
+      state.update { _ in }
+      throw .aborted
+    }
+    return entered
   }
 
   /// A handle for the thread that commits: it neither waits for the gate that this thread

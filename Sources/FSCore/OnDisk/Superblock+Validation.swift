@@ -44,6 +44,10 @@ extension Superblock {
         "the image is truncated: the file system has \(device.totalBytes) bytes, "
           + "the image \(deviceSize)")
     }
+    guard device.bytesUsed <= device.totalBytes else {
+      throw .cannotMount(
+        "a damaged superblock: \(device.bytesUsed) of the device's \(device.totalBytes) bytes used")
+    }
     guard !features.contains(.mixedGroups) || nodeSize == sectorSize else {
       throw .cannotMount("a damaged superblock: mixed groups with node size \(nodeSize)")
     }

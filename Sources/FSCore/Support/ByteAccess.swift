@@ -30,11 +30,13 @@ extension RawSpan {
 }
 
 extension UnsafeRawBufferPointer {
+  /// Traps when the number would lie outside.
   @inline(__always)
   func littleEndian<T: FixedWidthInteger & BitwiseCopyable>(
     _ offset: Int, as: T.Type = T.self
   ) -> T {
-    T(littleEndian: loadUnaligned(fromByteOffset: offset, as: T.self))
+    precondition(offset >= 0 && offset <= count - MemoryLayout<T>.size)
+    return T(littleEndian: loadUnaligned(fromByteOffset: offset, as: T.self))
   }
 
   @inline(__always) func u8(_ offset: Int) -> UInt8 { littleEndian(offset) }
@@ -45,7 +47,9 @@ extension UnsafeRawBufferPointer {
   /// The bytes of `range` alone. Traps when the range is not inside.
   @inline(__always)
   func part(_ offset: Int, _ count: Int) -> UnsafeRawBufferPointer {
-    UnsafeRawBufferPointer(rebasing: self[offset..<(offset + count)])
+    // Slicing checks this in debug builds only.
+    precondition(offset >= 0 && count >= 0 && count <= self.count - offset)
+    return UnsafeRawBufferPointer(rebasing: self[offset..<(offset + count)])
   }
 }
 
@@ -75,9 +79,11 @@ extension UnsafeMutableRawBufferPointer {
     if let base = baseAddress { base.initializeMemory(as: UInt8.self, repeating: 0, count: count) }
   }
 
+  /// The bytes of `range` alone. Traps when the range is not inside.
   @inline(__always)
   func part(_ offset: Int, _ count: Int) -> UnsafeMutableRawBufferPointer {
-    UnsafeMutableRawBufferPointer(rebasing: self[offset..<(offset + count)])
+    precondition(offset >= 0 && count >= 0 && count <= self.count - offset)
+    return UnsafeMutableRawBufferPointer(rebasing: self[offset..<(offset + count)])
   }
 }
 

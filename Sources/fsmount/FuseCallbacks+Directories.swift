@@ -5,10 +5,10 @@ import Synchronization
 
 extension FuseCallbacks {
   static func addDirectories(_ operations: inout fuse_lowlevel_ops) {
-    operations.opendir = { request, _, file in
-      FuseServer.answer(request, "opendir") { _ in
+    operations.opendir = { request, number, file in
+      FuseServer.answer(request, "opendir") { server in
         var file = FuseCallbacks.opened(file)
-        file.cache_readdir = 1
+        file.cache_readdir = server.directoryReaders.mustKeep(number) ? 1 : 0
         file.fh = UInt64(UInt(bitPattern: Unmanaged.passRetained(OpenDirectory()).toOpaque()))
         return .opened(file)
       }
@@ -24,6 +24,7 @@ extension FuseCallbacks {
     operations.readdir = { request, number, size, offset, file in
       FuseServer.answer(request, "readdir") { server throws(FilesystemError) in
         var list = DirectoryList(request, server.buffers.bytes(size))
+        _ = server.directoryReaders.note(number, from: offset, withAttributes: false)
         try server.read(number, from: offset, file, expecting: size / 32) { record in
           list.append(record, shown: server.nodes.shown(record.id))
         }
@@ -34,11 +35,14 @@ extension FuseCallbacks {
     operations.readdirplus = { request, number, size, offset, file in
       FuseServer.answer(request, "readdirplus") { server throws(FilesystemError) in
         var list = DirectoryList(request, server.buffers.bytes(size))
+        var left = server.directoryReaders.note(number, from: offset, withAttributes: true)
         try server.read(
-          number, from: offset, file, expecting: size / DirectoryList.fixedSizeWithAttributes,
+          number, from: offset, file,
+          expecting: min(left, size / DirectoryList.fixedSizeWithAttributes),
           withAttributes: true
         ) { record in
-          guard list.hasRoom(for: record) else { return false }
+          guard left > 0, list.hasRoom(for: record) else { return false }
+          left -= 1
           return list.append(record, server.entryOfDirectory(record))
         }
         return .data(list.bytes)

@@ -21,6 +21,7 @@ final class FuseServer: Sendable {
   let log: Logger
   let buffers = ThreadBuffer(standardSize: FuseServer.largestTransfer)
   let watchers = UnmountWatchers()
+  let directoryReaders = DirectoryReaders()
 
   private let maximumRead: UInt32
 

@@ -30,6 +30,16 @@ extension BlockGroup {
     }
   }
 
+  /// The first piece of free space of at least `length` bytes.
+  func firstRun(atLeast length: UInt64) -> (start: LogicalAddress, length: UInt64)? {
+    state.withLock { state in
+      guard state.loading == .loaded else { return nil }
+      return state.index?.nextRange(from: 0, atLeast: length).map {
+        (LogicalAddress($0.offset), $0.length)
+      }
+    }
+  }
+
   private func didTake(_ length: UInt64, _ state: inout State, usingReserved: Bool) {
     state.inFlight += length
     setFreeHint(state)

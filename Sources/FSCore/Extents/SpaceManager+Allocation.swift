@@ -10,10 +10,10 @@ extension SpaceManager: TreeBlockAllocator {
   ) throws(FilesystemError) -> LogicalAddress {
     noteLevel(level)
     let members = tree == .chunk ? system : metadata
-    let hint = hints.next(tree, level)
+    let hint = tree == .chunk ? nil : nextPlace(in: h.generation)
     let size = geometry.nodeSize
     if let address = allocate(length: size, alignment: size, in: members, hint: hint) {
-      hints.set(tree, level, address + size)
+      if tree != .chunk { cluster.didPlace(address, size) }
       return address
     }
 
@@ -26,6 +26,15 @@ extension SpaceManager: TreeBlockAllocator {
     }
     log.error("no space for a block of tree \(tree)")
     throw .noSpace
+  }
+
+  private func nextPlace(in generation: Generation) -> LogicalAddress {
+    while true {
+      if case .at(let address) = cluster.place(in: generation) { return address }
+      let length = TreeBlockCluster.blockCount * geometry.nodeSize
+      let run = metadata.firstResult(freeAtLeast: length) { $0.firstRun(atLeast: length) }
+      cluster.begin(run, in: generation)
+    }
   }
 
   /// Takes note of how high trees are: promises are made for paths of that height.

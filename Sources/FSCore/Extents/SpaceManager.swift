@@ -59,7 +59,7 @@ package final class SpaceManager: Sendable {
   let chunkAllocator: ChunkAllocator
   /// Held while a group is loaded or a chunk made because space ran short.
   let growth = Guarded((), rank: .reservation)
-  let hints = AllocationHints()
+  let cluster = TreeBlockCluster()
   let highestLevel = Atomic<Int>(1)
 
   /// Set once by whoever puts the volume together, before the first change. Reads the caches on
@@ -196,25 +196,5 @@ package final class SpaceManager: Sendable {
   /// Throws what went wrong where nothing could be thrown.
   func checkFailure() throws(FilesystemError) {
     if let failure = registry.withLock({ $0.failure }) { throw failure }
-  }
-}
-
-/// Where each tree's next block is best put: after its last one. Lock rank: `leaf`.
-///
-/// Few slots for all trees: two that share one only lose some locality.
-final class AllocationHints: Sendable {
-  private let slots = Guarded([UInt64](repeating: 0, count: 32), rank: .leaf)
-
-  private func slot(_ tree: TreeID, _ level: UInt8) -> Int {
-    Int(truncatingIfNeeded: tree.rawValue & 15) * 2 + (level > 0 ? 1 : 0)
-  }
-
-  func next(_ tree: TreeID, _ level: UInt8) -> LogicalAddress? {
-    let address = slots.withLock { $0[slot(tree, level)] }
-    return address == 0 ? nil : LogicalAddress(address)
-  }
-
-  func set(_ tree: TreeID, _ level: UInt8, _ next: LogicalAddress) {
-    slots.withLock { $0[slot(tree, level)] = next.rawValue }
   }
 }

@@ -43,6 +43,16 @@ package final class LogicalDevice: Sendable {
     }
   }
 
+  /// Writes every copy of pieces that stand one behind the other.
+  package func write(
+    _ pieces: [UnsafeRawBufferPointer], at address: LogicalAddress
+  ) throws(FilesystemError) {
+    let length = pieces.reduce(0) { $0 + $1.count }
+    for copy in 0..<(try copies(at: address)) {
+      try device.write(pieces, at: locate(address, length: length, copy: copy))
+    }
+  }
+
   package func writeCopy(
     _ bytes: UnsafeRawBufferPointer, at address: LogicalAddress, copy: Int
   ) throws(FilesystemError) {

@@ -15,10 +15,25 @@ package protocol BlockDevice: AnyObject, Sendable {
 
   func write(_ bytes: UnsafeRawBufferPointer, at address: PhysicalAddress) throws(FilesystemError)
 
+  /// Writes pieces of memory one behind the other. To the device they are one write or several.
+  func write(
+    _ pieces: [UnsafeRawBufferPointer], at address: PhysicalAddress
+  ) throws(FilesystemError)
+
   func flush() throws(FilesystemError)
 }
 
 extension BlockDevice {
+  package func write(
+    _ pieces: [UnsafeRawBufferPointer], at address: PhysicalAddress
+  ) throws(FilesystemError) {
+    var address = address
+    for piece in pieces {
+      try write(piece, at: address)
+      address = address + UInt64(piece.count)
+    }
+  }
+
   /// Throws unless the range is inside the device.
   func check(
     _ operation: StaticString, _ address: PhysicalAddress, _ count: Int

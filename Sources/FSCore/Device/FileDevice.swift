@@ -114,6 +114,27 @@ package final class FileDevice: BlockDevice {
     }
   }
 
+  package func write(
+    _ pieces: [UnsafeRawBufferPointer], at address: PhysicalAddress
+  ) throws(FilesystemError) {
+    try check("write", address, pieces.reduce(0) { $0 + $1.count })
+    let vectors = pieces.map {
+      iovec(iov_base: UnsafeMutableRawPointer(mutating: $0.baseAddress), iov_len: $0.count)
+    }
+    var done = max(
+      pwritev(descriptor, vectors, Int32(vectors.count), off_t(address.rawValue)), 0)
+
+    // What that has not taken is written piece by piece, which finds out why, too.
+    var address = address
+    for piece in pieces {
+      if done < piece.count {
+        try write(piece.part(done, piece.count - done), at: address + UInt64(done))
+      }
+      done = max(done - piece.count, 0)
+      address = address + UInt64(piece.count)
+    }
+  }
+
   package func flush() throws(FilesystemError) {
     while fdatasync(descriptor) != 0 {
       if Glibc.errno != EINTR { throw .device(operation: "flush", offset: 0, code: Glibc.errno) }

@@ -52,13 +52,11 @@ extension Tree {
     let address = try allocator.allocateTreeBlock(for: id, level: level, in: handle)
     let geometry = context.geometry
     let buffer = AlignedBuffer(count: geometry.nodeBytes)
-    let header = Format.headerSize
-    buffer.bytes.part(0, header).zero()
-    let rest = buffer.bytes.part(header, buffer.count - header)
     if let content {
-      rest.copyMemory(from: content.buffer.readable.part(header, rest.count))
+      buffer.bytes.part(0, Format.headerSize).zero()
+      content.copyContent(to: buffer.bytes)
     } else {
-      rest.zero()
+      buffer.bytes.zero()
     }
     BlockHeader(
       fsid: geometry.fsid, address: address, chunkTreeUUID: geometry.chunkTreeUUID,

@@ -8,6 +8,10 @@ import Glibc
 ///    is `generation`; a block of an older generation never changes.
 /// 3. A block whose content is not on the device is in `TreeBlockCache`'s dirty set, or in the
 ///    list of the commit that is writing it.
+/// 4. In a block that was made here what lies between the headers and the data is zero, so that
+///    it goes to the device as it stands and no stale byte gets out.
+/// 5. The checksum at the block's start is the business of whoever writes it to the device;
+///    nobody else reads or writes those bytes.
 final class TreeBlock: @unchecked Sendable {
   let address: LogicalAddress
   let generation: Generation
@@ -131,8 +135,12 @@ extension TreeBlock {
     let count = self.count
     let at = base + (Format.headerSize + slot * Format.keyPointerSize)
     memmove(at, at + Format.keyPointerSize, (count - slot - 1) * Format.keyPointerSize)
+    clear(Format.headerSize + (count - 1) * Format.keyPointerSize, Format.keyPointerSize)
     self.count = count - 1
   }
+
+  /// Zeroes what is no longer used.
+  private func clear(_ offset: Int, _ length: Int) { memset(base + offset, 0, length) }
 
   /// Moves `number` children from `slot` on to `target`, at `targetSlot`.
   func moveChildren(from slot: Int, number: Int, to target: TreeBlock, at targetSlot: Int) {
@@ -144,6 +152,7 @@ extension TreeBlock {
     let at = base + (Format.headerSize + slot * size)
     memmove(at, at + number * size, (count - slot - number) * size)
     count -= number
+    clear(Format.headerSize + count * size, number * size)
   }
 }
 
@@ -206,14 +215,7 @@ extension TreeBlock {
     setItem(slot, offset: end - size, size: size)
   }
 
-  func removeItem(_ slot: Int) {
-    let count = self.count
-    let size = itemSize(slot)
-    shiftData(from: slot + 1, by: size)
-    let at = base + headerAt(slot)
-    memmove(at, at + Format.itemHeaderSize, (count - slot - 1) * Format.itemHeaderSize)
-    self.count = count - 1
-  }
+  func removeItem(_ slot: Int) { removeItems(from: slot, number: 1) }
 
   /// Changes the size of an item; its data is not initialised after that. A larger size must
   /// fit.
@@ -221,8 +223,10 @@ extension TreeBlock {
     let growth = size - itemSize(slot)
     precondition(growth <= freeBytes)
     let offset = itemOffset(slot)
+    let start = dataStart
     shiftData(from: slot + 1, by: -growth)
     setItem(slot, offset: offset - growth, size: size)
+    if growth < 0 { clear(Format.headerSize + start, -growth) }
   }
 
   /// Moves the data of the slots from `slot` to the last, and their offsets.
@@ -255,20 +259,24 @@ extension TreeBlock {
     guard number > 0 else { return }
     let count = self.count
     let bytes = (slot..<(slot + number)).reduce(0) { $0 + itemSize($1) }
+    let start = dataStart
     shiftData(from: slot + number, by: bytes)
     let at = base + headerAt(slot)
     memmove(
       at, at + number * Format.itemHeaderSize, (count - slot - number) * Format.itemHeaderSize)
     self.count = count - number
+    clear(headerAt(count - number), number * Format.itemHeaderSize)
+    clear(Format.headerSize + start, bytes)
   }
 
-  /// Copies the block as it goes to the device: what lies between the item headers and the data
-  /// is zero there, so that no stale byte gets out. The block itself may be read meanwhile.
+  /// Copies the block but for its header, zeroing what is unused: in a block that somebody else
+  /// has written anything may stand there. The block itself may be read meanwhile.
   func copyContent(to target: UnsafeMutableRawBufferPointer) {
     let bytes = buffer.readable
-    let headersEnd = Format.headerSize + count * stride
-    let dataBegin = isLeaf ? Format.headerSize + dataStart : bytes.count
-    target.store(bytes.part(0, headersEnd), at: 0)
+    let begin = Format.headerSize
+    let headersEnd = begin + count * stride
+    let dataBegin = isLeaf ? begin + dataStart : bytes.count
+    target.store(bytes.part(begin, headersEnd - begin), at: begin)
     target.part(headersEnd, dataBegin - headersEnd).zero()
     target.store(bytes.part(dataBegin, bytes.count - dataBegin), at: dataBegin)
   }

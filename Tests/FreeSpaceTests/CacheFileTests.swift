@@ -95,15 +95,27 @@ import Testing
     #expect(throws: FreeSpaceError.self) { try CacheFile(of: index, pageCount: 0) }
     #expect(throws: FreeSpaceError.self) { try CacheFile(of: index, pageCount: 1_023) }
     #expect(throws: FreeSpaceError.self) { try CacheFile(of: .wholly(free: 16 * gib)) }
-    var pages: [UInt8] = Array(repeating: 0xa5, count: 4 * 4096)
-    let untouched = pages
-    _ = pages.withUnsafeMutableBytes { buffer in
-      #expect(throws: FreeSpaceError.doesNotFit(neededPages: 5, availablePages: 4)) {
-        try CacheEncoder.encode(
-          index: index, additional: [], generation: 1, into: buffer, crc32c: crc32c)
-      }
+    #expect(throws: FreeSpaceError.doesNotFit(neededPages: 5, availablePages: 4)) {
+      try CacheEncoder(index: index, pageCount: 4)
     }
-    #expect(pages == untouched)
+  }
+
+  /// Who writes only the used pages, and zeros behind them, writes the same file.
+  @Test func usedPages() throws {
+    for runs in [1, 200, 500, 16_000] as [UInt64] {
+      let index = FreeSpaceIndex(start: gib, length: gib, sectorSize: sector)
+      for number in 0..<runs { try index.add(offset: gib + number * 2 * sector, length: sector) }
+      let whole = try CacheFile(of: index)
+      let encoder = try CacheEncoder(index: index, pageCount: whole.pageCount)
+      let used = encoder.usedPageCount * CacheLayout.pageSize
+      #expect(used < whole.bytes.count)
+      var bytes: [UInt8] = Array(repeating: 0xa5, count: used)
+      let summary = bytes.withUnsafeMutableBytes {
+        encoder.encode(generation: 7, into: $0, crc32c: crc32c)
+      }
+      #expect(bytes + Array(repeating: 0, count: whole.bytes.count - used) == whole.bytes)
+      #expect(summary == whole.summary)
+    }
   }
 
   /// A run across the border of two bitmaps is in neither's list of extents.

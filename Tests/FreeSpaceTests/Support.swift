@@ -69,16 +69,10 @@ struct CacheFile {
     groupStart = index.start
     groupLength = index.length
     sectorSize = index.sectorSize
-    var result: Result<CacheSummary, FreeSpaceError>?
-    bytes.withUnsafeMutableBytes { pages in
-      result = Result { () throws(FreeSpaceError) in
-        try CacheEncoder.encode(
-          index: index, additional: additional, generation: generation, into: pages,
-          crc32c: crc32c)
-      }
+    let encoder = try CacheEncoder(index: index, additional: additional, pageCount: count)
+    summary = bytes.withUnsafeMutableBytes {
+      encoder.encode(generation: generation, into: $0, crc32c: crc32c)
     }
-    guard let result else { fatalError("the closure has run") }
-    summary = try result.get()
     header = (generation, summary.entryCount, summary.bitmapCount)
   }
 

@@ -1,7 +1,8 @@
 import FreeSpace
 
 extension CacheWriter {
-  /// A cache on its way: its pages, and what its items must say.
+  /// A cache on its way: the first of its pages, behind which all are zero, and what its items
+  /// must say.
   private final class Job {
     let group: BlockGroup
     let file: CacheFileLocation
@@ -23,6 +24,8 @@ extension CacheWriter {
 
   /// How many bytes of groups' pages are in memory at a time, unless one group has more.
   private static let batchBytes: UInt64 = 4 << 20
+
+  private static let zeros = AlignedBuffer(zeroed: 64 << 10)
 
   /// Step 2: writes the caches of `groups`, which are set up. What cannot be written is skipped
   /// or fails by itself. The lock is held.
@@ -56,14 +59,14 @@ extension CacheWriter {
       fail(group, "no memory for its pages", generation)
       return nil
     }
-    let pages = AlignedBuffer(count: Int(length))
-
     guard let picture = group.takePicture(generation) else { return nil }
     precondition(picture.file.length == length)
     do {
-      let summary = try CacheEncoder.encode(
-        index: try picture.combined(), additional: [], generation: generation.rawValue,
-        into: pages.bytes, crc32c: FormatHash.crc32c)
+      let encoder = try CacheEncoder(
+        index: try picture.combined(), pageCount: Int(length) / CacheLayout.pageSize)
+      let pages = AlignedBuffer(count: encoder.usedPageCount * CacheLayout.pageSize)
+      let summary = encoder.encode(
+        generation: generation.rawValue, into: pages.bytes, crc32c: FormatHash.crc32c)
       return Job(group, picture, pages, summary)
     } catch {
       fail(group, "\(error)", generation)
@@ -75,7 +78,13 @@ extension CacheWriter {
   private func submit(_ job: Job) {
     do throws(FilesystemError) {
       if let failure = hooks.withLock({ $0.writeFailure })?(job.group.start) { throw failure }
-      try device.write(job.pages.readable, at: job.file.address)
+      var pieces = [job.pages.readable]
+      var rest = Int(job.file.length) - job.pages.count
+      while rest > 0 {
+        pieces.append(Self.zeros.readable.part(0, min(rest, Self.zeros.count)))
+        rest -= pieces[pieces.count - 1].count
+      }
+      try device.write(pieces, at: job.file.address)
     } catch {
       job.failure = error
     }

@@ -13,38 +13,52 @@ package struct CacheSummary: Equatable {
   }
 }
 
-/// Writes a block group's free space into the pages of its cache file.
-package enum CacheEncoder {
-  /// Fills `pages`, the whole file, and returns what the header must say.
-  ///
+/// A block group's free space, laid out for a cache file of a given number of pages.
+///
+/// A window is written as a bitmap if the index keeps it as one and that takes less room, or if
+/// entries alone would not fit; the densest windows come first. Everything else becomes maximal
+/// extents, cut where a bitmap begins, so nothing overlaps.
+package struct CacheEncoder {
+  private let content: FreeSpaceIndex
+  private let plan: Plan
+
   /// `additional` are ranges that the next mount finds free though the index does not list
-  /// them: pinned ones and ones held back. In any order; they must overlap neither the
-  /// index nor one another. If the content does not fit or a range is wrong, `pages` is
-  /// left as it was. `crc32c` is the standard checksum, both inversions included.
-  ///
-  /// A window is written as a bitmap if the index keeps it as one and that takes less
-  /// room, or if entries alone would not fit; the densest windows come first. Everything
-  /// else becomes maximal extents, cut where a bitmap begins, so nothing overlaps.
-  package static func encode(
-    index: FreeSpaceIndex,
-    additional: [(offset: UInt64, length: UInt64)],
-    generation: UInt64,
-    into pages: UnsafeMutableRawBufferPointer,
-    crc32c: (UnsafeRawBufferPointer) -> UInt32
-  ) throws(FreeSpaceError) -> CacheSummary {
+  /// them: pinned ones and ones held back. In any order; they must overlap neither the index nor
+  /// one another. Throws when a range is wrong, or the content does not fit into `pageCount`
+  /// pages. The index must not change before `encode`.
+  package init(
+    index: FreeSpaceIndex, additional: [(offset: UInt64, length: UInt64)] = [], pageCount: Int
+  ) throws(FreeSpaceError) {
     var content = index
     if !additional.isEmpty {
       content = index.copy()
       for range in additional { try content.add(offset: range.offset, length: range.length) }
     }
-    let plan = try Plan(for: content, pageCount: pages.count / CacheLayout.pageSize)
+    self.content = content
+    plan = try Plan(for: content, pageCount: pageCount)
+  }
 
+  /// The pages that are not all zero: the first so many of the file.
+  package var usedPageCount: Int { plan.neededPages }
+
+  /// Fills the file's first pages, at least the used ones, and returns what the header must say.
+  /// All pages behind them must be zero on the device. `crc32c` is the standard checksum, both
+  /// inversions included.
+  package func encode(
+    generation: UInt64, into pages: UnsafeMutableRawBufferPointer,
+    crc32c: (UnsafeRawBufferPointer) -> UInt32
+  ) -> CacheSummary {
+    precondition(pages.count >= usedPageCount * CacheLayout.pageSize)
     pages.initializeMemory(as: UInt8.self, repeating: 0)
     pages.setLittleEndian(generation, at: plan.layout.generationOffset)
-    writeContent(of: content, plan, into: pages)
+    Self.writeContent(of: content, plan, into: pages)
     for page in 0..<plan.layout.pageCount {
-      let covered = UnsafeRawBufferPointer(rebasing: pages[plan.layout.checkedRange(ofPage: page)])
-      pages.setLittleEndian(crc32c(covered), at: page * CacheLayout.checksumSize)
+      var checksum = CacheLayout.zeroPageChecksum
+      if page < usedPageCount {
+        checksum = crc32c(
+          UnsafeRawBufferPointer(rebasing: pages[plan.layout.checkedRange(ofPage: page)]))
+      }
+      pages.setLittleEndian(checksum, at: page * CacheLayout.checksumSize)
     }
     return CacheSummary(
       entryCount: UInt64(plan.entryCount), bitmapCount: UInt64(plan.bitmapCount),
@@ -120,7 +134,7 @@ extension CacheEncoder {
     private(set) var bitmapCount = 0
     private(set) var entryCount: Int
 
-    private var neededPages: Int { layout.pagesForEntries(entryCount) + bitmapCount }
+    var neededPages: Int { layout.pagesForEntries(entryCount) + bitmapCount }
 
     init(for content: FreeSpaceIndex, pageCount: Int) throws(FreeSpaceError) {
       guard let layout = CacheLayout(pageCount: pageCount) else {

@@ -13,6 +13,8 @@ package struct CacheLayout: Equatable {
   package static let entriesPerPage = pageSize / CacheEntry.byteCount
   static let checksumSize = 4
   static let generationSize = 8
+  /// The crc32c of a page of zeros.
+  static let zeroPageChecksum: UInt32 = 0x98f9_4189
   /// More checksums leave no room for the generation in page 0.
   package static let maximumPageCount = (pageSize - generationSize) / checksumSize
 

@@ -1,0 +1,40 @@
+import Testing
+
+@testable import fsmount
+
+struct DirectoryReadersTests {
+  private let readers = DirectoryReaders()
+
+  /// How many entries the answer to a first request for directory 7 may have.
+  private var first: Int { readers.note(7, from: 0, withAttributes: true) }
+
+  @Test func whoReadsNamesGetsAShortFirstAnswer() {
+    #expect(first < 32)
+    #expect(readers.note(7, from: 20, withAttributes: false) == .max)
+    #expect(first < 32)
+  }
+
+  @Test func whoReadsAttributesGetsThemFromThenOn() {
+    #expect(first < 32)
+    #expect(readers.note(7, from: 20, withAttributes: true) == .max)
+    #expect(first == .max)
+    _ = readers.note(7, from: 20, withAttributes: false)
+    #expect(first < 32)
+  }
+
+  /// Where nobody asks for attributes there is nothing to shorten.
+  @Test func namesAreNeverCutShort() {
+    #expect(readers.note(7, from: 0, withAttributes: false) == .max)
+  }
+
+  @Test func whatIsReadAgainIsKept() {
+    #expect(!readers.mustKeep(7))
+    _ = first
+    #expect(readers.mustKeep(7))
+    #expect(!readers.mustKeep(8))
+    // 1031 has the slot of 7.
+    _ = readers.note(1031, from: 0, withAttributes: false)
+    #expect(readers.mustKeep(1031))
+    #expect(!readers.mustKeep(7))
+  }
+}

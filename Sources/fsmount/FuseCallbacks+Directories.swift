@@ -22,17 +22,21 @@ extension FuseCallbacks {
     }
 
     operations.readdir = { request, number, size, offset, file in
+      var next: DirectoryPosition?
       FuseServer.answer(request, "readdir") { server throws(FilesystemError) in
         var list = DirectoryList(request, server.buffers.bytes(size))
         _ = server.directoryReaders.note(number, from: offset, withAttributes: false)
         try server.read(number, from: offset, file, expecting: size / 32) { record in
           list.append(record, shown: server.nodes.shown(record.id))
         }
+        next = list.end.map { DirectoryPosition(server, number, $0) }
         return .data(list.bytes)
       }
+      next?.prefetch()
     }
 
     operations.readdirplus = { request, number, size, offset, file in
+      var next: DirectoryPosition?
       FuseServer.answer(request, "readdirplus") { server throws(FilesystemError) in
         var list = DirectoryList(request, server.buffers.bytes(size))
         var left = server.directoryReaders.note(number, from: offset, withAttributes: true)
@@ -41,12 +45,14 @@ extension FuseCallbacks {
           expecting: min(left, size / DirectoryList.fixedSizeWithAttributes),
           withAttributes: true
         ) { record in
-          guard left > 0, list.hasRoom(for: record) else { return false }
+          guard left > 0, list.hasRoom(for: record) else { return list.stop() }
           left -= 1
           return list.append(record, server.entryOfDirectory(record))
         }
+        next = list.end.map { DirectoryPosition(server, number, $0) }
         return .data(list.bytes)
       }
+      next?.prefetch()
     }
 
     operations.fsyncdir = { request, number, dataOnly, _ in
@@ -68,6 +74,25 @@ private final class OpenDirectory: Sendable {
       return nil
     }
     return Unmanaged.fromOpaque(pointer)
+  }
+}
+
+/// Where the next request for a directory will begin.
+private struct DirectoryPosition {
+  let server: FuseServer
+  let number: fuse_ino_t
+  let cookie: UInt64
+
+  init(_ server: FuseServer, _ number: fuse_ino_t, _ cookie: UInt64) {
+    self.server = server
+    self.number = number
+    self.cookie = cookie
+  }
+
+  /// Reads ahead while the kernel and its caller are busy with the answer that was just sent.
+  func prefetch() {
+    guard let id = server.nodes.inode(number) else { return }
+    server.volume.prefetchDirectory(id, from: cookie)
   }
 }
 
@@ -106,6 +131,8 @@ private struct DirectoryList {
   private let request: fuse_req_t?
   private let buffer: UnsafeMutableRawBufferPointer
   private var used = 0
+  private var lastCookie: UInt64?
+  private var isFull = false
   /// Of which number and type are used.
   private var status = stat()
 
@@ -115,6 +142,15 @@ private struct DirectoryList {
   }
 
   var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: buffer[..<used]) }
+
+  /// Where the directory goes on; nil when all of it, or nothing, is in the list.
+  var end: UInt64? { isFull ? lastCookie : nil }
+
+  /// Takes no more records; always false.
+  mutating func stop() -> Bool {
+    isFull = true
+    return false
+  }
 
   /// Whether a record fits with its attributes. Asked before they are used: an entry that is
   /// not sent must not get a number.
@@ -127,6 +163,7 @@ private struct DirectoryList {
     status.st_ino = ino_t(shown)
     status.st_mode = record.type.modeBits
     return add(
+      record,
       fuse_add_direntry(
         request, room, buffer.count - used, Self.name(of: record), &status,
         off_t(bitPattern: record.nextCookie)))
@@ -136,6 +173,7 @@ private struct DirectoryList {
   mutating func append(_ record: DirectoryRecord, _ entry: fuse_entry_param) -> Bool {
     var entry = entry
     return add(
+      record,
       fuse_add_direntry_plus(
         request, room, buffer.count - used, Self.name(of: record), &entry,
         off_t(bitPattern: record.nextCookie)))
@@ -150,10 +188,11 @@ private struct DirectoryList {
     record.nameBytes.baseAddress?.assumingMemoryBound(to: CChar.self)
   }
 
-  /// Takes note of an entry of `size` bytes, which libfuse has written if it fits.
-  private mutating func add(_ size: Int) -> Bool {
-    guard size <= buffer.count - used else { return false }
+  /// Takes note of a record in `size` bytes, which libfuse has written if they fit.
+  private mutating func add(_ record: DirectoryRecord, _ size: Int) -> Bool {
+    guard size <= buffer.count - used else { return stop() }
     used += size
+    lastCookie = record.nextCookie
     return true
   }
 }

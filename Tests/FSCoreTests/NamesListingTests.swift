@@ -57,6 +57,37 @@ import Testing
     try fixture.unmountAndCheck()
   }
 
+  /// What is read ahead need not be read when it is asked for.
+  @Test func prefetching() throws {
+    let device = FaultyDevice(try TestImage.make())
+    var volume = try Volume.mountForTest(device)
+    let directory = try volume.makeDirectory("/d")
+    for number in 0..<5_000 { try volume.makeFile("/d/file-\(number)") }
+    try volume.unmount()
+    volume = try Volume.mountForTest(device)
+
+    /// Shows `count` entries from `cookie` on; returns the next cookie, and how often the device
+    /// was asked.
+    func read(from cookie: UInt64, _ count: Int) throws -> (next: UInt64, reads: Int) {
+      var next = cookie
+      var left = count
+      let before = device.faults.withLock { $0.reads }
+      try volume.readDirectory(directory, from: cookie, expecting: count) { record in
+        guard left > 0 else { return false }
+        left -= 1
+        next = record.nextCookie
+        return true
+      }
+      return (next, device.faults.withLock { $0.reads } - before)
+    }
+    let first = try read(from: 0, 300)
+    let cold = try read(from: first.next, 300)
+    #expect(cold.reads > 1)
+    volume.prefetchDirectory(directory, from: cold.next)
+    #expect(try read(from: cold.next, 300).reads == 0)
+    try volume.unmount()
+  }
+
   /// What is buffered is not in the tree yet.
   @Test func sizesOfBufferedFilesAreThoseOfStat() throws {
     let fixture = try NamesFixture()

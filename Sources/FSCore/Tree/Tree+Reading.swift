@@ -119,4 +119,34 @@ extension Tree {
       }
     }
   }
+
+  /// Reads leaves into memory that are likely to be asked for next: at most `count`, from the one
+  /// with `key` on, none that begins after `through`.
+  ///
+  /// The last comes first, and the first that is there ends it: so who reads them in order
+  /// meanwhile meets this half way, and hardly any leaf is read twice.
+  package func prefetchLeaves(
+    from key: Key, through: Key, count: Int
+  ) throws(FilesystemError) {
+    context.reuse.lockShared()
+    defer { context.reuse.unlock() }
+    let references = try lock.shared { () throws(FilesystemError) -> [BlockReference] in
+      var path = TreePath()
+      guard !root.isLeaf else { return [] }
+      let missing = try descend(to: key, &path)
+      if let missing, missing.level > 0 { return [] }
+      let parent = path.block(1)
+      var references: [BlockReference] = []
+      var slot = path.slots[1] + (missing == nil ? 1 : 0)
+      while slot < parent.count, references.count < count, parent.key(slot) <= through {
+        references.append(childReference(parent, slot))
+        slot += 1
+      }
+      return references
+    }
+    for reference in references.reversed() {
+      guard try context.cache.cached(reference) == nil else { return }
+      _ = try context.cache.load(reference)
+    }
+  }
 }

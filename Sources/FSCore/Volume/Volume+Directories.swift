@@ -58,6 +58,18 @@ extension Volume {
     touchAccessTime(directory)
   }
 
+  /// Reads from the device what `readDirectory` will need from `cookie` on. For whoever has
+  /// answered one request, while the next is on its way.
+  package func prefetchDirectory(_ id: InodeID, from cookie: UInt64) {
+    guard let directory = inodes.loaded(id), directory.isDirectory, !directory.isStub else {
+      return
+    }
+    // What fails here fails again, and is reported, when it is asked for.
+    try? directory.tree.prefetchLeaves(
+      from: DirectoryEntries.indexKey(directory, cookie),
+      through: DirectoryEntries.indexKey(directory, .max), count: 8)
+  }
+
   /// Returns whether to go on.
   private func showDots(
     of directory: Inode, from cookie: UInt64,

@@ -8,26 +8,31 @@ package final class Guarded<State>: @unchecked Sendable {
   private let mutex: UnsafeMutablePointer<pthread_mutex_t>
   private let condition: UnsafeMutablePointer<pthread_cond_t>
   private let rank: LockRank
-  private var state: State
-  /// So that a state without bytes does not share its address with another object.
-  private let padding: UInt8 = 0
+  /// Not a property: at each use of one the runtime would check that it has no other, which the
+  /// mutex sees to.
+  private let state: UnsafeMutablePointer<State>
 
   package init(_ state: consuming sending State, rank: LockRank) {
-    // One piece of memory for both: every inode has one of these.
+    // One piece of memory for all three: every inode has one of these. At least one byte of
+    // state, so that one without bytes does not share its address with another object.
     let size = MemoryLayout<pthread_mutex_t>.stride
+    let stateOffset = UInt64(size + MemoryLayout<pthread_cond_t>.size).roundedUp(
+      to: UInt64(MemoryLayout<State>.alignment))
     let memory = UnsafeMutableRawPointer.allocate(
-      byteCount: size + MemoryLayout<pthread_cond_t>.size,
+      byteCount: Int(stateOffset) + max(MemoryLayout<State>.size, 1),
       alignment: max(
-        MemoryLayout<pthread_mutex_t>.alignment, MemoryLayout<pthread_cond_t>.alignment))
+        MemoryLayout<pthread_mutex_t>.alignment, MemoryLayout<pthread_cond_t>.alignment,
+        MemoryLayout<State>.alignment))
     mutex = memory.initializeMemory(as: pthread_mutex_t.self, to: pthread_mutex_t())
     condition = (memory + size).initializeMemory(as: pthread_cond_t.self, to: pthread_cond_t())
     pthread_mutex_init(mutex, nil)
     pthread_cond_init(condition, ConditionAttributes.monotonic)
-    self.state = state
+    self.state = (memory + Int(stateOffset)).initializeMemory(as: State.self, to: state)
     self.rank = rank
   }
 
   deinit {
+    state.deinitialize(count: 1)
     pthread_cond_destroy(condition)
     pthread_mutex_destroy(mutex)
     UnsafeMutableRawPointer(mutex).deallocate()
@@ -43,7 +48,7 @@ package final class Guarded<State>: @unchecked Sendable {
       pthread_mutex_unlock(mutex)
       HeldLocks.didRelease(rank)
     }
-    return try body(&state)
+    return try body(&state.pointee)
   }
 
   /// Waits until `ready` holds, then runs `body` under the same hold of the lock.
@@ -56,8 +61,8 @@ package final class Guarded<State>: @unchecked Sendable {
       pthread_mutex_unlock(mutex)
       HeldLocks.didRelease(rank)
     }
-    while !ready(state) { pthread_cond_wait(condition, mutex) }
-    return try body(&state)
+    while !ready(state.pointee) { pthread_cond_wait(condition, mutex) }
+    return try body(&state.pointee)
   }
 
   /// Waits until `ready` holds or `seconds` have passed; says whether it holds.
@@ -75,8 +80,10 @@ package final class Guarded<State>: @unchecked Sendable {
       pthread_mutex_unlock(mutex)
       HeldLocks.didRelease(rank)
     }
-    while !ready(&state) {
-      if pthread_cond_timedwait(condition, mutex, &deadline) == ETIMEDOUT { return ready(&state) }
+    while !ready(&state.pointee) {
+      if pthread_cond_timedwait(condition, mutex, &deadline) == ETIMEDOUT {
+        return ready(&state.pointee)
+      }
     }
     return true
   }
@@ -90,7 +97,7 @@ package final class Guarded<State>: @unchecked Sendable {
       pthread_mutex_unlock(mutex)
       HeldLocks.didRelease(rank)
     }
-    return try body(&state)
+    return try body(&state.pointee)
   }
 }
 

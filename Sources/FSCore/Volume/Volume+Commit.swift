@@ -12,19 +12,24 @@ extension Volume {
 
     // One that is being written now may hold what the caller asks for.
     let target = transactions.newestChanged
-    while true {
-      // Who is served already must not wait for the commit of who was faster to wake.
-      let isDone = commitTurn.when({ !$0.isCommitting || transactions.committed >= target }) {
-        turn -> Bool in
-        if transactions.committed >= target { return true }
-        turn.isCommitting = true
-        return false
-      }
-      if isDone { return }
-
-      defer { commitTurn.update { $0.isCommitting = false } }
-      try commitOnce()
+    let (mustWait, isLast) = commitTurn.withLock { $0.arrive(target) }
+    if isLast { commitTurn.update { _ in } }
+    // Who is served already must not wait for the commit of who was faster to wake.
+    let isDone = commitTurn.when({ !$0.isCommitting || transactions.committed >= target }) {
+      turn -> Bool in
+      turn.leave(target)
+      if transactions.committed >= target { return true }
+      turn.isCommitting = true
+      return false
     }
+    if isDone { return }
+
+    defer { commitTurn.update { $0.isCommitting = false } }
+    gather(hasWaited: mustWait)
+    let start = ContinuousClock.now
+    try commitOnce()
+    let duration = start.duration(to: .now)
+    commitTurn.withLock { $0.lastSeconds = duration / .seconds(1) }
   }
 
   /// One commit, step by step. Called by one thread at a time.
@@ -58,6 +63,7 @@ extension Volume {
 
     // 4. What the last commit still needed may be overwritten now.
     trees.context.reuse.exclusive { space.unpin(frozen.superblock.generation) }
+    commitTurn.withLock { $0.didCommit(frozen.superblock.generation) }
     transactions.didCommit(frozen.superblock.generation)
   }
 
@@ -129,6 +135,9 @@ extension Volume {
       if offset.rawValue == Format.superblockOffsets[0] { try device.flush() }
     }
   }
+
+  /// How many commits there have been in all of the volume's life.
+  package var commitCount: UInt64 { transactions.committed.rawValue }
 
   /// Writes all buffered file data, then commits: what sync(2) promises elsewhere. Throws the
   /// error of a write-back that lost data too, once, after the commit.

@@ -36,10 +36,6 @@ package final class Volume: @unchecked Sendable {
   let periodic = Guarded(PeriodicState(), rank: .leaf)
   var periodicThread: BackgroundThread?
 
-  struct CommitTurn {
-    var isCommitting = false
-  }
-
   struct PeriodicState {
     var mustStop = false
     /// The budget wants a commit.

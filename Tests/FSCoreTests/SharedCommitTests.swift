@@ -1,0 +1,80 @@
+import Glibc
+import Testing
+
+@testable import FSCore
+
+/// A device whose flushes wait while it is told so.
+private final class HeldDevice: BlockDevice {
+  private let memory: MemoryDevice
+  private let isHeld = Guarded(false, rank: .leaf)
+  let flushCount = Guarded(0, rank: .leaf)
+
+  init(_ memory: MemoryDevice) { self.memory = memory }
+
+  var sizeBytes: UInt64 { memory.sizeBytes }
+
+  func hold(_ value: Bool) { isHeld.update { $0 = value } }
+
+  func read(
+    into buffer: UnsafeMutableRawBufferPointer, at address: PhysicalAddress
+  ) throws(FilesystemError) { try memory.read(into: buffer, at: address) }
+
+  func write(
+    _ bytes: UnsafeRawBufferPointer, at address: PhysicalAddress
+  ) throws(FilesystemError) { try memory.write(bytes, at: address) }
+
+  func flush() throws(FilesystemError) {
+    flushCount.update { $0 += 1 }
+    isHeld.when({ !$0 }) { _ in }
+  }
+}
+
+/// Threads that want different files durable share commits.
+@Suite struct SharedCommitTests {
+  @Test func allWhoWaitShareTheNextCommit() throws {
+    let threadCount = 12
+    let memory = try TestImage.make(sizeBytes: 4 << 30)
+    let device = HeldDevice(memory)
+    let volume = try Volume.mountForTest(device)
+    let files = try (0...threadCount).map { try volume.makeFile("/file\($0)") }
+    try volume.synchronizeAll()
+    let before = volume.commitCount
+
+    let failures = Guarded<[String]>([], rank: .leaf)
+    func synchronizing(_ id: InodeID) -> BackgroundThread {
+      BackgroundThread {
+        do {
+          try volume.writeBytes(id, at: 0, [UInt8](repeating: 5, count: 4096))
+          try volume.synchronize(id, dataOnly: false)
+        } catch {
+          failures.withLock { $0.append("\(error)") }
+        }
+      }
+    }
+
+    // One commit is on its way to the device, which takes long, when all others come.
+    device.hold(true)
+    let flushes = device.flushCount.withLock { $0 }
+    let first = synchronizing(files[0])
+    device.flushCount.when({ $0 > flushes }) { _ in }
+    let others = files[1...].map(synchronizing)
+    while volume.commitTurn.withLock({ $0.waiting }) < threadCount { usleep(1000) }
+    #expect(volume.commitCount == before)
+    device.hold(false)
+    first.join()
+    for thread in others { thread.join() }
+
+    #expect(failures.withLock { $0 } == [])
+    #expect(volume.commitCount == before + 2)
+
+    // All that was promised is on the device.
+    let again = try Volume.mountForTest(memory.copy())
+    for number in 0...threadCount {
+      let bytes = try again.readBytes(again.find("/file\(number)"), at: 0, count: 4096)
+      #expect(bytes == [UInt8](repeating: 5, count: 4096))
+    }
+    try again.unmount()
+    try volume.unmount()
+    try CacheJudge.judge(memory)
+  }
+}

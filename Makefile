@@ -71,6 +71,7 @@ scale: release ## Many files and a huge one in little memory: make scale FILES=4
 
 bench: release ## Measures against fuse2fs, ntfs-3g and the kernel, in one run; then the core alone
 	$(RELEASE)/exerciser bench
+	$(RELEASE)/exerciser bench --sync-only --directory /var/tmp
 	$(RELEASE)/exerciser core-bench
 
 install: release ## Installs the program and a helper for mount(8): mount -t fsmount

@@ -121,6 +121,6 @@ struct DifferentialCommand: ParsableCommand {
 
 /// With one decimal.
 func rounded(_ value: Double) -> String {
-  let tenths = Int((value * 10).rounded())
-  return "\(tenths / 10).\(tenths % 10)"
+  let tenths = Int((value.magnitude * 10).rounded())
+  return "\(value < 0 && tenths > 0 ? "-" : "")\(tenths / 10).\(tenths % 10)"
 }

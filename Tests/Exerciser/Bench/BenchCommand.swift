@@ -7,6 +7,8 @@ struct BenchOptions {
   var files = 5_000
   var randomCount = 20_000
   var syncCount = 200
+  /// Leaves all rows out but those of fsync.
+  var syncOnly = false
 }
 
 struct BenchCommand: ParsableCommand {
@@ -30,6 +32,12 @@ struct BenchCommand: ParsableCommand {
   @Option(help: "Peers, separated by commas; all that are present if left out.")
   var peers: String?
 
+  @Option(help: "Where the images are, on a disk for instance; in memory if left out.")
+  var directory: String?
+
+  @Flag(help: "Only the rows that make a little durable at a time.")
+  var syncOnly = false
+
   @Flag(help: "A quick look with small sizes and one repetition.")
   var quick = false
 
@@ -40,6 +48,7 @@ struct BenchCommand: ParsableCommand {
     var options = BenchOptions()
     options.megabytes = quick ? 128 : megabytes
     options.files = quick ? 1_000 : files
+    options.syncOnly = syncOnly
     if quick {
       options.randomCount = 4_000
       options.syncCount = 50
@@ -66,7 +75,9 @@ struct BenchCommand: ParsableCommand {
   private func measure(
     _ peers: [BenchPeer], _ options: BenchOptions, _ repetitions: Int
   ) throws -> BenchTable.Results {
-    let directory = try TemporaryDirectory(inMemory: true)
+    let directory =
+      try directory.map { try TemporaryDirectory(in: $0) }
+      ?? TemporaryDirectory(inMemory: true)
     let mountPoint = try directory.directory("mount")
     let image = directory.file("bench.img")
     var results: BenchTable.Results = [:]

@@ -15,6 +15,7 @@ enum BenchMetric: String, CaseIterable {
   case smallWrite = "write small files, 4 KiB"
   case smallRead = "read small files, 4 KiB"
   case writeSync = "write 4 KiB and fsync"
+  case sharedSync = "write 4 KiB and fsync, 8 threads"
 
   /// Megabytes a second rather than operations.
   var isThroughput: Bool { self == .sequentialWrite || self == .sequentialRead }
@@ -47,6 +48,10 @@ final class BenchPass {
 
   func run() throws {
     defer { try? mounted.unmount() }
+    guard !options.syncOnly else {
+      try synchronousWrites()
+      return try mounted.unmount()
+    }
     try largeFile()
     try emptyFiles()
     try smallFiles()
@@ -182,6 +187,24 @@ final class BenchPass {
       for index in 0..<options.syncCount {
         try write(file, 4096, at: index * 4096)
         try check("fsync") { fsync(file) }
+      }
+    }
+
+    // Each thread a file of its own.
+    let threads = 8
+    let files = try (0..<threads).map { try opened("synced-\($0)", O_CREAT | O_WRONLY) }
+    defer { for file in files { close(file) } }
+    let each = max(options.syncCount / 2, 1)
+    try measure(.sharedSync, threads * each) {
+      try onThreads(threads) { thread in
+        let bytes = [UInt8](repeating: UInt8(thread + 1), count: 4096)
+        for index in 0..<each {
+          let count = bytes.withUnsafeBytes {
+            pwrite(files[thread], $0.baseAddress, 4096, index * 4096)
+          }
+          guard count == 4096 else { throw TestFailure("pwrite of 4096 writes \(count)") }
+          try check("fsync") { fsync(files[thread]) }
+        }
       }
     }
   }

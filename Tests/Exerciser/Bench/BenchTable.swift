@@ -15,7 +15,7 @@ struct BenchTable {
 
   var text: String {
     var rows = [["", ""] + peers.map(\.rawValue)]
-    for metric in BenchMetric.allCases {
+    for metric in BenchMetric.allCases where results[metric] != nil {
       let unit = metric.isThroughput ? "MB/s" : "ops/s"
       rows.append([metric.rawValue, unit] + peers.map { cell(metric, $0) })
     }

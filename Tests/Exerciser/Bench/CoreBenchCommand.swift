@@ -33,8 +33,18 @@ struct CoreBenchCommand: ParsableCommand {
     try bench.smallCommits(count: commits)
     try bench.groupCommits(groups: groups)
     try bench.end()
+    let shared = try [1, 8].map {
+      try SharedCommitBench.run(
+        threads: $0, callsEach: max(commits / 5, 1), flushMicroseconds: 2_000)
+    }
 
     say("| in-process, without FUSE | |\n|---|---:|")
     for row in bench.rows { say("| \(row.what) | \(row.figure) |") }
+    for result in shared {
+      let threads = result.threads == 1 ? "1 thread" : "\(result.threads) threads"
+      let what = "write 4 KiB and synchronize, \(threads), a flush takes 2 ms"
+      say("| \(what) | \(rounded(result.rate))/s |")
+      say("| … of them share a commit | \(rounded(result.callsPerCommit)) |")
+    }
   }
 }

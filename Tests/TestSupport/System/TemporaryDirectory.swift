@@ -6,8 +6,11 @@ package final class TemporaryDirectory: Sendable {
   package let path: String
 
   /// In `/dev/shm` when there is room for images there, else in `/tmp`.
-  package init(inMemory: Bool = false) throws {
-    let base = inMemory && access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp"
+  package convenience init(inMemory: Bool = false) throws {
+    try self.init(in: inMemory && access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp")
+  }
+
+  package init(in base: String) throws {
     var template = Array("\(base)/fsmount-test.XXXXXX".utf8CString)
     guard mkdtemp(&template) != nil else {
       throw SystemError(what: "mkdtemp in \(base)", code: errno)

@@ -1,4 +1,5 @@
 import Glibc
+import TestSupport
 import Testing
 
 @testable import FSCore
@@ -9,12 +10,12 @@ import Testing
 
   @Test func piecesAreWholeAndApart() {
     let memory = PageMemory()
-    var random = TestRandom(seed: 1)
+    var random = SeededRandom(seed: 1)
     var held: [(piece: UnsafeMutableRawPointer, count: Int, mark: UInt8)] = []
     var used = 0
     for step in 0..<4000 {
-      if held.count < 200, random.next(below: 2) == 0 {
-        let count = Int(random.next(below: 20) == 0 ? random.next(below: 2 << 20) : 40_000) + 1
+      if held.count < 200, random.below(2) == 0 {
+        let count = (random.below(20) == 0 ? random.below(2 << 20) : 40_000) + 1
         let piece = memory.take(count)
         #expect(Int(bitPattern: piece) % 4096 == 0)
         let mark = UInt8(truncatingIfNeeded: step)
@@ -22,7 +23,7 @@ import Testing
         held.append((piece, count, mark))
         if count <= 512 << 10 { used += PageMemory.size(holding: count) }
       } else if !held.isEmpty {
-        let index = Int(random.next(below: UInt64(held.count)))
+        let index = random.below(held.count)
         let (piece, count, mark) = held.remove(at: index)
         let bytes = UnsafeRawBufferPointer(start: piece, count: count)
         #expect(bytes.first == mark && bytes.last == mark && bytes[count / 2] == mark)
@@ -85,9 +86,9 @@ import Testing
       if number % 16 == 0 { most.note(memory) }
     }
     let large = try volume.makeFile("/large")
-    var random = TestRandom(seed: 3)
+    var random = SeededRandom(seed: 3)
     for _ in 0..<2500 {
-      try volume.writeBytes(large, at: random.next(below: 1 << 38), content)
+      try volume.writeBytes(large, at: random.below(1 << 38), content)
       most.note(memory)
     }
     for number in stride(from: 0, to: 4000, by: 2) {

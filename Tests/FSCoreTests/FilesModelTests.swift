@@ -108,7 +108,7 @@ final class BackgroundFlusher: Sendable {
       var round = 0
       while !mustStop.isSet.load(ordering: .relaxed) {
         round += 1
-        try? volume.files.flushAll()
+        volume.files.flushAll()
         if round % 16 == 0 { try? volume.commit() }
       }
     }

@@ -46,7 +46,7 @@ import Testing
     let volume = try Volume.mountForTest(try TestImage.make())
     let id = try volume.makeFile("/file")
     try volume.writeBytes(id, at: 0, [UInt8](repeating: 3, count: size))
-    try volume.files.flushAll()
+    volume.files.flushAll()
     let extents = try Self.extents(volume, id)
     #expect(extents.count == 1 && extents[0].isInline && extents[0].inlineBytes.count == size)
     #expect(try volume.attributes(of: id).item.nbytes == UInt64(size))
@@ -58,9 +58,9 @@ import Testing
     let volume = try Volume.mountForTest(try TestImage.make())
     let id = try volume.makeFile("/file")
     try volume.writeBytes(id, at: 0, [UInt8](repeating: 3, count: 2000))
-    try volume.files.flushAll()
+    volume.files.flushAll()
     try volume.writeBytes(id, at: 2000, [UInt8](repeating: 4, count: 49))
-    try volume.files.flushAll()
+    volume.files.flushAll()
     let extents = try Self.extents(volume, id)
     #expect(extents.count == 1 && !extents[0].isInline && extents[0].item.length == 4096)
     #expect(
@@ -80,10 +80,10 @@ import Testing
     for (index, grow) in growths.enumerated() {
       let id = try volume.makeFile("/file\(index)")
       try volume.writeBytes(id, at: 0, [UInt8](repeating: 3, count: 100))
-      try volume.files.flushAll()
+      volume.files.flushAll()
       try #require(try Self.extents(volume, id)[0].isInline)
       try grow(id)
-      try volume.files.flushAll()
+      volume.files.flushAll()
       let extents = try Self.extents(volume, id)
       #expect(extents.count == 1 || !extents.contains { $0.isInline }, "case \(index)")
     }
@@ -105,7 +105,7 @@ import Testing
         try volume.writeBytes(
           id, at: UInt64(sector) * 4096, [UInt8](repeating: UInt8(sector + 1), count: 4096))
       }
-      try volume.files.flushAll()
+      volume.files.flushAll()
     }
     let extents = try Self.extents(volume, id)
     #expect(extents.count == 2)

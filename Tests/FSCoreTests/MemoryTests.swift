@@ -135,11 +135,11 @@ import Testing
 
   /// Clean blocks make room for what cannot be dropped.
   @Test func cleanBlocksYield() throws {
-    let fixture = try TreeFixture(cacheBytes: 4 << 20)
+    let fixture = try TreeFixture(id: .uuid, cacheBytes: 4 << 20)
     let memory = fixture.memory
     for number in 0..<9000 {
       try fixture.transactions.perform(reserving: 0) { (h) throws(FilesystemError) in
-        try fixture.tree.insert(Key(ObjectID(UInt64(number)), .inodeItem, 0), size: 400, in: h) {
+        try fixture.tree.insert(Key(1, .uuidSubvolume, UInt64(number)), size: 400, in: h) {
           $0.zero()
         }
       }

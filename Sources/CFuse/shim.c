@@ -2,6 +2,7 @@
 #include "CFuse.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/fuse.h>
 #include <malloc.h>
 #include <signal.h>
@@ -10,6 +11,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -50,35 +52,101 @@ struct fuse_session *cfuse_session_new(
   return session;
 }
 
+// What the request that this thread has read last says of set-user-ID bits.
+static _Thread_local bool request_drops_privileges;
+
+bool cfuse_request_drops_privileges(void) { return request_drops_privileges; }
+
+static bool drops_privileges(const struct fuse_in_header *header, size_t size) {
+  const void *body = header + 1;
+  switch (header->opcode) {
+    case FUSE_WRITE: {
+      const struct fuse_write_in *write = body;
+      return size >= sizeof(*header) + sizeof(*write) &&
+             (write->write_flags & FUSE_WRITE_KILL_SUIDGID) != 0;
+    }
+    case FUSE_OPEN: {
+      const struct fuse_open_in *open = body;
+      return size >= sizeof(*header) + sizeof(*open) &&
+             (open->open_flags & FUSE_OPEN_KILL_SUIDGID) != 0;
+    }
+    default:
+      return false;
+  }
+}
+
+#ifndef FUSE_CAP_HANDLE_KILLPRIV_V2
 // The number of the INIT request while it is not answered, if it offers KILLPRIV_V2; else 0.
 static atomic_uint_least64_t init_request;
+
+static void note_init(const struct fuse_in_header *header, size_t size) {
+  const struct fuse_init_in *init = (const void *)(header + 1);
+  size_t end = offsetof(struct fuse_init_in, flags) + sizeof(init->flags);
+  if (size >= sizeof(*header) + end && init->flags & FUSE_HANDLE_KILLPRIV_V2)
+    atomic_store(&init_request, header->unique);
+}
+
+static void answer_init(struct iovec *pieces, int count) {
+  if (atomic_load_explicit(&init_request, memory_order_relaxed) == 0 || count != 2)
+    return;
+
+  const struct fuse_out_header *header = pieces[0].iov_base;
+  struct fuse_init_out *init = pieces[1].iov_base;
+  if (header->unique != atomic_load(&init_request))
+    return;
+
+  size_t end = offsetof(struct fuse_init_out, flags) + sizeof(init->flags);
+  if (header->error == 0 && pieces[1].iov_len >= end)
+    init->flags |= FUSE_HANDLE_KILLPRIV_V2;
+  atomic_store(&init_request, 0);
+}
+#endif
 
 static ssize_t read_request(int device, void *buffer, size_t size, void *user_data) {
   (void)user_data;
   ssize_t count = read(device, buffer, size);
   const struct fuse_in_header *header = buffer;
-  if (count >= (ssize_t)sizeof(*header) && header->opcode == FUSE_INIT) {
-    const struct fuse_init_in *init = (const void *)(header + 1);
-    size_t end = offsetof(struct fuse_init_in, flags) + sizeof(init->flags);
-    if (count >= (ssize_t)(sizeof(*header) + end) && init->flags & FUSE_HANDLE_KILLPRIV_V2)
-      atomic_store(&init_request, header->unique);
-  }
+  if (count < (ssize_t)sizeof(*header))
+    return count;
+
+  request_drops_privileges = drops_privileges(header, (size_t)count);
+#ifndef FUSE_CAP_HANDLE_KILLPRIV_V2
+  if (header->opcode == FUSE_INIT)
+    note_init(header, (size_t)count);
+#endif
   return count;
 }
 
 static ssize_t write_reply(int device, struct iovec *pieces, int count, void *user_data) {
   (void)user_data;
-  if (atomic_load_explicit(&init_request, memory_order_relaxed) != 0 && count == 2) {
-    const struct fuse_out_header *header = pieces[0].iov_base;
-    struct fuse_init_out *init = pieces[1].iov_base;
-    size_t end = offsetof(struct fuse_init_out, flags) + sizeof(init->flags);
-    if (header->unique == atomic_load(&init_request)) {
-      if (header->error == 0 && pieces[1].iov_len >= end)
-        init->flags |= FUSE_HANDLE_KILLPRIV_V2;
-      atomic_store(&init_request, 0);
-    }
-  }
+#ifndef FUSE_CAP_HANDLE_KILLPRIV_V2
+  answer_init(pieces, count);
+#endif
   return writev(device, pieces, count);
+}
+
+#if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 17)
+// Below 3.17 libfuse does it itself whatever the functions for reading and writing are.
+static int clone_device(int device) {
+  int clone = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+  uint32_t source = (uint32_t)device;
+  if (clone >= 0 && ioctl(clone, FUSE_DEV_IOC_CLONE, &source) != 0) {
+    close(clone);
+    clone = -1;
+  }
+  return clone;
+}
+#endif
+
+static int use_own_io(struct fuse_session *session) {
+#if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 17)
+  const struct fuse_custom_io io = {
+      .writev = write_reply, .read = read_request, .clone_fd = clone_device};
+  return fuse_session_custom_io_317(session, &io, sizeof(io), fuse_session_fd(session));
+#else
+  const struct fuse_custom_io io = {.writev = write_reply, .read = read_request};
+  return fuse_session_custom_io(session, &io, fuse_session_fd(session));
+#endif
 }
 
 int cfuse_session_mount(struct fuse_session *session, const char *mount_point) {
@@ -86,8 +154,7 @@ int cfuse_session_mount(struct fuse_session *session, const char *mount_point) {
   if (status != 0)
     return status;
 
-  const struct fuse_custom_io io = {.writev = write_reply, .read = read_request};
-  status = fuse_session_custom_io(session, &io, fuse_session_fd(session));
+  status = use_own_io(session);
   if (status != 0)
     fuse_session_unmount(session);
   return status;

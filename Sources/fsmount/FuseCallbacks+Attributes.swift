@@ -16,9 +16,15 @@ extension FuseCallbacks {
         var changes = FuseCallbacks.changes(wanted.pointee, fields)
         changes.touchesWhenSizeIsSame = file != nil
         let id = try server.inode(number)
-        if changes.size != nil { try server.dropPrivileges(of: number, for: request) }
-        // A chown(2) that names neither owner nor group.
-        if fields == 0 { _ = try server.volume.dropPrivileges(of: id) }
+        // Of a truncation this bit says that it comes from somebody without CAP_FSETID. No field
+        // at all has a chown(2) that names neither owner nor group. (So has, and so loses the
+        // bits, a write to a file with capabilities, root's too.)
+        let drops = changes.size != nil && fields & FUSE_SET_ATTR_KILL_SUID != 0
+        changes.isByOutsider = try server.isOutsider(
+          request, of: id, changes.size != nil ? .inRequest(isMissing: drops) : .unknown)
+        if drops || fields == 0 {
+          try server.dropPrivileges(of: id, number, isOutsider: changes.isByOutsider)
+        }
         let attributes = try server.volume.setAttributes(id, changes)
         return .attributes(server.status(attributes))
       }

@@ -27,13 +27,16 @@ extension FuseCallbacks {
 
     operations.setxattr = { request, number, name, value, size, flags in
       FuseServer.answer(request, "setxattr") { server throws(FilesystemError) in
+        let id = try server.inode(number)
         let name = FuseCallbacks.name(name)
-        // Nobody here would enforce an access control list.
-        if name.starts(with: "system.".utf8) { throw .unsupported("access control lists") }
+        // Of the list that stands for the mode.
+        let isAccess = name == Array("system.posix_acl_access".utf8)
+        let isByOutsider = isAccess ? try server.isOutsider(request, of: id, .unknown) : false
         // XATTR_CREATE is 1, XATTR_REPLACE 2.
         try server.volume.setAttribute(
-          server.inode(number), name, [UInt8](UnsafeRawBufferPointer(start: value, count: size)),
-          flags & 1 != 0 ? .create : flags & 2 != 0 ? .replace : .any)
+          id, name, [UInt8](UnsafeRawBufferPointer(start: value, count: size)),
+          flags & 1 != 0 ? .create : flags & 2 != 0 ? .replace : .any,
+          isByOutsider: isByOutsider)
         return .done
       }
     }

@@ -36,7 +36,7 @@ extension FuseCallbacks {
       FuseServer.answer(request, "write") { server throws(FilesystemError) in
         guard let vector else { throw .invalidArgument("no data") }
         let bytes = try server.bytes(of: vector)
-        try server.dropPrivileges(of: number, for: request)
+        try server.dropPrivileges(of: number, for: request, FuseServer.rightInRequest)
         let count = try server.volume.write(
           server.inode(number), at: UInt64(clamping: offset), bytes)
         return .written(count)
@@ -52,7 +52,7 @@ extension FuseCallbacks {
 
     operations.fallocate = { request, number, mode, offset, length, _ in
       FuseServer.answer(request, "fallocate") { server throws(FilesystemError) in
-        try server.dropPrivileges(of: number, for: request)
+        try server.dropPrivileges(of: number, for: request, .unknown)
         try server.volume.allocate(
           server.inode(number), FuseCallbacks.allocationMode(mode),
           offset: UInt64(clamping: offset), length: UInt64(clamping: length))
@@ -101,7 +101,7 @@ extension FuseServer {
     changes.size = 0
     changes.touchesWhenSizeIsSame = true
     do throws(FilesystemError) {
-      try dropPrivileges(of: number, for: request)
+      try dropPrivileges(of: number, for: request, Self.rightInRequest)
       _ = try volume.setAttributes(id, changes)
     } catch {
       volume.release(id)
@@ -121,19 +121,5 @@ extension FuseServer {
     let count = cfuse_copy(vector, buffer.baseAddress, buffer.count)
     guard count >= 0 else { throw .device(operation: "pipe read", offset: 0, code: Int32(-count)) }
     return UnsafeRawBufferPointer(rebasing: buffer[..<count])
-  }
-
-  /// Called before who asks changes the content of a file. Whoever is not root (the kernel looks
-  /// at CAP_FSETID, which we cannot see) takes away its right to run as its owner. The kernel
-  /// has left that to us, for else it asked before each write whether there is such a right. It
-  /// does see to file capabilities.
-  func dropPrivileges(
-    of number: fuse_ino_t, for request: fuse_req_t?
-  ) throws(FilesystemError) {
-    guard FuseCallbacks.credentials(request).uid != 0,
-      try volume.dropPrivileges(of: inode(number))
-    else { return }
-    // Running a program goes by the mode that the kernel remembers.
-    fuse_lowlevel_notify_inval_inode(session, number, -1, 0)
   }
 }

@@ -24,16 +24,20 @@ final class FuseServer: Sendable {
   let directoryReaders = DirectoryReaders()
 
   private let maximumRead: UInt32
+  /// Whether the kernel checks permissions, and is to look at access control lists for that. It
+  /// would check them all the more once it was told of lists.
+  private let checksPermissions: Bool
 
   /// libfuse's own parsed options; set before the session begins.
   nonisolated(unsafe) var connectionOptions: OpaquePointer?
   /// libfuse's session; set before it begins.
   nonisolated(unsafe) var session: OpaquePointer?
 
-  init(volume: Volume, log: Logger, maximumRead: UInt32) {
+  init(volume: Volume, log: Logger, maximumRead: UInt32, checksPermissions: Bool) {
     self.volume = volume
     self.log = log
     self.maximumRead = maximumRead
+    self.checksPermissions = checksPermissions
     nodes = NodeNumbers(root: volume.rootDirectory)
   }
 
@@ -41,16 +45,22 @@ final class FuseServer: Sendable {
   func configure(_ connection: UnsafeMutablePointer<fuse_conn_info>) {
     // Splicing into a pipe only helps who does not look at the bytes; we checksum them. Of
     // HANDLE_KILLPRIV we have the second version, see `dropPrivileges`.
-    let unwanted = [
+    var unwanted = [
       cfuse_cap_splice_read, cfuse_cap_splice_write, cfuse_cap_splice_move,
       cfuse_cap_handle_killpriv, cfuse_cap_writeback_cache,
     ]
     // A default ACL goes before the umask, hence DONT_MASK.
-    let wanted = [
+    var wanted = [
       cfuse_cap_async_read, cfuse_cap_async_dio, cfuse_cap_parallel_dirops,
       cfuse_cap_export_support, cfuse_cap_readdirplus, cfuse_cap_readdirplus_auto,
       cfuse_cap_cache_symlinks, cfuse_cap_atomic_o_trunc, cfuse_cap_dont_mask,
+      cfuse_cap_handle_killpriv_v2,
     ]
+    if checksPermissions {
+      wanted.append(cfuse_cap_posix_acl)
+    } else {
+      unwanted.append(cfuse_cap_posix_acl)
+    }
     for capability in unwanted { cfuse_set_wanted(connection, capability, 0) }
     for capability in wanted where cfuse_is_capable(connection, capability) != 0 {
       cfuse_set_wanted(connection, capability, 1)

@@ -90,7 +90,9 @@ struct Mount {
 
   /// Mounts; requests wait in the kernel until the session runs.
   private func begin(_ volume: Volume, _ log: Logger) throws -> (FuseServer, FuseSession) {
-    let server = FuseServer(volume: volume, log: log, maximumRead: options.maximumRead)
+    let server = FuseServer(
+      volume: volume, log: log, maximumRead: options.maximumRead,
+      checksPermissions: options.checksPermissions)
     let session = try FuseSession(
       server: server,
       arguments: options.libraryArguments(image: image, readOnly: volume.isReadOnly),

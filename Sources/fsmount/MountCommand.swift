@@ -28,7 +28,8 @@ struct MountCommand: ParsableCommand {
                         it, read-only
         allow_other     let other users in, with permissions checked
         default_permissions
-                        have the kernel check permissions
+                        have the kernel check permissions and access control
+                        lists
         allow_root, auto_unmount, fsname=NAME, subtype=NAME, clone_fd, debug,
         max_read=N, max_write=N, max_readahead=N, max_threads=N,
         max_background=N, congestion_threshold=N, readdirplus=no|yes|auto,

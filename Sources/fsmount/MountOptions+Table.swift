@@ -33,7 +33,7 @@ extension MountOptions {
     "loop", "comment", "silent", "loud", "nomand", "noiversion", "lazytime", "nolazytime",
     "helper", "uhelper", "verbose",
     // What always holds here
-    "norelatime", "nostrictatime", "noacl", "user_xattr", "nodiscard", "notreelog", "barrier",
+    "norelatime", "nostrictatime", "acl", "user_xattr", "nodiscard", "notreelog", "barrier",
     "datacow", "datasum", "noautodefrag", "nonempty", "big_writes", "max_idle_threads",
   ]
 
@@ -135,7 +135,7 @@ extension MountOptions {
   private static let refused: [String: Meaning] = [
     "remount": .refused(
       "a mounted image's options cannot be changed; unmount it and mount it again"),
-    "acl": .refused("access control lists are not enforced here; leave the option out"),
+    "noacl": .refused("access control lists are always kept; leave the option out"),
     "mand": .refused("mandatory locks are not supported"),
     "blkdev": .refused("leave it out: block devices are mounted as they are"),
   ]

@@ -23,6 +23,9 @@ struct MountOptions {
   var cloneDescriptors = false
   var debug = false
 
+  /// Whether the kernel is to check permissions; else whoever may enter may do everything.
+  var checksPermissions: Bool { library.contains("default_permissions") }
+
   /// Throws, naming it, when an option is not known or its value is wrong.
   init(_ lists: [String]) throws(CommandFailure) {
     for list in lists {

@@ -56,7 +56,7 @@ enum MountTable {
   }
 
   /// The file's content, read to its end; empty when there is no such file.
-  private static func readAll(_ path: String) -> String {
+  static func readAll(_ path: String) -> String {
     let descriptor = open(path, O_RDONLY | O_CLOEXEC)
     guard descriptor >= 0 else { return "" }
     defer { close(descriptor) }

@@ -9,6 +9,7 @@
 #define FUSE_USE_VERSION 312
 
 #include <fuse3/fuse_lowlevel.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -27,7 +28,14 @@ static const uint64_t cfuse_cap_readdirplus_auto = FUSE_CAP_READDIRPLUS_AUTO;
 static const uint64_t cfuse_cap_async_dio = FUSE_CAP_ASYNC_DIO;
 static const uint64_t cfuse_cap_writeback_cache = FUSE_CAP_WRITEBACK_CACHE;
 static const uint64_t cfuse_cap_parallel_dirops = FUSE_CAP_PARALLEL_DIROPS;
+static const uint64_t cfuse_cap_posix_acl = FUSE_CAP_POSIX_ACL;
 static const uint64_t cfuse_cap_handle_killpriv = FUSE_CAP_HANDLE_KILLPRIV;
+#ifdef FUSE_CAP_HANDLE_KILLPRIV_V2
+static const uint64_t cfuse_cap_handle_killpriv_v2 = FUSE_CAP_HANDLE_KILLPRIV_V2;
+#else
+/// Unknown to libfuse below 3.17: `cfuse_session_mount` sees to it.
+static const uint64_t cfuse_cap_handle_killpriv_v2 = 0;
+#endif
 static const uint64_t cfuse_cap_cache_symlinks = FUSE_CAP_CACHE_SYMLINKS;
 
 /// Whether the kernel offers `capability`.
@@ -52,9 +60,14 @@ int cfuse_session_loop(struct fuse_session *session, unsigned max_threads, int c
 void cfuse_set_log_handler(void (*handler)(int level, const char *text));
 
 /// fuse_session_mount, with a connection on which the kernel leaves it to us to take set-user-ID
-/// bits off files (KILLPRIV_V2 of the protocol, which libfuse below 3.17 cannot ask for). In
-/// return it does not ask for `security.capability` before each write.
+/// bits off files (KILLPRIV_V2 of the protocol). In return it does not ask for
+/// `security.capability` before each write.
 int cfuse_session_mount(struct fuse_session *session, const char *mount_point);
+
+/// Whether the request that this thread is serving, a write or an open with O_TRUNC, comes from
+/// somebody without the right to keep set-user-ID bits (CAP_FSETID), as the kernel has found.
+/// libfuse has no function for that; it serves a request on the thread that read it.
+bool cfuse_request_drops_privileges(void);
 
 // Data.
 

@@ -43,6 +43,9 @@ package struct AttributeChanges: Sendable {
   /// The size comes from ftruncate or O_TRUNC: the times change even when the size does not.
   package var touchesWhenSizeIsSame = false
 
+  /// Who asks is not of the file's group, and may not set set-group-ID bits.
+  package var isByOutsider = false
+
   package init() {}
 }
 
@@ -162,7 +165,7 @@ extension AttributeChanges {
     if let mode {
       item.mode = item.mode & 0o170000 | mode & 0o7777
     } else if uid != nil || gid != nil, !isDirectory {
-      item.dropPrivileges()
+      item.dropPrivileges(isByOutsider)
     }
     if let uid { item.uid = uid }
     if let gid { item.gid = gid }

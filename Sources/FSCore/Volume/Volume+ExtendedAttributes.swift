@@ -24,14 +24,17 @@ extension Volume {
     try ExtendedAttributes.names(try inodes.inode(id))
   }
 
+  /// - Parameter isByOutsider: who asks is not of the group, and may not set set-group-ID bits.
   package func setAttribute(
-    _ id: InodeID, _ name: [UInt8], _ value: [UInt8], _ condition: AttributeCondition = .any
+    _ id: InodeID, _ name: [UInt8], _ value: [UInt8], _ condition: AttributeCondition = .any,
+    isByOutsider: Bool = false
   ) throws(FilesystemError) {
     let inode = try inodes.inode(id)
     let namespace = try checkChange(of: name, inode)
     if namespace == .property { try requireProperty(name, value) }
     if namespace == .accessControl {
-      return try setAccessControl(name, try AccessControlList(value), of: inode)
+      return try setAccessControl(
+        name, try AccessControlList(value), of: inode, isByOutsider: isByOutsider)
     }
     let existing: ExtendedAttributes.Existing =
       switch condition {
@@ -48,7 +51,9 @@ extension Volume {
   package func removeAttribute(_ id: InodeID, _ name: [UInt8]) throws(FilesystemError) {
     let inode = try inodes.inode(id)
     let namespace = try checkChange(of: name, inode)
-    if namespace == .accessControl { return try setAccessControl(name, .none, of: inode) }
+    if namespace == .accessControl {
+      return try setAccessControl(name, .none, of: inode, isByOutsider: false)
+    }
     let flags: InodeFlags = namespace == .property ? [.compress, .noCompress] : []
     try change(inode, { $0.flags.subtract(flags) }) { (edits, _) throws(FilesystemError) in
       try ExtendedAttributes.remove(name, of: inode, &edits)
@@ -99,7 +104,7 @@ extension Volume {
 
   /// An access list that the mode can say is not kept: it goes into the mode.
   private func setAccessControl(
-    _ name: [UInt8], _ list: AccessControlList, of inode: Inode
+    _ name: [UInt8], _ list: AccessControlList, of inode: Inode, isByOutsider: Bool
   ) throws(FilesystemError) {
     let isDefault = name == AccessControlList.defaultName
     if inode.type == .symbolicLink { throw .unsupported("a symbolic link has no access list") }
@@ -107,7 +112,8 @@ extension Volume {
 
     let isKept = isDefault ? !list.entries.isEmpty : !list.isEquivalentToMode
     let setsMode = !isDefault && !list.entries.isEmpty
-    try change(inode, { if setsMode { $0.mode = $0.mode & ~0o777 | list.modeBits } }) {
+    let cleared: UInt32 = isByOutsider ? 0o2777 : 0o777
+    try change(inode, { if setsMode { $0.mode = $0.mode & ~cleared | list.modeBits } }) {
       (edits, generation) throws(FilesystemError) in
       if isKept {
         try ExtendedAttributes.set(

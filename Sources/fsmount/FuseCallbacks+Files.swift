@@ -12,12 +12,21 @@ extension FuseCallbacks {
         try server.volume.open(
           id, forWriting: isForWriting, appending: flags & (O_APPEND | O_TRUNC) == O_APPEND)
         if flags & O_TRUNC != 0 { try server.truncateAtOpen(id, number, request) }
-        return .opened(FuseCallbacks.opened(file))
+        return .opened(server.opened(id, file))
       }
     }
 
-    operations.release = { request, number, _ in
+    // At every close of a descriptor; not for files that were opened to be read, see `opened`.
+    operations.flush = { request, number, file in
+      FuseServer.answer(request, "flush") { server throws(FilesystemError) in
+        try server.volume.reportFailure(of: server.inode(number), OpenFile.of(file)?.value)
+        return .done
+      }
+    }
+
+    operations.release = { request, number, file in
       FuseServer.answer(request, "release") { server throws(FilesystemError) in
+        OpenFile.of(file)?.release()
         server.volume.release(try server.inode(number))
         return .done
       }
@@ -43,9 +52,10 @@ extension FuseCallbacks {
       }
     }
 
-    operations.fsync = { request, number, dataOnly, _ in
+    operations.fsync = { request, number, dataOnly, file in
       FuseServer.answer(request, "fsync") { server throws(FilesystemError) in
-        try server.volume.synchronize(server.inode(number), dataOnly: dataOnly != 0)
+        try server.volume.synchronize(
+          server.inode(number), dataOnly: dataOnly != 0, OpenFile.of(file)?.value)
         return .done
       }
     }
@@ -92,7 +102,39 @@ extension FuseCallbacks {
   }
 }
 
+/// The handle of a file that is open for writing.
+private enum OpenFile {
+  static func handle(_ reader: FailureReader) -> UInt64 {
+    UInt64(UInt(bitPattern: Unmanaged.passRetained(reader).toOpaque()))
+  }
+
+  static func of(_ file: UnsafeMutablePointer<fuse_file_info>?) -> Unmanaged<FailureReader>? {
+    guard let file, let pointer = UnsafeRawPointer(bitPattern: UInt(file.pointee.fh)) else {
+      return nil
+    }
+    return Unmanaged.fromOpaque(pointer)
+  }
+}
+
+extension Unmanaged where Instance == FailureReader {
+  fileprivate var value: FailureReader { takeUnretainedValue() }
+}
+
 extension FuseServer {
+  /// The answer to the open of a file.
+  func opened(
+    _ id: InodeID, _ file: UnsafeMutablePointer<fuse_file_info>?
+  ) -> fuse_file_info {
+    var file = FuseCallbacks.opened(file)
+    if file.flags & O_ACCMODE == O_RDONLY {
+      // Who has written nothing has lost nothing.
+      file.noflush = 1
+    } else {
+      file.fh = OpenFile.handle(volume.failureReader(of: id))
+    }
+    return file
+  }
+
   /// The part of an open that O_TRUNC asks for. The file stays open only when it succeeds.
   fileprivate func truncateAtOpen(
     _ id: InodeID, _ number: fuse_ino_t, _ request: fuse_req_t?

@@ -26,7 +26,7 @@ extension FuseCallbacks {
           FuseCallbacks.name(name), in: server.inode(parent), mode: mode & ~S_IFMT | S_IFREG,
           FuseCallbacks.credentials(request))
         try server.volume.open(attributes.id)
-        return .created(server.entry(attributes), FuseCallbacks.opened(file))
+        return .created(server.entry(attributes), server.opened(attributes.id, file))
       }
     }
 

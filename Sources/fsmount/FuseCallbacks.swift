@@ -7,9 +7,9 @@ import Glibc
 /// They are formed in ordinary functions, without captures: libfuse calls them on threads that
 /// Swift's main actor knows nothing of.
 ///
-/// Left out are `access` and `flush`, whose absence the kernel remembers and which have nothing to
-/// do here; locks, which the kernel then keeps; and `copy_file_range`, which it does by reading
-/// and writing.
+/// Left out are `access`, whose absence the kernel remembers and which has nothing to do here;
+/// locks, which the kernel then keeps; and `copy_file_range`, which it does by reading and
+/// writing.
 enum FuseCallbacks {
   static func all() -> fuse_lowlevel_ops {
     var operations = fuse_lowlevel_ops()

@@ -152,6 +152,39 @@ final class FaultyDevice: BlockDevice {
     try volume.unmount()
   }
 
+  /// fsync(2) says it once to each that had the file open, close(2) as long as fsync did not.
+  @Test func everyOpenFileIsToldOfLostData() throws {
+    let (device, volume, id) = try Self.makeFile()
+    let readers = (0..<2).map { _ in volume.failureReader(of: id) }
+    func isTold(_ reader: FailureReader, byClosing: Bool) -> Bool {
+      do throws(FilesystemError) {
+        if byClosing {
+          try volume.reportFailure(of: id, reader)
+        } else {
+          try volume.synchronize(id, dataOnly: false, reader)
+        }
+        return false
+      } catch {
+        return error.errno == EIO
+      }
+    }
+    #expect(!isTold(readers[0], byClosing: true))
+    try volume.writeBytes(id, at: 0, [UInt8](repeating: 5, count: 100_000))
+    device.faults.withLock { $0.failsWritesFrom = 65536 }
+    try volume.files.flushAll()
+    device.faults.withLock { $0.failsWritesFrom = .max }
+
+    // Nobody has been told: who opens it now is.
+    let late = volume.failureReader(of: id)
+    #expect(isTold(readers[0], byClosing: true) && isTold(readers[0], byClosing: true))
+    #expect(isTold(readers[0], byClosing: false))
+    #expect(!isTold(readers[0], byClosing: false) && !isTold(readers[0], byClosing: true))
+    #expect(!isTold(volume.failureReader(of: id), byClosing: false))
+    #expect(isTold(readers[1], byClosing: true) && isTold(late, byClosing: false))
+    #expect(!isTold(late, byClosing: true) && isTold(readers[1], byClosing: false))
+    try volume.unmount()
+  }
+
   @Test func buffersAreEmptyAndNothingIsReservedAfterFailures() throws {
     let (device, volume, id) = try Self.makeFile()
     device.faults.withLock { $0.failsWritesFrom = 65536 }

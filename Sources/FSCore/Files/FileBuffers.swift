@@ -34,20 +34,29 @@ final class FileBuffers: @unchecked Sendable {
   var passes = WriteBackPasses()
 
   private let bufferedByteCount = Atomic<Int>(0)
-  private let hasFailed = Atomic<Bool>(false)
+  private let failureCount = Atomic<UInt64>(0)
+  private let reportedFailures = Atomic<UInt64>(0)
 
   /// Whether nothing would be lost with this object: nothing buffered, no error to report. Any
   /// thread may ask.
-  var isClean: Bool { bufferedBytes == 0 && !hasFailed.load(ordering: .relaxed) }
+  var isClean: Bool { bufferedBytes == 0 && failures == failuresReported }
 
   /// How many bytes are buffered. Any thread may ask.
   var bufferedBytes: Int { bufferedByteCount.load(ordering: .acquiring) }
 
   func noteBuffered(_ bytes: Int) { bufferedByteCount.add(bytes, ordering: .acquiringAndReleasing) }
 
-  func noteFailure(_ isFailed: Bool) { hasFailed.store(isFailed, ordering: .relaxed) }
+  /// How often write-back has failed.
+  var failures: UInt64 { failureCount.load(ordering: .acquiring) }
 
-  var hasFailure: Bool { hasFailed.load(ordering: .relaxed) }
+  /// How many of these failures were over when somebody was told of the last.
+  var failuresReported: UInt64 { reportedFailures.load(ordering: .acquiring) }
+
+  func noteFailure() { failureCount.add(1, ordering: .acquiringAndReleasing) }
+
+  func noteReport(of failures: UInt64) {
+    _ = reportedFailures.max(failures, ordering: .acquiringAndReleasing)
+  }
 
   var isEmpty: Bool { dirty.isEmpty && writing.isEmpty }
 
@@ -118,6 +127,6 @@ struct WriteBackPasses {
   var isAnotherWanted = false
   /// Counts what the passes finish, for those who wait for part of one.
   var batches: UInt64 = 0
-  /// The first error since the last one was reported.
+  /// The error of the last that failed.
   var failure: FilesystemError?
 }

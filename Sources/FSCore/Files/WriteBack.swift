@@ -33,7 +33,7 @@ extension FileStore {
   }
 
   /// Writes back what is buffered of one file, and waits for it. Errors are kept for
-  /// `reportFailure`. Held are locks below `fileContent` at the most.
+  /// `throwFailure`. Held are locks below `fileContent` at the most.
   func flush(_ inode: Inode) {
     guard inode.file.bufferedBytes > 0 else { return }
     let (pass, mustRun) = claimPass(of: inode)
@@ -50,15 +50,21 @@ extension FileStore {
     for (inode, pass) in passes { waitForWriteBack(of: inode, pass: pass) }
   }
 
-  /// Throws the error of an earlier write-back that nobody has been told of.
-  func reportFailure(of inode: Inode) throws(FilesystemError) {
-    guard inode.file.hasFailure else { return }
-    let failure = stripe(of: inode).withLock { _ -> FilesystemError? in
-      defer { inode.file.passes.failure = nil }
-      inode.file.noteFailure(false)
-      return inode.file.passes.failure
+  /// Throws the error of an earlier write-back that `reader` has not been told of; without a
+  /// reader, one that nobody has been told of.
+  ///
+  /// - Parameter isReport: from now on both have been told of it.
+  func throwFailure(
+    of inode: Inode, to reader: FailureReader?, isReport: Bool
+  ) throws(FilesystemError) {
+    let buffers = inode.file
+    let failures = buffers.failures
+    guard failures > reader?.known ?? buffers.failuresReported else { return }
+    if isReport {
+      reader?.note(failures)
+      buffers.noteReport(of: failures)
     }
-    if let failure { throw failure }
+    if let failure = stripe(of: inode).withLock({ _ in buffers.passes.failure }) { throw failure }
   }
 
   /// Throws the first error of a write-back since the last call: for who synchronizes the whole
@@ -77,8 +83,8 @@ extension FileStore {
     log.error("file \(inode.id): buffered data are lost\(place): \(error)")
     lostData.withLock { if $0 == nil { $0 = error } }
     stripe(of: inode).withLock { _ in
-      if inode.file.passes.failure == nil { inode.file.passes.failure = error }
-      inode.file.noteFailure(true)
+      inode.file.passes.failure = error
+      inode.file.noteFailure()
     }
   }
 

@@ -77,21 +77,32 @@ extension Volume {
   }
 
   /// Makes the file durable: what is buffered of it, its attributes and its names. Throws the
-  /// error of an earlier write-back too, once.
+  /// error of an earlier write-back too, once to each reader; without one, when nobody else has
+  /// been told.
   ///
   /// - Parameter dataOnly: changes nothing as yet: every synchronization is a whole commit.
-  package func synchronize(_ id: InodeID, dataOnly: Bool) throws(FilesystemError) {
+  package func synchronize(
+    _ id: InodeID, dataOnly: Bool, _ reader: FailureReader? = nil
+  ) throws(FilesystemError) {
     guard !isReadOnly else { return }
     let inode = try inodes.inode(id)
     files.flush(inode)
     if inode.attributes.transactionID > transactions.committed { try commit() }
-    try files.reportFailure(of: inode)
+    try files.throwFailure(of: inode, to: reader, isReport: true)
   }
 
-  /// Throws the error of an earlier write-back of this file, once: for close(2).
-  package func reportFailure(of id: InodeID) throws(FilesystemError) {
-    guard let inode = inodes.loaded(id) else { return }
-    try files.reportFailure(of: inode)
+  /// For an open of a file, which has begun and not ended.
+  package func failureReader(of id: InodeID) -> FailureReader {
+    FailureReader(known: inodes.loaded(id)?.file.failuresReported ?? 0)
+  }
+
+  /// Throws the error of an earlier write-back of this file, for close(2): fsync(2) still does
+  /// so. What is buffered is not waited for.
+  package func reportFailure(
+    of id: InodeID, _ reader: FailureReader?
+  ) throws(FilesystemError) {
+    guard let inode = inodes.loaded(id), inode.isRegular else { return }
+    try files.throwFailure(of: inode, to: reader, isReport: false)
   }
 
   // What all operations on content begin with.

@@ -24,6 +24,13 @@ package enum Linux {
     "fallocate")
   package static let renameat2:
     @Sendable @convention(c) (Int32, CPath, Int32, CPath, UInt32) -> Int32 = symbol("renameat2")
+  package static let nameToHandle:
+    @Sendable @convention(c) (
+      Int32, CPath, UnsafeMutableRawPointer, UnsafeMutablePointer<Int32>, Int32
+    ) -> Int32 = symbol("name_to_handle_at")
+  package static let openByHandle:
+    @Sendable @convention(c) (Int32, UnsafeMutableRawPointer, Int32) -> Int32 =
+      symbol("open_by_handle_at")
   package static let syncfs: @Sendable @convention(c) (Int32) -> Int32 = symbol("syncfs")
   package static let lsetxattr:
     @Sendable @convention(c) (CPath, CPath, UnsafeRawPointer?, Int, Int32) -> Int32 =

@@ -79,9 +79,12 @@ struct MountCommand: ParsableCommand {
     let options = try MountOptions(lists)
 
     guard let image = AbsolutePath.resolve(image) else {
-      throw CommandFailure("\(image): \(String(cString: strerror(errno)))")
+      let code = errno
+      let hint = code == ENOENT ? "; 'fsmount mkfs' makes an image" : ""
+      throw CommandFailure("\(image): \(String(cString: strerror(code)))\(hint)")
     }
     try MountPoint.checkFuse()
+    try options.requireAllowed()
     let mountPoint = try MountPoint.check(mountPoint)
 
     let staysHere = foreground || options.debug

@@ -1,4 +1,5 @@
 import FSCore
+import Glibc
 
 /// What `-o` says, sorted by whom it is for.
 struct MountOptions {
@@ -72,6 +73,21 @@ struct MountOptions {
 
   private static func missingValue(_ name: String) -> CommandFailure {
     CommandFailure("'\(name)' needs a value: \(name)=…", status: .usage)
+  }
+
+  /// Throws when some option is root's alone, as fusermount3 would have it.
+  func requireAllowed() throws(CommandFailure) {
+    let mine = library.first { $0 == "allow_other" || $0 == "allow_root" }
+    guard let mine, geteuid() != 0 else { return }
+    let lines = MountTable.readAll("/etc/fuse.conf").split(separator: "\n")
+    let isAllowed = lines.contains { line in
+      line.split(whereSeparator: \.isWhitespace).elementsEqual(["user_allow_other"])
+    }
+    guard isAllowed else {
+      throw CommandFailure(
+        "'\(mine)' is root's alone here: leave it out, or have root put a line "
+          + "'user_allow_other' into /etc/fuse.conf", status: .usage)
+    }
   }
 
   /// Splits at commas, but not at those after a backslash or between double quotes; the

@@ -33,8 +33,16 @@ enum MountPoint {
         "mount point \(path) is busy: \(entry.source) is mounted there; "
           + "unmount it, or choose another directory")
     }
+    // Else fusermount3 would say it.
+    guard geteuid() == 0 || access(resolved, W_OK) == 0 else {
+      throw CommandFailure(
+        "mount point \(path): you may not write it; choose a directory of your own")
+    }
     return resolved
   }
+
+  /// Major number 10, minor 229, for ever.
+  private static let fuseDevice: dev_t = 10 << 8 | 229
 
   /// Throws when FUSE cannot be used here at all.
   static func checkFuse() throws(CommandFailure) {
@@ -42,6 +50,13 @@ enum MountPoint {
       throw CommandFailure(
         "there is no /dev/fuse: load the kernel's module with 'modprobe fuse' "
           + "(in a container: start it with --device /dev/fuse)")
+    }
+    var status = stat()
+    guard stat("/dev/fuse", &status) == 0, status.st_mode & S_IFMT == S_IFCHR,
+      status.st_rdev == fuseDevice
+    else {
+      throw CommandFailure(
+        "/dev/fuse is not the FUSE device: as root, make it with 'mknod /dev/fuse c 10 229'")
     }
     guard access("/dev/fuse", R_OK | W_OK) == 0 else {
       throw CommandFailure(

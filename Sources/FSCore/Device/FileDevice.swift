@@ -32,7 +32,8 @@ package final class FileDevice: BlockDevice {
       let code = Glibc.errno
       let hint =
         switch code {
-        case EACCES: "; you may not \(readOnly ? "read" : "write") it"
+        case EACCES:
+          readOnly ? "; you may not read it" : "; you may not write it: mount it with -o ro"
         case EROFS: "; mount it with -o ro"
         case EBUSY: "; it is in use, perhaps mounted by the kernel"
         default: ""

@@ -46,8 +46,10 @@ extension FuseCallbacks {
         guard let vector else { throw .invalidArgument("no data") }
         let bytes = try server.bytes(of: vector)
         try server.dropPrivileges(of: number, for: request, FuseServer.rightInRequest)
-        let count = try server.volume.write(
-          server.inode(number), at: UInt64(clamping: offset), bytes)
+        let id = try server.inode(number)
+        let count = try server.writes.during { () throws(FilesystemError) in
+          try server.volume.write(id, at: UInt64(clamping: offset), bytes)
+        }
         return .written(count)
       }
     }

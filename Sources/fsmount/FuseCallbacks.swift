@@ -85,6 +85,8 @@ extension FuseServer {
   ) throws(FilesystemError) -> FuseAnswer {
     switch command {
     case ControlCommand.synchronize:
+      // Before it asks, 'fsmount sync' has the kernel send what it has of mapped files.
+      writes.waitForGap(milliseconds: 20)
       try volume.synchronizeAll()
       return .control([])
     case ControlCommand.watchUnmount:

@@ -22,6 +22,7 @@ final class FuseServer: Sendable {
   let buffers = ThreadBuffer(standardSize: FuseServer.largestTransfer)
   let watchers = UnmountWatchers()
   let directoryReaders = DirectoryReaders()
+  let writes = WriteActivity()
 
   private let maximumRead: UInt32
   /// Whether the kernel checks permissions, and is to look at access control lists for that. It

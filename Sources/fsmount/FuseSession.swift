@@ -67,7 +67,8 @@ final class FuseSession {
       if let readAheadBytes { FirstRequest.setReadAhead(readAheadBytes, of: mountPoint) }
       onReady()
     }
-    let stopper = SignalStopper(session: session, mountPoint: mountPoint, log: log)
+    let stopper = SignalStopper(
+      session: session, mountPoint: mountPoint, writes: server.writes, log: log)
     let processors = UInt32(clamping: sysconf(Int32(_SC_NPROCESSORS_ONLN)))
     let count = threads ?? min(max(16, 4 * processors), 64)
     let status = cfuse_session_loop(session, count, cloneDescriptors ? 1 : 0)

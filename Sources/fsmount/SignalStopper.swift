@@ -9,6 +9,7 @@ import Synchronization
 final class SignalStopper: @unchecked Sendable {
   private let session: OpaquePointer
   private let mountPoint: String
+  private let writes: WriteActivity
   private let log: Logger
   private let loopThread = pthread_self()
   private let pipe: (read: Int32, write: Int32)
@@ -17,9 +18,10 @@ final class SignalStopper: @unchecked Sendable {
   private var thread: BackgroundThread?
 
   /// Created on the thread that will run the session's loop.
-  init(session: OpaquePointer, mountPoint: String, log: Logger) {
+  init(session: OpaquePointer, mountPoint: String, writes: WriteActivity, log: Logger) {
     self.session = session
     self.mountPoint = mountPoint
+    self.writes = writes
     self.log = log
     var ends: [Int32] = [-1, -1]
     guard cfuse_pipe(&ends) == 0 else {
@@ -58,6 +60,7 @@ final class SignalStopper: @unchecked Sendable {
       // The kernel ends the loop, unless the mount lives on in another namespace.
       for _ in 0..<200 where !loopHasEnded.load(ordering: .acquiring) { usleep(10_000) }
     } else {
+      writes.waitForGap(milliseconds: 200)
       log.warning("\(mountPoint) is still in use; programs that have files open there lose them")
     }
 

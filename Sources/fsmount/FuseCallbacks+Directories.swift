@@ -7,7 +7,7 @@ extension FuseCallbacks {
   static func addDirectories(_ operations: inout fuse_lowlevel_ops) {
     operations.opendir = { request, number, file in
       FuseServer.answer(request, "opendir") { server in
-        var file = FuseCallbacks.opened(file)
+        var file = server.opened(file)
         file.cache_readdir = server.directoryReaders.mustKeep(number) ? 1 : 0
         file.fh = UInt64(UInt(bitPattern: Unmanaged.passRetained(OpenDirectory()).toOpaque()))
         return .opened(file)

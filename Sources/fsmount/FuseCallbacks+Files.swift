@@ -84,13 +84,6 @@ extension FuseCallbacks {
     }
   }
 
-  /// The answer to an open: the file's content in the kernel's memory stays good.
-  static func opened(_ file: UnsafeMutablePointer<fuse_file_info>?) -> fuse_file_info {
-    var file = file?.pointee ?? fuse_file_info()
-    file.keep_cache = 1
-    return file
-  }
-
   /// The meaning of fallocate(2)'s flags: KEEP_SIZE 1, PUNCH_HOLE 2, ZERO_RANGE 16.
   private static func allocationMode(_ flags: Int32) throws(FilesystemError) -> AllocationMode {
     switch flags {
@@ -123,11 +116,19 @@ extension Unmanaged where Instance == FailureReader {
 }
 
 extension FuseServer {
+  /// The answer to an open: the content in the kernel's memory stays good. But the kernel tells
+  /// nobody of what is read from there; where every read is to be noted, it has to forget.
+  func opened(_ file: UnsafeMutablePointer<fuse_file_info>?) -> fuse_file_info {
+    var file = file?.pointee ?? fuse_file_info()
+    file.keep_cache = volume.options.accessTimes == .strict ? 0 : 1
+    return file
+  }
+
   /// The answer to the open of a file.
   func opened(
     _ id: InodeID, _ file: UnsafeMutablePointer<fuse_file_info>?
   ) -> fuse_file_info {
-    var file = FuseCallbacks.opened(file)
+    var file = opened(file)
     if file.flags & O_ACCMODE == O_RDONLY {
       // Who has written nothing has lost nothing.
       file.noflush = 1

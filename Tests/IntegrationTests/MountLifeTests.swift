@@ -154,6 +154,22 @@ extension MountTests {
       #expect(try scratch.holds("file"))
     }
 
+    /// What the kernel has in its memory, it must not read from there unnoticed.
+    @Test(.needsFuse, .timeLimit(.minutes(1)))
+    func strictAccessTimes() throws {
+      let scratch = try Scratch()
+      try scratch.make("--size", "256M")
+      let mounted = try scratch.mount("strictatime")
+      defer { try? mounted.unmount() }
+      try scratch.write("file", seed: 3, length: 8192)
+      var times = [try scratch.accessTime("file")]
+      for _ in 0..<3 {
+        #expect(try scratch.holds("file"))
+        times.append(try scratch.accessTime("file"))
+      }
+      #expect(zip(times, times.dropFirst()).allSatisfy { $0 < $1 }, "\(times)")
+    }
+
     @Test(
       .needsFuse, .timeLimit(.minutes(1)),
       arguments: ["no_such_option", "commit=never", "commit=-1", "cache=lots", "space_cache=v7"])

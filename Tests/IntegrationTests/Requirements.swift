@@ -77,6 +77,14 @@ final class Scratch {
     return try SelfVerifyingFile.verify(root.appending(name), buffer: buffer)
   }
 
+  /// In nanoseconds.
+  func accessTime(_ name: String) throws -> Int {
+    var status = stat()
+    let path = root.appending(name)
+    try check("lstat \(path)") { path.withCPath { lstat($0, &status) } }
+    return status.st_atim.tv_sec * 1_000_000_000 + status.st_atim.tv_nsec
+  }
+
   func sync(_ name: String) throws {
     let path = root.appending(name)
     let descriptor = try check("open \(path)") { path.withCPath { open($0, O_RDONLY) } }

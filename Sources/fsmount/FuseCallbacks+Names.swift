@@ -79,14 +79,10 @@ extension FuseCallbacks {
 
     operations.rename = { request, parent, name, newParent, newName, flags in
       FuseServer.answer(request, "rename") { server throws(FilesystemError) in
-        // RENAME_WHITEOUT, 4, is for overlayfs's upper layer, which this cannot be.
-        guard flags & ~3 == 0 else { throw .invalidArgument("rename flags \(flags)") }
-        var options: RenameFlags = []
-        if flags & 1 != 0 { options.insert(.noReplace) }
-        if flags & 2 != 0 { options.insert(.exchange) }
         try server.volume.rename(
           FuseCallbacks.name(name), in: server.inode(parent), to: FuseCallbacks.name(newName),
-          in: server.inode(newParent), flags: options)
+          in: server.inode(newParent), flags: RenameFlags(rawValue: flags),
+          FuseCallbacks.credentials(request))
         return .done
       }
     }

@@ -46,6 +46,46 @@ import Testing
     try fixture.unmountAndCheck()
   }
 
+  @Test func leavesWhiteouts() throws {
+    let fixture = try NamesFixture()
+    let (volume, root) = (fixture.volume, fixture.root)
+    let a = try volume.file("a", in: root)
+    let d = try volume.directory("d", in: root)
+    let inner = try volume.directory("inner", in: d)
+    let replaced = try volume.file("replaced", in: root)
+    func expectWhiteout(_ name: String, in directory: InodeID) throws {
+      let item = try volume.item(volume.id(name, in: directory))
+      #expect(item.mode == 0o020000 && item.rdev == 0 && item.linkCount == 1)
+    }
+
+    for others: RenameFlags in [.exchange, [.exchange, .noReplace]] {
+      let flags = others.union(.whiteout)
+      #expect(
+        errorNumber { try volume.rename("a", in: root, to: "d", in: root, flags: flags) } == EINVAL)
+    }
+    let kept: RenameFlags = [.whiteout, .noReplace]
+    #expect(
+      errorNumber { try volume.rename("a", in: root, to: "d", in: root, flags: kept) } == EEXIST)
+
+    // Within a directory, into another, and over another file.
+    try volume.rename("a", in: root, to: "b", in: root, flags: kept)
+    #expect(try volume.id("b", in: root) == a)
+    try expectWhiteout("a", in: root)
+    try volume.rename("inner", in: d, to: "outer", in: root, flags: .whiteout)
+    #expect(try volume.id("outer", in: root) == inner)
+    try expectWhiteout("inner", in: d)
+    try volume.rename("b", in: root, to: "replaced", in: root, flags: .whiteout)
+    #expect(try volume.id("replaced", in: root) == a)
+    #expect(errorNumber { try volume.attributes(of: replaced) } == ESTALE)
+    try expectWhiteout("b", in: root)
+
+    #expect(try volume.names(root) == ["d", "a", "outer", "replaced", "b"])
+    #expect(try volume.item(root).size == 2 * (1 + 1 + 5 + 8 + 1))
+    try volume.rename("a", in: root, to: "c", in: d)
+    try volume.unlink(Array("inner".utf8), in: d)
+    try fixture.unmountAndCheck()
+  }
+
   @Test func directoriesDoNotGoIntoThemselves() throws {
     let fixture = try NamesFixture()
     let (volume, root) = (fixture.volume, fixture.root)

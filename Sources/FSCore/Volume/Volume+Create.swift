@@ -19,6 +19,16 @@ private struct Inheritance {
   var attributes: [(name: [UInt8], value: [UInt8])] = []
 }
 
+/// A new inode in memory alone: no tree has it, and nobody else knows of it.
+struct PreparedNode {
+  let inode: Inode
+  fileprivate let node: NewNode
+  fileprivate let inheritance: Inheritance
+
+  /// How many items the inode and its name are.
+  var itemCount: Int { 5 + inheritance.attributes.count + (node.isSymbolicLink ? 1 : 0) }
+}
+
 extension Volume {
   /// Makes a file, device, pipe or socket. `rdev` as the format has it: major << 20 | minor.
   package func createNode(
@@ -69,24 +79,31 @@ extension Volume {
       if node.isRegular, directory.isStub { throw .accessDenied }
       try directory.requireRoomForNames()
       try directory.requireFlagsAllow()
-      let inheritance = try inheritance(from: directory, to: node, credentials)
       let index = try DirectoryEntries.nextIndex(of: directory)
-      let number = try directory.subvolume.newInodeNumber()
-      let inode = try newInode(
-        InodeID(tree: directory.id.tree, number: number), node, inheritance, credentials,
-        directory.subvolume)
+      let prepared = try prepare(node, in: directory, credentials)
 
       // Whoever finds the name waits until all of the inode is there. Its number is the highest,
       // so this lock comes after the directory's.
-      return try InodeTable.exclusively(inode) { () throws(FilesystemError) in
-        try insert(inode, node, inheritance, name, in: directory, index: index)
-        return inode
+      return try InodeTable.exclusively(prepared.inode) { () throws(FilesystemError) in
+        try insert(prepared, name, in: directory, index: index)
+        return prepared.inode
       }
     }
     return attributes(of: inode)
   }
 
-  /// The inode in memory alone, without the transaction that makes it.
+  /// The directory is locked.
+  func prepare(
+    _ node: NewNode, in directory: Inode, _ credentials: Credentials
+  ) throws(FilesystemError) -> PreparedNode {
+    let inheritance = try inheritance(from: directory, to: node, credentials)
+    let number = try directory.subvolume.newInodeNumber()
+    let inode = try newInode(
+      InodeID(tree: directory.id.tree, number: number), node, inheritance, credentials,
+      directory.subvolume)
+    return PreparedNode(inode: inode, node: node, inheritance: inheritance)
+  }
+
   private func newInode(
     _ id: InodeID, _ node: NewNode, _ inheritance: Inheritance, _ credentials: Credentials,
     _ subvolume: Subvolume
@@ -109,32 +126,41 @@ extension Volume {
 
   /// Makes a new inode and its name; both inodes are locked.
   private func insert(
-    _ inode: Inode, _ node: NewNode, _ inheritance: Inheritance, _ name: [UInt8],
-    in directory: Inode, index: UInt64
+    _ prepared: PreparedNode, _ name: [UInt8], in directory: Inode, index: UInt64
   ) throws(FilesystemError) {
-    let now = inode.attributes.otime
-    let items = 5 + inheritance.attributes.count + (node.isSymbolicLink ? 1 : 0)
-    try transactions.perform(reserving: items) {
+    let now = prepared.inode.attributes.otime
+    try transactions.perform(reserving: prepared.itemCount) {
       (handle: borrowing TransactionHandle) throws(FilesystemError) in
-      let generation = handle.generation
-      inode.item.withLock { item in
-        item.generation = generation
-        item.transactionID = generation
-      }
-
-      // Before its name is there: whoever finds the name must find this object.
-      inodes.insert(inode)
-      do throws(FilesystemError) {
-        try insertItems(of: inode, node, inheritance, name, in: directory, index: index, handle)
-      } catch {
-        inodes.remove(inode)
-        throw error
-      }
+      try insert(prepared, name, in: directory, index: index, handle)
       try directory.update(in: handle) { item in
         item.size &+= UInt64(2 * name.count)
         item.mtime = now
         item.ctime = now
       }
+    }
+  }
+
+  /// Makes a new inode and its name, all but what changes of the directory's own item; both
+  /// inodes are locked.
+  func insert(
+    _ prepared: PreparedNode, _ name: [UInt8], in directory: Inode, index: UInt64,
+    _ handle: borrowing TransactionHandle
+  ) throws(FilesystemError) {
+    let inode = prepared.inode
+    let generation = handle.generation
+    inode.item.withLock { item in
+      item.generation = generation
+      item.transactionID = generation
+    }
+
+    // Before its name is there: whoever finds the name must find this object.
+    inodes.insert(inode)
+    do throws(FilesystemError) {
+      try insertItems(
+        of: inode, prepared.node, prepared.inheritance, name, in: directory, index: index, handle)
+    } catch {
+      inodes.remove(inode)
+      throw error
     }
   }
 

@@ -6,6 +6,9 @@ package struct RenameFlags: OptionSet, Sendable {
   package static let noReplace = Self(rawValue: 1)
   /// Both names are there, and trade places.
   package static let exchange = Self(rawValue: 2)
+  /// The old name is left to a new character device 0:0. Overlayfs's upper layer says so that a
+  /// name below it is gone.
+  package static let whiteout = Self(rawValue: 4)
 }
 
 /// What a rename is about to do; all of its inodes are locked while it is carried out.
@@ -25,13 +28,18 @@ private struct Renaming {
 
 extension Volume {
   /// Moves a name, replacing what has the new name, or exchanges two names.
+  ///
+  /// - Parameter credentials: whose a new inode in the old place is to be.
   package func rename(
     _ oldName: [UInt8], in oldDirectory: InodeID, to newName: [UInt8],
-    in newDirectory: InodeID, flags: RenameFlags = []
+    in newDirectory: InodeID, flags: RenameFlags = [],
+    _ credentials: Credentials = Credentials(uid: 0, gid: 0)
   ) throws(FilesystemError) {
     try requireName(oldName)
     try requireName(newName)
-    guard flags.isSubset(of: [.noReplace, .exchange]), flags != [.noReplace, .exchange] else {
+    guard flags.isSubset(of: [.noReplace, .exchange, .whiteout]),
+      !flags.contains(.exchange) || flags == .exchange
+    else {
       throw .invalidArgument("flags of a rename that do not go together")
     }
     if Self.isDots(oldName) { throw .busy("a directory's own name cannot be moved") }
@@ -48,7 +56,7 @@ extension Volume {
       let renaming = Renaming(
         source: source, target: try named(newName, in: newDirectory), newName: newName,
         newDirectory: newDirectory)
-      if try rename(renaming, flags) { return }
+      if try rename(renaming, flags, credentials) { return }
       if oldDirectory.isDeleted || newDirectory.isDeleted { throw .stale }
     }
     throw .busy("the names keep changing")
@@ -56,7 +64,7 @@ extension Volume {
 
   /// Returns false when the names lead elsewhere by now.
   private func rename(
-    _ renaming: Renaming, _ flags: RenameFlags
+    _ renaming: Renaming, _ flags: RenameFlags, _ credentials: Credentials
   ) throws(FilesystemError) -> Bool {
     let (source, target) = (renaming.source, renaming.target)
     if flags.contains(.noReplace), target != nil { throw .exists }
@@ -77,8 +85,14 @@ extension Volume {
     let done = try InodeTable.exclusivelyIfThere(renaming.inodes) {
       () throws(FilesystemError) in
       try requireAllowed(renaming, flags)
-      return flags.contains(.exchange)
-        ? try exchange(source, target.unsafelyUnwrapped) : try move(renaming)
+      if flags.contains(.exchange) { return try exchange(source, target.unsafelyUnwrapped) }
+      guard flags.contains(.whiteout) else { return try move(renaming) }
+      let whiteout = try prepare(
+        NewNode(mode: 0o020000), in: renaming.oldDirectory, credentials)
+      // All inodes are of one subvolume, and of these its number is the highest.
+      return try InodeTable.exclusively(whiteout.inode) { () throws(FilesystemError) in
+        try move(renaming, leaving: whiteout)
+      }
     }
     if done == true, !flags.contains(.exchange), let target { removeIfUnheld(target.inode) }
     return done == true
@@ -141,6 +155,9 @@ extension Volume {
       }
     }
     if source.inode.isStub { throw .notEmpty }
+    if flags.contains(.whiteout), source.isSubvolume {
+      throw .invalidArgument("a subvolume's place is not left to a whiteout")
+    }
     guard let target else { return }
     if isExchange {
       if target.inode.isStub { throw .notFound }
@@ -152,13 +169,19 @@ extension Volume {
 
   // Carrying it out.
 
-  private func move(_ renaming: Renaming) throws(FilesystemError) -> Bool {
+  private func move(
+    _ renaming: Renaming, leaving whiteout: PreparedNode? = nil
+  ) throws(FilesystemError) -> Bool {
     let (source, target, name) = (renaming.source, renaming.target, renaming.newName)
     let (old, new) = (renaming.oldDirectory, renaming.newDirectory)
     let newIndex = try DirectoryEntries.nextIndex(of: new)
+    let whiteoutIndex = old === new ? newIndex + 1 : try DirectoryEntries.nextIndex(of: old)
     let now = now()
 
-    return try transactions.perform(reserving: 15, useGlobalReserve: target != nil) {
+    return try transactions.perform(
+      reserving: 15 + (whiteout?.itemCount ?? 0),
+      useGlobalReserve: target != nil && whiteout == nil
+    ) {
       (handle: borrowing TransactionHandle) throws(FilesystemError) in
       var edits = ItemEdits()
       guard try isCurrent(source, &edits),
@@ -179,9 +202,12 @@ extension Volume {
         try insertRootReference(of: source, name, in: new, index: newIndex, handle)
       }
       if let target { try dropName(of: target.inode, now, handle) }
+      if let whiteout { try insert(whiteout, source.name, in: old, index: whiteoutIndex, handle) }
 
       try old.update(in: handle) { item in
-        item.size = item.size.subtractingClamped(UInt64(2 * source.name.count))
+        if whiteout == nil {
+          item.size = item.size.subtractingClamped(UInt64(2 * source.name.count))
+        }
         item.mtime = now
         item.ctime = now
       }

@@ -123,7 +123,8 @@ extension OperationSequence {
     let source = anything()
     let target = random.oneIn(3) ? anything() : newPath()
     if isProtected(source) || isProtected(target) { return "(keeps \(show(source)))" }
-    let flags = random.pick([0, 0, 0, Linux.renameNoReplace, Linux.renameExchange])
+    let flags = random.pick(
+      [0, 0, 0, Linux.renameNoReplace, Linux.renameExchange, Linux.renameWhiteout])
     let here = Linux.currentDirectory
     let result = outcome {
       full(source).withCPath { source in
@@ -134,6 +135,12 @@ extension OperationSequence {
       var status = stat()
       if flags == Linux.renameExchange {
         model.exchange(source, target)
+      } else if flags == Linux.renameWhiteout {
+        full(source).withCPath { _ = lstat($0, &status) }
+        if status.st_mode & S_IFMT == S_IFCHR && status.st_rdev == 0 {
+          model.move(source, to: target)
+          model.add(source, .special)
+        }
       } else if full(source).withCPath({ lstat($0, &status) }) != 0 {
         // Between two names of one file rename does nothing, and both stay.
         model.move(source, to: target)

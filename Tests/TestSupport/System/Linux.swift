@@ -14,6 +14,7 @@ package enum Linux {
 
   package static let renameNoReplace: UInt32 = 1
   package static let renameExchange: UInt32 = 2
+  package static let renameWhiteout: UInt32 = 4
 
   package static let currentDirectory: Int32 = -100
   package static let noFollow: Int32 = 0x100

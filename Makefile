@@ -50,7 +50,7 @@ format: ## Formats the sources in place
 check: build lint ## Builds, lints, and runs the quick tests: before each commit
 	Tests/run.sh 'FreeSpaceTests|FSCoreTests|FsmountTests'
 
-test: release build ## All tests; as root nothing is skipped
+test: release build lint ## All tests; as root nothing is skipped
 	Tests/run.sh 'FreeSpaceTests|FSCoreTests|FsmountTests'
 	FSMOUNT=$(CURDIR)/$(RELEASE)/fsmount Tests/run.sh IntegrationTests
 

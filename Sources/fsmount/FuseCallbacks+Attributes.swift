@@ -17,12 +17,14 @@ extension FuseCallbacks {
         changes.touchesWhenSizeIsSame = file != nil
         let id = try server.inode(number)
         // Of a truncation this bit says that it comes from somebody without CAP_FSETID. No field
-        // at all has a chown(2) that names neither owner nor group. (So has, and so loses the
-        // bits, a write to a file with capabilities, root's too.)
+        // at all has a chown(2) that names neither owner nor group, which is the owner's right. So
+        // has a write to a file with capabilities: the owner's and root's loses the bits here
+        // even where Linux would keep them, anybody else's does by itself.
         let drops = changes.size != nil && fields & FUSE_SET_ATTR_KILL_SUID != 0
         changes.isByOutsider = try server.isOutsider(
           request, of: id, changes.size != nil ? .inRequest(isMissing: drops) : .unknown)
-        if drops || fields == 0 {
+        let isOwnersAsking = fields == 0 ? try server.isOwner(request, of: id) : false
+        if drops || isOwnersAsking {
           try server.dropPrivileges(of: id, number, isOutsider: changes.isByOutsider)
         }
         let attributes = try server.volume.setAttributes(id, changes)

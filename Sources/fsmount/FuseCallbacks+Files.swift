@@ -76,10 +76,10 @@ extension FuseCallbacks {
       FuseServer.answer(request, "lseek") { server throws(FilesystemError) in
         // SEEK_DATA and SEEK_HOLE; the kernel does the others.
         guard whence == 3 || whence == 4 else { throw .invalidArgument("whence \(whence)") }
-        // As Linux's btrfs has it, what is before the beginning is the beginning.
+        guard offset >= 0 else { throw .noSuchOffset }
         return .offset(
           try server.volume.seek(
-            server.inode(number), from: UInt64(max(0, offset)), whence == 3 ? .data : .hole))
+            server.inode(number), from: UInt64(offset), whence == 3 ? .data : .hole))
       }
     }
   }

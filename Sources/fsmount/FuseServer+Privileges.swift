@@ -36,6 +36,14 @@ extension FuseServer {
     fuse_lowlevel_notify_inval_inode(session, number, -1, 0)
   }
 
+  /// Whether who asks may change the attributes of an inode: its owner, and root.
+  func isOwner(_ request: fuse_req_t?, of id: InodeID) throws(FilesystemError) -> Bool {
+    let uid = FuseCallbacks.credentials(request).uid
+    if uid == 0 { return true }
+    let owner = try volume.attributes(of: id).item.uid
+    return uid == owner
+  }
+
   /// Whether an inode has a set-group-ID bit that who asks could not give it: being of another
   /// group, and without the right to set any.
   func isOutsider(

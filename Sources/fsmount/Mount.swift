@@ -82,7 +82,9 @@ struct Mount {
 
   private func openVolume(_ device: FileDevice, _ log: Logger) throws -> Volume {
     do throws(FilesystemError) {
-      return try Volume.mount(device: device, options: options.volume, logger: log)
+      let volume = try Volume.mount(device: device, options: options.volume, logger: log)
+      if volume.isReadOnly { device.shareLock() }
+      return volume
     } catch {
       throw CommandFailure("\(image) cannot be mounted: \(error)")
     }

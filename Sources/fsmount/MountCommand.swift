@@ -39,7 +39,7 @@ struct MountCommand: ParsableCommand {
         passes
 
       The kernel does not tell a FUSE program of sync(2) and syncfs(2): 'fsmount sync' commits at \
-      once, as fsync(2) on any file does.
+      once, as fsync(2) of a file with changes does.
       """)
 
   @Argument(help: "A regular file or block device with a btrfs file system.")

@@ -85,8 +85,9 @@ extension MountTests {
       var lines: [String] = []
       for round in ["written", "preallocated behind", "on disk"] {
         for whence in [Linux.seekData, Linux.seekHole, 9] {
+          // What Linux makes of a negative offset depends on what it remembers of the file.
           for offset in [
-            -4096, -1, 0, 1, 4095, 4096, 10_000, 131_071, 131_072, 135_168, 303_104, 304_096,
+            0, 1, 4095, 4096, 10_000, 131_071, 131_072, 135_168, 303_104, 304_096,
             1_048_575, 1_048_576, 1_048_577, 2 << 20, 1 << 40, .max,
           ] {
             let result = outcome { lseek(descriptor, offset, whence) }
@@ -103,6 +104,9 @@ extension MountTests {
       }
       let root = try check("open") { directory.withCPath { open($0, O_RDONLY) } }
       defer { close(root) }
+      // Without it FUSE looks at a size that it remembers.
+      var status = stat()
+      try check("fstat") { fstat(root, &status) }
       for whence in [Linux.seekData, Linux.seekHole, 9] {
         lines.append("directory: seek \(whence): \(outcome { lseek(root, 0, whence) })")
       }

@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../../Sources/FSCore"
 
 layers=(Support Device OnDisk Chunks Transaction Tree Extents Inodes Directories Files
-  FreeSpaceCache Subvolumes Volume)
+  FreeSpaceCache Subvolumes Volume Maintenance)
 status=0
 
 declare -A declared

@@ -60,4 +60,10 @@ package final class LogicalDevice: Sendable {
   }
 
   package func flush() throws(FilesystemError) { try device.flush() }
+
+  /// What to throw when no copy of a tree block stands on the device that is open.
+  static func elsewhere(_ address: LogicalAddress) -> FilesystemError {
+    .unsupported(
+      "tree block \(address) stands on another device of the file system; only one can be read")
+  }
 }

@@ -56,6 +56,9 @@ package final class FileDevice: BlockDevice {
     sizeBytes = UInt64(end)
   }
 
+  /// Lets others read, too: for an image that turned out to be readable only.
+  package func shareLock() { flock(descriptor, LOCK_SH | LOCK_NB) }
+
   deinit {
     // A process that is just being started has a copy of the descriptor, which would keep the
     // lock a moment longer.

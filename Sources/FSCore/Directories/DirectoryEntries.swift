@@ -41,6 +41,20 @@ enum DirectoryEntries {
 
   /// The number that the next entry gets. It is used up by `didUseIndices`, not by asking.
   static func nextIndex(of directory: Inode) throws(FilesystemError) -> UInt64 {
+    try findNextIndex(of: directory)
+    guard directory.nextEntryIndex >= firstIndex, directory.nextEntryIndex < .max - 1 else {
+      throw .noSpace
+    }
+    return directory.nextEntryIndex
+  }
+
+  /// The number of the newest entry, or a higher one.
+  static func lastIndex(of directory: Inode) throws(FilesystemError) -> UInt64 {
+    try findNextIndex(of: directory)
+    return directory.nextEntryIndex &- 1
+  }
+
+  private static func findNextIndex(of directory: Inode) throws(FilesystemError) {
     if directory.nextEntryIndex == 0 {
       let number = directory.number
       let last = try directory.tree.findLast(
@@ -52,10 +66,6 @@ enum DirectoryEntries {
         max(last ?? 0, firstIndex - 1).addingReportingOverflow(1)
         .partialValue
     }
-    guard directory.nextEntryIndex >= firstIndex, directory.nextEntryIndex < .max - 1 else {
-      throw .noSpace
-    }
-    return directory.nextEntryIndex
   }
 
   static func didUseIndices(_ count: UInt64, of directory: Inode) {

@@ -7,7 +7,7 @@ import Synchronization
 /// 2. A sector in `dirty` is newer than the same in `writing`, and that is newer than the device.
 /// 3. The bytes of a cell in `writing` never change: its checksums and the device get the same.
 /// 4. In the last sector of the file, the bytes beyond its size are zero.
-/// 5. While nothing is buffered the whole size is on the device, unless a write-back failed.
+/// 5. While nothing is buffered the whole size is on the device, unless there was no space for it.
 /// 6. `dirty` changes at the hands of who holds the inode's `lock`, at least shared, and of the
 ///    one pass of write-back that may run. So who holds it exclusively, and has waited for
 ///    write-back, finds the file's extents as they are until it lets go.

@@ -50,19 +50,13 @@ package struct CacheLoader: FreeSpaceLoader {
     guard item.isRegular, item.flags.isSuperset(of: needed) else {
       throw .item("mode \(item.mode) or flags \(item.flags.rawValue) of another kind of file")
     }
-    let maximum = UInt64(CacheLayout.pageSize * CacheLayout.maximumPageCount)
-    guard item.size > 0, item.size <= maximum, item.size % UInt64(CacheLayout.pageSize) == 0 else {
-      throw .item("a file of \(item.size) bytes")
-    }
-    try check(extents, size: item.size)
-    return try decode(group, header, extents.map(\.item), size: Int(item.size))
+    if let fault = extents.fault(size: item.size) { throw .item(fault) }
+    return try decode(group, header, extents.items.map(\.item), size: Int(item.size))
   }
-
-  private typealias Extents = [(offset: UInt64, item: FileExtentItem)]
 
   private func readItems(
     _ group: BlockGroup
-  ) throws(CacheDoubt) -> (FreeSpaceHeader, InodeItem, Extents)? {
+  ) throws(CacheDoubt) -> (FreeSpaceHeader, InodeItem, CacheFileExtents)? {
     do throws(FilesystemError) {
       guard let header = try FreeSpaceInode.header(of: group.start, in: root) else { return nil }
       guard header.isPossible else { throw .corrupt("its header leads to \(header.location)") }
@@ -72,20 +66,6 @@ package struct CacheLoader: FreeSpaceLoader {
     } catch {
       throw .reading(error)
     }
-  }
-
-  /// Regular, uncompressed, from 0 on without a gap, `size` bytes in all.
-  private func check(_ extents: Extents, size: UInt64) throws(CacheDoubt) {
-    var position: UInt64 = 0
-    for (offset, extent) in extents {
-      guard offset == position, extent.kind == .regular, extent.compression == .none,
-        extent.hasExtent, extent.length > 0, extent.length <= size - position,
-        extent.diskLength == extent.ramBytes, extent.offset <= extent.ramBytes,
-        extent.length <= extent.ramBytes - extent.offset
-      else { throw .item("its file extent at \(offset) is not possible") }
-      position += extent.length
-    }
-    guard position == size else { throw .item("\(position) of its \(size) bytes have extents") }
   }
 
   /// Decodes the first copy of the pages that is whole.

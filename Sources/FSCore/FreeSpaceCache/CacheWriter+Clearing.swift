@@ -25,6 +25,7 @@ extension CacheWriter {
       state.clearFrom = last + 1
     } else {
       state.clearFrom = nil
+      if start == 0, groups.isEmpty { return }
       log.info("old free space caches are \(mode == .kept ? "disowned" : "deleted")")
     }
   }

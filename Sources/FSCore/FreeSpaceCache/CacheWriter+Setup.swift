@@ -1,4 +1,5 @@
 import FreeSpace
+import Logging
 
 extension CacheWriter {
   /// Step 1 of a cache's way to the device: an inode with generation 0, whose file is
@@ -18,7 +19,15 @@ extension CacheWriter {
 
     let root = trees.root
     let inode: FreeSpaceInode
-    if let present = try FreeSpaceInode.find(of: group.start, in: root),
+    let old = try FreeSpaceInode.find(of: group.start, in: root)
+    if let old, let fault = try old.fault() {
+      // Left as it is, with what it refers to: a damaged cache fails no commit.
+      log.warning(
+        "block group \(group.start): its free space cache is given up for a new one: \(fault)")
+      try old.change(in: h) { $0.generation = 0 }
+      inode = try FreeSpaceInode.create(
+        for: group.start, number: try objectIDs.next(), in: root, h)
+    } else if let present = old,
       // Two headers that lead to one inode are possible on a damaged image.
       state.owners[present.number, default: group.start] == group.start
     {

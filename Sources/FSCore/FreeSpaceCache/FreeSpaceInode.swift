@@ -58,13 +58,13 @@ struct FreeSpaceInode {
     try root.find(inodeKey) { bytes throws(FilesystemError) in try InodeItem(bytes) }
   }
 
-  /// What stands in the file, by file offset.
-  func extents() throws(FilesystemError) -> [(offset: UInt64, item: FileExtentItem)] {
-    var extents: [(offset: UInt64, item: FileExtentItem)] = []
+  /// What stands in the file.
+  func extents() throws(FilesystemError) -> CacheFileExtents {
+    var extents = CacheFileExtents()
     try root.forEach(from: extentKey(0), through: extentKey(.max)) {
       key, bytes throws(FilesystemError) in
-      extents.append((key.offset, try FileExtentItem(bytes)))
-      return true
+      extents.append(key.offset, try FileExtentItem(bytes))
+      return !extents.isFull
     }
     return extents
   }
@@ -102,11 +102,25 @@ struct FreeSpaceInode {
     guard isPresent == true else { throw .corrupt("free space inode \(number) is gone") }
   }
 
-  /// Drops all that stands in the file; its space is pinned like any other that is freed.
+  /// Why the file is not one that a cache's writer leaves behind, finished or given up; nil when
+  /// it is. What a damaged one refers to may not be its own.
+  func fault() throws(FilesystemError) -> String? {
+    do throws(FilesystemError) {
+      guard let item = try item() else { return "its inode \(number) is missing" }
+      let extents = try extents()
+      if item.size == 0, extents.items.isEmpty { return nil }
+      return extents.fault(size: item.size, allowingUnwritten: true)
+    } catch .corrupt(let reason) {
+      return reason
+    }
+  }
+
+  /// Drops all that stands in the file, which has no `fault`; its space is pinned like any other
+  /// that is freed.
   func truncate(
     _ references: DelayedReferences, in h: borrowing TransactionHandle
   ) throws(FilesystemError) {
-    for (offset, item) in try extents() {
+    for (offset, item) in try extents().items {
       guard try root.delete(extentKey(offset), in: h) else {
         throw .corrupt("free space inode \(number) has lost its extent at \(offset)")
       }

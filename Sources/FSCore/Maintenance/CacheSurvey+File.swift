@@ -45,15 +45,9 @@ extension CacheSurvey {
         if key.type == .inodeItem {
           file = CacheFile(number: number, inode: try InodeItem(bytes))
         } else if key.type == .extentData, file != nil {
-          let item = try FileExtentItem(bytes)
-          guard item.kind == .regular, item.hasExtent, item.compression == .none else {
-            file?.hasUnwrittenParts = true
-            return false
-          }
-          file?.extents.append((key.offset, item.diskAddress + item.offset, item.length))
+          file?.extents.append(key.offset, try FileExtentItem(bytes))
         }
-        // A cache has few extents: what a file cannot have is left out.
-        return (file?.extents.count ?? 0) <= CacheLayout.maximumPageCount
+        return file?.extents.isFull != true
       }
     }
     group.file = file
@@ -78,32 +72,16 @@ extension CacheSurvey {
 
   /// The file's bytes, nil (and a reason) when they cannot be had.
   private func readPages(_ file: CacheFile, _ group: inout Group) -> AlignedBuffer? {
-    let size = file.inode.size
-    let largest = UInt64(CacheLayout.maximumPageCount * CacheLayout.pageSize)
-    guard size > 0, size <= largest, size % UInt64(CacheLayout.pageSize) == 0 else {
-      group.find(.wrong, "its file has \(size) bytes, which no cache has")
-      return nil
-    }
-    guard !file.hasUnwrittenParts else {
-      group.find(.wrong, "its file has been preallocated and not written")
-      return nil
-    }
-    var covered: UInt64 = 0
-    for extent in file.extents {
-      guard extent.offset == covered else { break }
-      covered += extent.length
-      if covered > size { break }
-    }
-    guard covered == size else {
-      group.find(.wrong, "the extents of its file cover \(covered) of \(size) bytes")
+    if let fault = file.extents.fault(size: file.inode.size) {
+      group.find(.wrong, fault)
       return nil
     }
 
-    let buffer = AlignedBuffer(count: Int(size))
-    for extent in file.extents {
+    let buffer = AlignedBuffer(count: Int(file.inode.size))
+    for (offset, extent) in file.extents.items {
       do throws(FilesystemError) {
-        let part = buffer.bytes.part(Int(extent.offset), Int(extent.length))
-        try reader.device.read(into: part, at: extent.address)
+        let part = buffer.bytes.part(Int(offset), Int(extent.length))
+        try reader.device.read(into: part, at: extent.diskAddress + extent.offset)
       } catch {
         group.find(.wrong, "its file cannot be read: \(error)")
         return nil

@@ -72,9 +72,7 @@ package struct CacheSurvey {
   package struct CacheFile {
     package let number: ObjectID
     package var inode: InodeItem
-    package var extents: [(offset: UInt64, address: LogicalAddress, length: UInt64)] = []
-    /// Whether some extent is of a kind that a finished cache has not.
-    var hasUnwrittenParts = false
+    package var extents = CacheFileExtents()
   }
 
   /// What the extent tree says in place of the cache.

@@ -111,7 +111,9 @@ extension ImageReader {
         failures.append(error)
       }
     }
-    guard failures.count < copies else { throw failures[0] }
+    guard failures.count < copies else {
+      throw failures.first ?? LogicalDevice.elsewhere(pointer.address)
+    }
     for (copy, failure) in failures.enumerated() {
       note("\(failure) (copy \(copy + 1) of \(copies); another one is good)")
     }

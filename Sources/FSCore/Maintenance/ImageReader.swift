@@ -94,7 +94,9 @@ package final class ImageReader {
 
   private func add(_ chunk: Chunk) {
     do throws(FilesystemError) {
-      try device.chunks.add(chunk, deviceSize: device.device.sizeBytes)
+      let item = try superblock.onThisDevice(chunk.item)
+      try device.chunks.add(
+        Chunk(start: chunk.start, item: item), deviceSize: device.device.sizeBytes)
     } catch {
       note("\(error)")
     }

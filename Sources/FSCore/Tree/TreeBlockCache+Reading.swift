@@ -56,7 +56,7 @@ extension TreeBlockCache {
       }
     }
     log.error("tree block \(reference.address): \(firstError.map { "\($0)" } ?? "no copy")")
-    throw firstError ?? .corrupt("tree block \(reference.address) has no copy")
+    throw firstError ?? LogicalDevice.elsewhere(reference.address)
   }
 
   private func verify(

@@ -1,4 +1,5 @@
 import Logging
+import Synchronization
 
 /// What a pointer to a tree block says of it, so that a wrong block is found out.
 struct BlockReference {
@@ -41,7 +42,11 @@ package final class TreeBlockCache: Sendable {
   let log: Logger
 
   /// The generation of the last commit; nothing on the device is newer than the next one.
-  nonisolated(unsafe) var superGeneration: Generation
+  var superGeneration: Generation {
+    get { Generation(lastCommit.load(ordering: .acquiring)) }
+    set { lastCommit.store(newValue.rawValue, ordering: .releasing) }
+  }
+  private let lastCommit: Atomic<UInt64>
   let canRepair: Bool
 
   package init(
@@ -50,7 +55,7 @@ package final class TreeBlockCache: Sendable {
   ) {
     self.device = device
     self.geometry = geometry
-    self.superGeneration = superGeneration
+    lastCommit = Atomic(superGeneration.rawValue)
     self.canRepair = canRepair
     self.log = log
     self.budget = budget

@@ -125,17 +125,12 @@ package struct OpenedImage {
     } ?? false
   }
 
-  /// Adds a chunk, of which the stripes on this device count.
   private static func add(
     _ start: LogicalAddress, _ item: ChunkItem, of superblock: Superblock, to chunks: ChunkMap,
     _ device: any BlockDevice
   ) throws(FilesystemError) {
-    var item = item
-    if superblock.deviceCount > 1 {
-      let deviceID = try superblock.deviceItem.deviceID
-      item.stripes.removeAll { $0.deviceID != deviceID }
-    }
-    try chunks.add(Chunk(start: start, item: item), deviceSize: device.sizeBytes)
+    try chunks.add(
+      Chunk(start: start, item: superblock.onThisDevice(item)), deviceSize: device.sizeBytes)
   }
 
   private static func chunkTreeUUID(

@@ -22,7 +22,7 @@ extension Volume {
     guard directory.isDirectory else { throw .notDirectory }
     guard !directory.isStub else { return 0 }
     return try InodeTable.exclusively(directory) { () throws(FilesystemError) in
-      try DirectoryEntries.nextIndex(of: directory) - 1
+      try DirectoryEntries.lastIndex(of: directory)
     }
   }
 

@@ -56,6 +56,10 @@ extension Volume {
   private func start() throws(FilesystemError) {
     guard !isReadOnly else { return }
     space.requestCommit = { [weak self] () throws(FilesystemError) in try self?.commit() }
+    if options.clearCache, options.spaceCache == .v1 {
+      for group in space.groups where group.isCacheable { space.distrustCache(of: group) }
+      try transactions.performUnreserved { (handle) throws(FilesystemError) in handle.noteChange() }
+    }
     try disownQuotas()
     try cleanOrphans()
     periodicThread = BackgroundThread { [weak self, interval = options.commitInterval] in

@@ -7,7 +7,8 @@ package enum CacheDecoder {
   /// The index that the file describes, or the first reason not to believe it.
   ///
   /// `expectedFreeBytes` is the group's length less what is used and what is kept for
-  /// superblock copies. Only pages that hold entries or bitmaps are verified, page 0 always.
+  /// superblock copies. Only pages that hold entries or bitmaps are verified, page 0 always: Linux
+  /// leaves checksums of the pages behind the last as they happen to be.
   /// Entries may be in any order, and adjacent ones need not be merged. A cache without
   /// entries is believed only if nothing is expected to be free.
   package static func decode(

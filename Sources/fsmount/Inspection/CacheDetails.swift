@@ -10,7 +10,9 @@ struct CacheDetails {
     var list = TextList()
     if let file = group.file {
       list.add("inode", "\(file.number), \(ByteCount.text(file.inode.size))")
-      let places = file.extents.map { "\($0.address) + \($0.length)" }
+      let places = file.extents.items.map { (_, extent) in
+        "\(extent.diskAddress + extent.offset) + \(extent.length)"
+      }
       list.add("stands at", places.joined(separator: ", "))
       list.add(
         "generations",

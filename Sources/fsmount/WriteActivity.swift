@@ -2,8 +2,9 @@ import Glibc
 import Synchronization
 
 /// Counts the kernel's writes, to tell when it has sent all that it had. syncfs(2) on a FUSE mount
-/// sends what programs have written into mapped memory, but from Linux 6.18 on does not wait until
-/// that is written.
+/// sends what programs have written into mapped memory, but Linux 6.18 was seen to return before
+/// that is written, and has no other way to ask. A gap is a sign, and no proof: only msync(2) and
+/// fsync(2) are waited for with certainty.
 final class WriteActivity: Sendable {
   private let begun = Atomic<UInt64>(0)
   private let ended = Atomic<UInt64>(0)

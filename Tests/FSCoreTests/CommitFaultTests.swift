@@ -59,7 +59,7 @@ private final class FailingDevice: BlockDevice, @unchecked Sendable {
         try volume.transactions.performUnreserved { (handle) throws(FilesystemError) in
           handle.noteChange()
           hasChanged.update { $0 = true }
-          usleep(300_000)
+          while !volume.transactions.isClosed { usleep(1000) }
           throw .corrupt("the test's own error")
         }
       } catch {

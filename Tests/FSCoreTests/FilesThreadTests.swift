@@ -11,6 +11,7 @@ import Testing
     let device = try TestImage.make()
     let volume = try Volume.mountForTest(device)
     var sizes: [UInt64] = []
+    print("sizes set during write-back, seed 5")
     var random = SeededRandom(seed: 5)
     for number in 0..<300 as Range<UInt64> {
       let id = try volume.makeFile("/f\(number)")

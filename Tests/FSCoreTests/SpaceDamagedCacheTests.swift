@@ -36,7 +36,7 @@ import Testing
       [(0, good), (4096, good)], [(4096, good)], [(0, good), (8192, good), (73_728, good)],
       [(0, good), (0, good)], [(0, Self.extent(place, length: 8192))],
       [(0, Self.extent(place, length: 0))], [(0, Self.extent(place, length: .max))],
-      [(0, Self.extent(0))],
+      [(0, Self.extent(0))], [(0, Self.extent(.max - 4094))],
     ]
     for items in wrong { #expect(Self.fault(items, size: 4096) != nil, "\(items)") }
     var partial = good

@@ -31,7 +31,8 @@ package struct CacheFileExtents {
       guard offset == position, extent.kind != .inline, extent.compression == .none,
         extent.hasExtent, extent.length > 0, extent.length <= size - position,
         extent.diskLength == extent.ramBytes, extent.offset <= extent.ramBytes,
-        extent.length <= extent.ramBytes - extent.offset
+        extent.length <= extent.ramBytes - extent.offset,
+        extent.diskAddress.rawValue <= .max - extent.diskLength
       else { return "its file extent at \(offset) is not possible" }
       position += extent.length
     }

@@ -166,6 +166,9 @@ package final class TransactionManager: Sendable {
   }
   package var failure: FilesystemError? { state.withLock { $0.failure } }
 
+  /// Whether a commit has closed the gate: it waits for handles, or is in its critical section.
+  package var isClosed: Bool { state.withLock { $0.isClosed } }
+
   /// How many threads wait to join.
   package var waitingToJoin: Int { state.withLock { $0.waiters } }
 

@@ -78,7 +78,7 @@ let package = Package(
       ],
       swiftSettings: strict),
     .testTarget(
-      name: "FsmountTests", dependencies: ["fsmount", "FSCore"],
+      name: "FsmountTests", dependencies: ["fsmount", "CFuse", "FSCore"],
       swiftSettings: strict),
     .testTarget(
       name: "IntegrationTests", dependencies: ["FSCore", "TestSupport"],

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/fuse.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -104,7 +103,7 @@ static void answer_init(struct iovec *pieces, int count) {
 
 static ssize_t read_request(int device, void *buffer, size_t size, void *user_data) {
   (void)user_data;
-  ssize_t count = read(device, buffer, size);
+  ssize_t count = cfuse_next_request(device, buffer, size);
   const struct fuse_in_header *header = buffer;
   if (count < (ssize_t)sizeof(*header))
     return count;

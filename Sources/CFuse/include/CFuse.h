@@ -1,5 +1,6 @@
 /// libfuse's low-level API, and what of it (and of POSIX) Swift cannot import by itself:
-/// macros, versioned symbols, variable arguments, fork and signal handlers. No logic.
+/// macros, versioned symbols, variable arguments, fork and signal handlers. No logic but that of
+/// listener.c: which thread waits for the next request, and how.
 ///
 /// Compiles unchanged with libfuse 3.14 to 3.18.
 #ifndef CFUSE_H
@@ -9,6 +10,7 @@
 #define FUSE_USE_VERSION 312
 
 #include <fuse3/fuse_lowlevel.h>
+#include <linux/fuse.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -55,6 +57,11 @@ struct fuse_session *cfuse_session_new(
 
 /// Serves requests until the session ends; see fuse_session_loop_mt.
 int cfuse_session_loop(struct fuse_session *session, unsigned max_threads, int clone_fd);
+
+/// read(2) of the next request from `device`, as the loop's threads call it: they share the
+/// listening, so that few are woken. Each takes one request, serves it, and calls again; they may
+/// be cancelled in it.
+ssize_t cfuse_next_request(int device, void *buffer, size_t size);
 
 /// libfuse's messages go to `handler`, as text with a syslog level.
 void cfuse_set_log_handler(void (*handler)(int level, const char *text));

@@ -11,8 +11,7 @@
 // 2. When a request is in work and nobody listens, then somebody does within two ticks: no request
 //    waits for the end of another.
 // 3. Under pressure (requests were found waiting: there is more than one client, or one that does
-//    not wait for its answers), and while a request is in work that waits for the device by its
-//    nature, the taker of a request wakes another thread, which listens at once.
+//    not wait for its answers) the taker of a request wakes another thread, which listens at once.
 // 4. A thread that waits for its turn to listen is, if nobody else is, the deputy: it looks at each
 //    tick whether 2 asks for a listener. After some ticks without requests it sleeps; the taker of
 //    the next request then wakes it. More ticks would cost more than they bring: each wakes a
@@ -44,7 +43,7 @@ static const unsigned ticks_to_sleep = 4;
 // For how many requests pressure lasts: after one that was found waiting behind another, and after
 // one that waited for the deputy.
 static const unsigned light_pressure = 8;
-static const unsigned heavy_pressure = 1000;
+static const unsigned heavy_pressure = 10000;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t turn = PTHREAD_COND_INITIALIZER;
@@ -56,10 +55,7 @@ static bool has_deputy;
 static bool deputy_sleeps;
 static unsigned waiting;
 static unsigned pressure;
-static unsigned waiting_for_device;  // requests in work
 static uint64_t requests;
-
-static _Thread_local bool waits_for_device;
 
 // Of the listener alone.
 static int64_t spin = longest_spin;
@@ -132,10 +128,6 @@ static void watch(void) {
 // On return this thread listens.
 static void become_listener(void) {
   pthread_mutex_lock(&lock);
-  if (waits_for_device) {
-    waits_for_device = false;
-    waiting_for_device -= 1;
-  }
   if (listening) {
     struct waiter waiter = {.is_deputy = false};
     waiting += 1;
@@ -156,11 +148,8 @@ static void become_listener(void) {
   pthread_mutex_unlock(&lock);
 }
 
-static void stop_listening(bool waits, unsigned new_pressure) {
+static void stop_listening(unsigned new_pressure) {
   pthread_mutex_lock(&lock);
-  waits_for_device = waits;
-  if (waits)
-    waiting_for_device += 1;
   listening = false;
   deputy_took_over = false;
   requests += 1;
@@ -168,14 +157,14 @@ static void stop_listening(bool waits, unsigned new_pressure) {
     pressure = new_pressure;
   else if (pressure > 0)
     pressure -= 1;
-  if (waiting > 0 && (waiting_for_device > 0 || pressure > 0 || !has_deputy || deputy_sleeps))
+  if (waiting > 0 && (pressure > 0 || !has_deputy || deputy_sleeps))
     pthread_cond_signal(&turn);
   pthread_mutex_unlock(&lock);
 }
 
 static void listener_cancelled(void *unused) {
   (void)unused;
-  stop_listening(true, 0);
+  stop_listening(0);
 }
 
 // Listening.
@@ -188,25 +177,6 @@ static void make_nonblocking(int device) {
   if (flags >= 0)
     fcntl(device, F_SETFL, flags | O_NONBLOCK);
   known = device;
-}
-
-// Whether serving the request in `buffer` takes a flush of the device, or as long.
-static bool will_wait_for_device(const void *buffer, ssize_t count) {
-  const struct fuse_in_header *header = buffer;
-  if (count < (ssize_t)sizeof(*header))
-    return true;
-
-  switch (header->opcode) {
-    case FUSE_INIT:
-    case FUSE_FSYNC:
-    case FUSE_FSYNCDIR:
-    case FUSE_SYNCFS:
-    case FUSE_IOCTL:
-    case FUSE_FALLOCATE:
-      return true;
-    default:
-      return false;
-  }
 }
 
 // `new_pressure`: what the request tells, by having been there before it was waited for.
@@ -260,7 +230,7 @@ ssize_t cfuse_next_request(int device, void *buffer, size_t size) {
   pthread_cleanup_pop(false);
 
   int code = errno;
-  stop_listening(will_wait_for_device(buffer, count), new_pressure);
+  stop_listening(new_pressure);
   errno = code;
   return count;
 }

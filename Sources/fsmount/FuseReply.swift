@@ -103,7 +103,7 @@ extension FuseServer {
   /// Logs what is no ordinary outcome.
   private func noteFailure(of operation: StaticString, _ error: FilesystemError) {
     switch error {
-    case .device, .checksum, .corrupt:
+    case .device, .checksum, .onOtherDevice, .corrupt:
       log.error("\(operation): \(error)")
     default:
       break

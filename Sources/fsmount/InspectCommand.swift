@@ -100,24 +100,23 @@ struct InspectChunks: ParsableCommand {
       ("START", .right), ("LENGTH", .right), ("", .right), ("TYPE", .left), ("PROFILE", .left),
       ("ON DEVICE AT", .left), ("KEPT FOR SUPERBLOCKS", .left),
     ])
-    var allocated: UInt64 = 0
     for chunk in reader.chunks {
       let flags = chunk.item.flags
-      let places = chunk.item.stripes.map { "\($0.offset)" }.joined(separator: ", ")
+      let places = chunk.copies.map { "\($0)" }.joined(separator: ", ")
       let kept = chunk.superblockRanges.map { "\($0.start) + \($0.length)" }
       table.add([
         .init("\(chunk.start)"), .init("\(chunk.length)"),
         .init(ByteCount.text(chunk.length), .dim), .init(flags.typeName),
-        .init(flags.profileName), .init(places), .init(kept.joined(separator: ", ")),
+        .init(flags.profileName), chunk.copies.isEmpty ? .init("elsewhere", .dim) : .init(places),
+        .init(kept.joined(separator: ", ")),
       ])
-      allocated += chunk.length * UInt64(chunk.item.stripes.count)
     }
     for line in table.lines(style) { print(line) }
-    let total = reader.superblock.totalBytes
+    let device = try reader.superblock.deviceItem
     print("")
     print(
-      "\(ByteCount.text(allocated)) of \(ByteCount.text(total)) are allocated",
-      style.bar(allocated, of: total, width: 20))
+      "\(ByteCount.text(device.bytesUsed)) of \(ByteCount.text(device.totalBytes)) are allocated",
+      style.bar(device.bytesUsed, of: device.totalBytes, width: 20))
     try image.finish(reader)
   }
 }

@@ -53,65 +53,6 @@ extension MountTests {
       }
     }
 
-    /// Images we do not write to are read, and one line says why.
-    @Test(.needsRoot, .timeLimit(.minutes(1)))
-    func freeSpaceTreeIsReadOnly() throws {
-      let scratch = try Scratch()
-      try Shell.run("truncate", "-s", "512M", scratch.image).orThrow()
-      try Shell.run("mkfs.btrfs", "-q", "-f", "-R", "free-space-tree", scratch.image).orThrow()
-      let kernel = try scratch.mountByKernel("noatime")
-      defer { try? kernel.unmount() }
-      try scratch.work(seed: 41, operations: 200)
-      let written = try scratch.snapshot()
-      try kernel.unmount()
-      try expectReadOnly(scratch, options: "", naming: "free space tree") { found in
-        try written.expectSame(as: found, names: ("the kernel's", "ours"))
-      }
-    }
-
-    /// A power cut after `fsync` leaves a log tree, which we do not replay yet.
-    @Test(.needsRoot, .timeLimit(.minutes(1)))
-    func logTreeIsReadOnly() throws {
-      let scratch = try Scratch()
-      var variant = ImageVariant(name: "plain")
-      variant.size = "512M"
-      try variant.makeWithKernelTools(scratch.image)
-      let cut = try Scratch()
-      let kernel = try scratch.mountByKernel(LoopMount.kernelOptions + ",commit=300")
-      defer { try? kernel.unmount() }
-      try scratch.write("committed", seed: 1, length: 50_000)
-      try kernel.sync()
-      try scratch.write("logged", seed: 2, length: 50_000)
-      try scratch.sync("logged")
-      try Shell.run("cp", "--sparse=always", scratch.image, cut.image).orThrow()
-      try kernel.unmount()
-
-      let superblock = try Shell.run("btrfs", "inspect-internal", "dump-super", cut.image)
-        .orThrow().output
-      try #require(!superblock.contains("log_root\t\t0\n"), "the kernel has left no log tree")
-      try expectReadOnly(cut, options: "nologreplay", naming: "log") { _ in
-        let isThere = try cut.holds("committed")
-        #expect(isThere)
-      }
-    }
-
-    private func expectReadOnly(
-      _ scratch: Scratch, options: String, naming word: String,
-      _ examine: (TreeSnapshot) throws -> Void
-    ) throws {
-      let before = try scratch.imageDigest()
-      let mounted = try scratch.mount(options)
-      defer { try? mounted.unmount() }
-      try examine(try TreeSnapshot(scratch.root, sync: false))
-      let path = scratch.root.appending("new")
-      #expect(outcome { path.withCPath { mkdir($0, 0o755) } } == -Int(EROFS))
-      let said = String(mounted.messages.lowercased().map { $0 == "-" ? " " : $0 })
-      #expect(said.contains("read only") && said.contains(word), "it says only: \(said)")
-      try mounted.unmount()
-      let after = try scratch.imageDigest()
-      #expect(after == before, "the image was written to")
-    }
-
     /// One copy of every metadata block is wiped out; nobody notices, and it comes back.
     @Test(.needsRoot, .timeLimit(.minutes(1)))
     func oneBadCopyOfMetadata() throws {

@@ -25,9 +25,10 @@ final class Scratch {
   let image: String
   let mountPoint: String
 
-  init() throws {
+  /// - Parameter image: one that exists already, and stays; without it, one to be made.
+  init(image: String? = nil) throws {
     directory = try TemporaryDirectory(inMemory: true)
-    image = directory.file("image")
+    self.image = image ?? directory.file("image")
     mountPoint = try directory.directory("mount")
   }
 

@@ -1,11 +1,32 @@
-/// A chunk: a logical range and where its copies stand on the one device.
+/// A chunk: a logical range, and where its copies stand on the one device that is open.
 package struct Chunk: Sendable, Equatable {
   package let start: LogicalAddress
   package let item: ChunkItem
+  /// Where on the device its whole copies begin. There are none when it stands on other devices of
+  /// the file system, or is striped over several.
+  package let copies: [PhysicalAddress]
 
+  /// A chunk of a file system that has this device only.
   package init(start: LogicalAddress, item: ChunkItem) {
+    self.init(start: start, item: item, copies: item.stripes.map(\.offset))
+  }
+
+  package init(start: LogicalAddress, item: ChunkItem, copies: [PhysicalAddress]) {
     self.start = start
     self.item = item
+    self.copies = copies
+  }
+
+  /// A chunk as the device of `superblock` has it: with the whole copies that stand there.
+  package init(
+    start: LogicalAddress, item: ChunkItem, on superblock: Superblock
+  ) throws(FilesystemError) {
+    var stripes = item.columns == 1 ? item.stripes : []
+    if superblock.deviceCount > 1 {
+      let deviceID = try superblock.deviceItem.deviceID
+      stripes.removeAll { $0.deviceID != deviceID }
+    }
+    self.init(start: start, item: item, copies: stripes.map(\.offset))
   }
 
   package var length: UInt64 { item.length }
@@ -13,15 +34,20 @@ package struct Chunk: Sendable, Equatable {
 
   package func contains(_ address: LogicalAddress) -> Bool { address >= start && address < end }
 
-  /// Logical ranges of this chunk in which a superblock copy stands: never allocated
-  /// (format §5.7). Sorted, without overlaps.
+  /// Logical ranges of this chunk in which, on any device, a superblock copy stands: never
+  /// allocated (format §5.7). Sorted, without overlaps.
   package var superblockRanges: [(start: LogicalAddress, length: UInt64)] {
+    let columns = item.columns
+    let (rest, stripeLength) = (length % columns, length / columns)
+    let longest = stripeLength + (rest > 0 ? 1 : 0)
     var starts: Set<UInt64> = []
-    for stripe in item.stripes {
-      for offset in Format.superblockOffsets
-      where offset >= stripe.offset.rawValue && offset < stripe.offset.rawValue + length {
-        let within = (offset - stripe.offset.rawValue).roundedDown(to: Format.stripeLength)
-        starts.insert(start.rawValue + within)
+    for (index, stripe) in item.stripes.enumerated() {
+      for offset in Format.superblockOffsets where offset >= stripe.offset.rawValue {
+        let within = offset - stripe.offset.rawValue
+        guard within < longest else { continue }
+        let row = within / Format.stripeLength
+        let part = (row * columns + item.column(ofStripe: index)) * Format.stripeLength
+        if part < length { starts.insert(start.rawValue + part) }
       }
     }
     return starts.sorted().map {
@@ -42,8 +68,7 @@ package final class ChunkMap: Sendable {
 
   package init() {}
 
-  /// Adds a chunk. One that is there already, and equal, is left. Of a chunk of several devices
-  /// the stripes on this one count; a chunk that is striped over devices is left out.
+  /// Adds a chunk. One that is there already, and equal, is left.
   package func add(_ chunk: Chunk, deviceSize: UInt64) throws(FilesystemError) {
     let item = chunk.item
     let (end, overflow) = chunk.start.rawValue.addingReportingOverflow(item.length)
@@ -52,14 +77,9 @@ package final class ChunkMap: Sendable {
     else {
       throw .corrupt("chunk \(chunk.start): length \(item.length)")
     }
-    let mirrors: BlockGroupFlags = [.dup, .raid1, .raid1c3, .raid1c4]
-    guard item.flags.intersection(.profiles).subtracting(mirrors).isEmpty else {
-      // Nothing in it can be read; what asks for it gets an error.
-      return
-    }
-    for stripe in item.stripes {
-      let (stripeEnd, overflow) = stripe.offset.rawValue.addingReportingOverflow(item.length)
-      guard !overflow, stripeEnd <= deviceSize else {
+    for copy in chunk.copies {
+      let (copyEnd, overflow) = copy.rawValue.addingReportingOverflow(item.length)
+      guard !overflow, copyEnd <= deviceSize else {
         throw .corrupt("chunk \(chunk.start) passes the end of the device")
       }
     }

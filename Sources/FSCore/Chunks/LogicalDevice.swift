@@ -11,9 +11,9 @@ package final class LogicalDevice: Sendable {
     self.chunks = chunks
   }
 
-  /// How many copies there are of what stands at `address`.
+  /// How many copies there are of what stands at `address`: none when it is on another device.
   package func copies(at address: LogicalAddress) throws(FilesystemError) -> Int {
-    try chunks.chunk(containing: address).item.stripes.count
+    try chunks.chunk(containing: address).copies.count
   }
 
   /// Where copy `copy` of a range stands on the device.
@@ -21,11 +21,12 @@ package final class LogicalDevice: Sendable {
     _ address: LogicalAddress, length: Int, copy: Int
   ) throws(FilesystemError) -> PhysicalAddress {
     let chunk = try chunks.chunk(containing: address)
+    guard !chunk.copies.isEmpty else { throw .onOtherDevice(address) }
     let offset = address - chunk.start
-    guard UInt64(length) <= chunk.length - offset, copy < chunk.item.stripes.count else {
+    guard UInt64(length) <= chunk.length - offset, chunk.copies.indices.contains(copy) else {
       throw .corrupt("the range of \(length) bytes at \(address) leaves its chunk")
     }
-    return chunk.item.stripes[copy].offset + offset
+    return chunk.copies[copy] + offset
   }
 
   package func read(
@@ -60,10 +61,4 @@ package final class LogicalDevice: Sendable {
   }
 
   package func flush() throws(FilesystemError) { try device.flush() }
-
-  /// What to throw when no copy of a tree block stands on the device that is open.
-  static func elsewhere(_ address: LogicalAddress) -> FilesystemError {
-    .unsupported(
-      "tree block \(address) stands on another device of the file system; only one can be read")
-  }
 }

@@ -1,10 +1,10 @@
 /// The figures that statfs is made of (format §17), all in bytes.
 package struct SpaceStatistics: Sendable, Equatable {
-  /// How many copies of data the device holds: what `total` and `used` are divided by.
+  /// How many copies there are of data: what `total` and `used` are divided by.
   package var dataCopies: UInt64
-  /// The device's size.
+  /// The size of the device, or of all devices.
   package var total: UInt64
-  /// What extents take on the device, every copy counted.
+  /// What extents take there, every copy counted.
   package var used: UInt64
   package var globalReserve: UInt64
   /// What could still be written as data.
@@ -19,8 +19,11 @@ package struct SpaceStatistics: Sendable, Equatable {
 
 extension SpaceManager {
   package var statistics: SpaceStatistics {
-    var used: UInt64 = 0
-    for group in groups { used += group.used * UInt64(group.flags.copies) }
+    // Groups on other devices have whatever length the image says.
+    let unit = geometry.sectorSize
+    var sectors: UInt64 = 0
+    for group in groups { sectors += group.used / unit * UInt64(group.flags.copies) }
+    let used = min(sectors, .max / 2 / unit) * unit
     let copies = UInt64(data.profile.copies)
     let reserve = globalReserve
 
@@ -30,7 +33,7 @@ extension SpaceManager {
     let taken = counters.reserved + (geometry.isMixed ? counters.promised + reserve : 0)
     let unallocated = chunkAllocator.unallocated / copies
     return SpaceStatistics(
-      dataCopies: copies, total: deviceBytes, used: used, globalReserve: reserve,
+      dataCopies: copies, total: totalBytes, used: used, globalReserve: reserve,
       availableData: (existing > taken ? existing - taken : 0) + unallocated)
   }
 }

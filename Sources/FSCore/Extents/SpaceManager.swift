@@ -46,6 +46,8 @@ package final class SpaceManager: Sendable {
   let chunks: ChunkMap
   let geometry: Geometry
   let deviceBytes: UInt64
+  /// Of all devices of the file system.
+  let totalBytes: UInt64
   let deviceKey: Key
   let isReadOnly: Bool
   let log: Logger
@@ -74,15 +76,17 @@ package final class SpaceManager: Sendable {
 
   /// Reads the block groups and the device's extents. Only system groups are loaded.
   package init(
-    trees: Trees, chunks: ChunkMap, geometry: Geometry, device: DeviceItem, isReadOnly: Bool,
-    log: Logger
+    trees: Trees, chunks: ChunkMap, geometry: Geometry, superblock: Superblock,
+    isReadOnly: Bool, log: Logger
   ) throws(FilesystemError) {
+    let device = try superblock.deviceItem
     self.trees = trees
     self.chunks = chunks
     self.isReadOnly = isReadOnly
     self.geometry = geometry
     self.log = log
     deviceBytes = device.totalBytes
+    totalBytes = superblock.deviceCount > 1 ? superblock.totalBytes : device.totalBytes
     deviceKey = Key(.devItems, .devItem, device.deviceID)
 
     let mixed = BlockGroupClass(types: [.data, .metadata])

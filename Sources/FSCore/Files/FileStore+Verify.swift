@@ -35,8 +35,8 @@ extension FileStore {
     do throws(FilesystemError) {
       try device.read(into: target, at: address)
     } catch {
-      guard case .device = error else { throw error }
       log.warning("file \(file.inode) offset \(file.offset): \(error)")
+      guard case .device = error else { throw error }
       isRead = false
     }
 

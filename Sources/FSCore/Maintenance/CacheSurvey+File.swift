@@ -82,6 +82,9 @@ extension CacheSurvey {
       do throws(FilesystemError) {
         let part = buffer.bytes.part(Int(offset), Int(extent.length))
         try reader.device.read(into: part, at: extent.diskAddress + extent.offset)
+      } catch .onOtherDevice {
+        group.find(.elsewhere, "its file is wholly or partly on other devices")
+        return nil
       } catch {
         group.find(.wrong, "its file cannot be read: \(error)")
         return nil

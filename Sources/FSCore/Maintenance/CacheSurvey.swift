@@ -7,6 +7,8 @@ package struct CacheSurvey {
     /// There is none, and none is needed.
     case absent
     case valid
+    /// Its file is on other devices of the file system. Not an error: nobody asks this one alone.
+    case elsewhere
     /// Its writer marked it as not to be used. Not an error: nobody would try.
     case givenUp = "given up"
     /// It was true once.
@@ -17,10 +19,11 @@ package struct CacheSurvey {
     fileprivate var severity: Int {
       switch self {
       case .absent, .valid: 0
-      case .stale: 1
-      case .wrong: 2
+      case .elsewhere: 1
+      case .stale: 2
+      case .wrong: 3
       // What nobody reads is neither.
-      case .givenUp: 3
+      case .givenUp: 4
       }
     }
   }

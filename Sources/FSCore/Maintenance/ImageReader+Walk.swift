@@ -112,7 +112,7 @@ extension ImageReader {
       }
     }
     guard failures.count < copies else {
-      throw failures.first ?? LogicalDevice.elsewhere(pointer.address)
+      throw failures.first ?? .onOtherDevice(pointer.address)
     }
     for (copy, failure) in failures.enumerated() {
       note("\(failure) (copy \(copy + 1) of \(copies); another one is good)")

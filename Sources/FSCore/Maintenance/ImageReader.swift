@@ -94,9 +94,9 @@ package final class ImageReader {
 
   private func add(_ chunk: Chunk) {
     do throws(FilesystemError) {
-      let item = try superblock.onThisDevice(chunk.item)
       try device.chunks.add(
-        Chunk(start: chunk.start, item: item), deviceSize: device.device.sizeBytes)
+        Chunk(start: chunk.start, item: chunk.item, on: superblock),
+        deviceSize: device.device.sizeBytes)
     } catch {
       note("\(error)")
     }

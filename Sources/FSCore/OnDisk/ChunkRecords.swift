@@ -27,6 +27,20 @@ package struct ChunkItem: Sendable, Equatable {
 
   package var size: Int { Self.fixedSize + stripes.count * Self.stripeSize }
 
+  /// How many devices follow one another within a row of 64 KiB from each; 1 when every stripe is
+  /// a whole copy. What a column's stripes hold is the same.
+  package var columns: UInt64 {
+    if flags.intersection(.profiles).isSubset(of: .mirrors) { return 1 }
+    return UInt64(max(stripes.count / stripesOfColumn, 1))
+  }
+
+  /// Below `columns`.
+  package func column(ofStripe index: Int) -> UInt64 {
+    columns == 1 ? 0 : min(UInt64(index / stripesOfColumn), columns - 1)
+  }
+
+  private var stripesOfColumn: Int { flags.contains(.raid10) ? max(Int(subStripes), 1) : 1 }
+
   package init(
     length: UInt64, flags: BlockGroupFlags, sectorSize: UInt32, stripes: [Stripe]
   ) {

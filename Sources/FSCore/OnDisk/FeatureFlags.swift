@@ -67,8 +67,15 @@ package struct BlockGroupFlags: OptionSet, Hashable, Sendable {
     .raid0, .raid1, .dup, .raid10, .raid5, .raid6, .raid1c3, .raid1c4,
   ]
 
-  /// How many copies of each byte stand on the device, for the profiles of one device.
-  package var copies: Int { contains(.dup) ? 2 : 1 }
+  /// The profiles of which every stripe is a whole copy.
+  package static let mirrors: Self = [.dup, .raid1, .raid1c3, .raid1c4]
+
+  /// How many copies there are of each byte, on all devices.
+  package var copies: Int {
+    if contains(.raid1c4) { return 4 }
+    if contains(.raid1c3) { return 3 }
+    return isDisjoint(with: [.dup, .raid1, .raid10]) ? 1 : 2
+  }
 
   package var typeName: String {
     switch intersection(.types) {

@@ -64,13 +64,4 @@ extension Superblock {
     }
     return texts.count > 1 ? "s " + texts.joined(separator: ", ") : " " + texts.joined()
   }
-
-  /// A chunk as this device has it: without the stripes that stand on others.
-  func onThisDevice(_ item: ChunkItem) throws(FilesystemError) -> ChunkItem {
-    guard deviceCount > 1 else { return item }
-    let deviceID = try deviceItem.deviceID
-    var item = item
-    item.stripes.removeAll { $0.deviceID != deviceID }
-    return item
-  }
 }

@@ -11,6 +11,9 @@ package enum FilesystemError: Error, Equatable, Sendable {
   /// Bytes that do not have the checksum they should have, in every copy there is.
   case checksum(what: String, address: UInt64)
 
+  /// Of several devices only one is open, and no whole copy of what stands here is on it.
+  case onOtherDevice(LogicalAddress)
+
   /// A structure that breaks a rule of the format.
   case corrupt(String)
 
@@ -56,7 +59,7 @@ package enum FilesystemError: Error, Equatable, Sendable {
 extension FilesystemError {
   package var errno: Int32 {
     switch self {
-    case .device, .checksum: EIO
+    case .device, .checksum, .onOtherDevice: EIO
     case .corrupt: EUCLEAN
     case .noSpace: ENOSPC
     case .readOnly, .aborted: EROFS
@@ -90,6 +93,8 @@ extension FilesystemError: CustomStringConvertible {
     case .device(let operation, let offset, let code):
       "\(operation) at device offset \(offset) failed: \(String(cString: strerror(code)))"
     case .checksum(let what, let address): "\(what) at \(address): the checksum does not match"
+    case .onOtherDevice(let address):
+      "what stands at \(address) is wholly or partly on other devices; fsmount reads only one"
     case .corrupt(let rule): "damaged file system: \(rule)"
     case .noSpace: "no space left"
     case .readOnly(let why): "read-only: \(why)"

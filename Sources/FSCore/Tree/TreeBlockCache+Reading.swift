@@ -55,8 +55,9 @@ extension TreeBlockCache {
         firstError = firstError ?? error
       }
     }
-    log.error("tree block \(reference.address): \(firstError.map { "\($0)" } ?? "no copy")")
-    throw firstError ?? LogicalDevice.elsewhere(reference.address)
+    let error = firstError ?? .onOtherDevice(reference.address)
+    log.error("tree \(reference.tree): block \(reference.address): \(error)")
+    throw error
   }
 
   private func verify(

@@ -51,6 +51,9 @@ package struct OpenedImage {
     }
 
     trees = try Trees(superblock: superblock, chunk: chunkTree, context: context)
+    if readOnlyReason == nil, let profile = Self.foreignProfile(chunks) {
+      readOnlyReason = "the image has \(profile) block groups"
+    }
     if readOnlyReason == nil, try Self.hasUnfinishedBalance(trees.root) {
       readOnlyReason = "a balance of the image is not finished; let Linux end or cancel it"
     }
@@ -98,6 +101,10 @@ package struct OpenedImage {
     if options.readOnly { return "mounted with -o ro" }
     if superblock.logRoot.rawValue != 0 { return "its log tree is not replayed" }
 
+    if superblock.deviceCount > 1 {
+      return "the image is one of \(superblock.deviceCount) devices of its file system; "
+        + "what has no copy on it cannot be read"
+    }
     let features = superblock.readOnlyFeatures
     let known: ReadOnlyCompatibleFeatures = []
     let unknown = features.rawValue & ~known.rawValue
@@ -109,11 +116,15 @@ package struct OpenedImage {
       return "the image has the feature"
         + Superblock.names(of: unknown, ReadOnlyCompatibleFeatures.names)
     }
-    if superblock.deviceCount > 1 {
-      return "the image is one of \(superblock.deviceCount) devices of its file system"
-    }
     if superblock.flags & (1 << 32) != 0 { return "the image is a seed device" }
     return nil
+  }
+
+  /// A profile that is not written here: of several devices, though there may be one left.
+  private static func foreignProfile(_ chunks: ChunkMap) -> String? {
+    chunks.all.map(\.item.flags).first { flags in
+      !flags.intersection(.profiles).isSubset(of: .dup)
+    }?.profileName
   }
 
   /// Whether extents are being moved: references of a kind that only Linux keeps.
@@ -130,7 +141,7 @@ package struct OpenedImage {
     _ device: any BlockDevice
   ) throws(FilesystemError) {
     try chunks.add(
-      Chunk(start: start, item: superblock.onThisDevice(item)), deviceSize: device.sizeBytes)
+      Chunk(start: start, item: item, on: superblock), deviceSize: device.sizeBytes)
   }
 
   private static func chunkTreeUUID(

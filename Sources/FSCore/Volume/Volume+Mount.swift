@@ -26,7 +26,7 @@ extension Volume {
     let checksums = ChecksumTree(tree: trees.checksum, geometry: geometry)
     let space = try SpaceManager(
       trees: trees, chunks: image.device.chunks, geometry: geometry,
-      device: image.superblock.deviceItem, isReadOnly: image.readOnlyReason != nil, log: log)
+      superblock: image.superblock, isReadOnly: image.readOnlyReason != nil, log: log)
     let cache = image.cache
     let references = DelayedReferences(
       geometry: geometry, extentTree: trees.extent, space: space, checksums: checksums,

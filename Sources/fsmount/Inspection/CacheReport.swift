@@ -76,6 +76,7 @@ struct CacheReport {
   private func state(of group: CacheSurvey.Group) -> TextTable.Cell {
     switch group.verdict {
     case .valid: .init("valid", .green)
+    case .elsewhere: .init("elsewhere", .dim)
     case .stale: .init("stale", .yellow)
     case .givenUp: .init("given up", .yellow)
     case .wrong: .init("wrong", .red)
@@ -136,7 +137,7 @@ struct CacheReport {
     let states: [(Int, String, TextStyle.Color?)] = [
       (count(.valid), "valid", .green), (count(.stale), "stale", .yellow),
       (count(.givenUp), "given up", .yellow), (count(.wrong), "wrong", .red),
-      (count(.absent) - small, "not written", nil),
+      (count(.elsewhere), "on other devices", nil), (count(.absent) - small, "not written", nil),
       (small, "too small for one", nil),
     ]
     let caches = states.filter { $0.0 > 0 }.map { style.paint("\($0.0) \($0.1)", $0.2) }

@@ -81,7 +81,8 @@ let package = Package(
       name: "FsmountTests", dependencies: ["fsmount", "CFuse", "FSCore"],
       swiftSettings: strict),
     .testTarget(
-      name: "IntegrationTests", dependencies: ["FSCore", "TestSupport"],
+      name: "IntegrationTests", dependencies: ["FSCore", "CCodecs", "TestSupport"],
+      exclude: ["Fixtures"],
       swiftSettings: strict),
   ]
 )

@@ -101,7 +101,7 @@ package final class SpaceManager: Sendable {
       space: space, chunks: chunks.all, geometry: geometry, device: device)
     registry = Guarded(
       Registry(deviceBytesUsed: device.bytesUsed), rank: .spaceManager)
-    try readGroups()
+    try readGroups(from: Self.groupItemTree(trees, superblock))
     if !isReadOnly { prepareForWriting() }
   }
 
@@ -125,8 +125,7 @@ package final class SpaceManager: Sendable {
     return extents
   }
 
-  private func readGroups() throws(FilesystemError) {
-    let tree = try groupItemTree()
+  private func readGroups(from tree: Tree) throws(FilesystemError) {
     var groups: [BlockGroup] = []
     var used: UInt64 = 0
     for chunk in chunks.all {
@@ -151,13 +150,14 @@ package final class SpaceManager: Sendable {
 
   /// The tree that block group items stand in: on images with that feature, which are mounted
   /// read-only, one of its own.
-  private func groupItemTree() throws(FilesystemError) -> Tree {
-    let key = Key(TreeID.blockGroup.objectID, .rootItem, 0)
-    let item = try trees.root.find(key) { bytes throws(FilesystemError) in try RootItem(bytes) }
-    guard let item else { return trees.extent }
-    return try Tree(
-      id: .blockGroup, address: item.address, level: item.level, generation: item.generation,
-      lastSnapshot: 0, context: trees.context)
+  private static func groupItemTree(
+    _ trees: Trees, _ superblock: Superblock
+  ) throws(FilesystemError) -> Tree {
+    guard superblock.readOnlyFeatures.contains(.blockGroupTree) else { return trees.extent }
+    guard let tree = try trees.optional(.blockGroup) else {
+      throw .corrupt("the image has no block group tree, though its superblock says so")
+    }
+    return tree
   }
 
   func groupClass(of flags: BlockGroupFlags) throws(FilesystemError) -> BlockGroupClass {

@@ -78,12 +78,17 @@ import Testing
 
   @Test(arguments: [UInt64(4096), 16384, 65536])
   func theReserveLetsSmallImagesBeUsed(nodeSize: UInt64) {
-    let policy = ReservationPolicy(nodeSize: nodeSize, height: 2)
+    let policy = ReservationPolicy(nodeSize: nodeSize, height: 2, isMixed: false)
+    let mixed = ReservationPolicy(nodeSize: nodeSize, height: 2, isMixed: true)
     for metadata in [UInt64(8), 16, 32, 51, 256, 1024].map({ $0 << 20 }) {
       let reserve = policy.globalReserve(metadataBytes: metadata)
       #expect(reserve <= metadata / 4)
       #expect(reserve >= metadata / 8)
       #expect(policy.commitReserve(metadataBytes: metadata) <= reserve)
+
+      let mixedReserve = mixed.globalReserve(metadataBytes: metadata)
+      #expect(mixedReserve <= reserve)
+      #expect(mixedReserve >= min(128 * nodeSize, metadata / 4))
     }
     #expect(policy.globalReserve(metadataBytes: 1 << 45) == 512 << 20)
     // No block is copied twice in a transaction, so the cost is bounded by all there are.

@@ -23,7 +23,10 @@ import Testing
     Variant(name: "128 MiB", sizeBytes: 128 << 20, fileSize: 300_000, usableShare: 0.3),
     Variant(
       name: "128 MiB mixed", sizeBytes: 128 << 20, isMixed: true, fileSize: 100_000,
-      usableShare: 0.3),
+      usableShare: 0.9),
+    Variant(
+      name: "128 MiB mixed, small files", sizeBytes: 128 << 20, isMixed: true, fileSize: 1800,
+      usableShare: 0),
     Variant(
       name: "small files", sizeBytes: 128 << 20, nodeSize: 4096, fileSize: 6000, usableShare: 0),
     Variant(

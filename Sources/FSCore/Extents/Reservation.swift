@@ -8,7 +8,8 @@ import Synchronization
 extension SpaceManager: MetadataReserver {
   private var policy: ReservationPolicy {
     ReservationPolicy(
-      nodeSize: geometry.nodeSize, height: UInt64(highestLevel.load(ordering: .relaxed)) + 1)
+      nodeSize: geometry.nodeSize, height: UInt64(highestLevel.load(ordering: .relaxed)) + 1,
+      isMixed: geometry.isMixed)
   }
 
   /// Promises what changing `items` items may need; `releaseMetadata` takes it back. Called with

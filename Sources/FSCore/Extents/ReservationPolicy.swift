@@ -3,6 +3,8 @@ struct ReservationPolicy: Sendable {
   let nodeSize: UInt64
   /// Levels of the highest tree, leaves included.
   let height: UInt64
+  /// Whether data stand in the metadata space as well.
+  let isMixed: Bool
 
   /// What changing `items` items of trees may take, at most, in bytes.
   ///
@@ -14,12 +16,13 @@ struct ReservationPolicy: Sendable {
 
   /// What the commit and operations that free space can use when ordinary ones are refused.
   ///
-  /// An eighth of the metadata space, so that small images stay usable, but enough for a
-  /// deletion (about 15 items) beside a commit: 128 blocks, unless that were more than a quarter
-  /// of all. The upper bound is the kernel's.
+  /// An eighth of the metadata space, so that small images stay usable, and a 64th where most of
+  /// it is for data; but enough for a deletion (about 15 items) beside a commit: 128 blocks,
+  /// unless that were more than a quarter of all. The upper bound is the kernel's.
   func globalReserve(metadataBytes: UInt64) -> UInt64 {
+    let share = metadataBytes / (isMixed ? 64 : 8)
     let floor = min(128 * nodeSize, metadataBytes / 4)
-    return min(max(metadataBytes / 8, floor), 512 << 20)
+    return min(max(share, floor), 512 << 20)
   }
 
   /// The part of the global reserve that only the commit uses: its root tree, block group items

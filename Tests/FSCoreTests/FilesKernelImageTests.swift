@@ -25,18 +25,25 @@ import Testing
       text $number 100000 | dd of=allocated$number conv=notrunc bs=10000 seek=7 status=none
     done
     head -c 300000 /dev/urandom > plain1
+    touch nocow1 nocow2 nocow3 nocow4 nocow5
+    chattr +C nocow1 nocow2 nocow3 nocow4 nocow5
+    for number in 1 2 3; do head -c 300000 /dev/urandom > nocow$number; done
     sync
+    cp --reflink=always nocow2 nocow4
     cp --reflink=always allocated2 clone1
     cp --reflink=always mixed2 clone2
     cp --reflink=always plain1 clone3
     btrfs -q subvolume snapshot . snapshot
+    head -c 100000 /dev/urandom | dd of=nocow1 conv=notrunc bs=20000 seek=4 status=none
+    head -c 300000 /dev/urandom > nocow5
     sync
     """
 
   private static let names = [
     "mixed1", "mixed2", "small1", "small2", "sector1", "sector2", "allocated1", "allocated2",
-    "plain1", "clone1", "clone2", "clone3", "snapshot/mixed1", "snapshot/allocated1",
-    "snapshot/allocated2", "snapshot/small1", "snapshot/sector1", "snapshot/plain1",
+    "plain1", "clone1", "clone2", "clone3", "nocow1", "nocow2", "nocow3", "nocow4", "nocow5",
+    "snapshot/mixed1", "snapshot/allocated1", "snapshot/allocated2", "snapshot/small1",
+    "snapshot/sector1", "snapshot/plain1", "snapshot/nocow1", "snapshot/nocow4",
   ]
 
   @Test(

@@ -17,6 +17,7 @@ import Testing
     var isMixed = false
     var data = MakeFilesystem.Profile.single
     var isConcurrent = false
+    var isOverwritten = false
     var operations = 600
     var testDescription: String { "\(name), seed \(seed)" }
   }
@@ -30,6 +31,8 @@ import Testing
       name: "holes with items", seed: 6, kernelTool: ["-O", "^no-holes"], isConcurrent: true),
     Variant(name: "mixed, sha256", seed: 7, checksum: .sha256, isMixed: true),
     Variant(name: "DUP data, xxhash", seed: 8, checksum: .xxhash64, data: .dup),
+    Variant(name: "without copy on write", seed: 9, isOverwritten: true),
+    Variant(name: "without copy on write", seed: 10, isConcurrent: true, isOverwritten: true),
   ]
 
   @Test(arguments: variants)
@@ -66,6 +69,7 @@ import Testing
   static func makeFiles(_ volume: Volume, _ variant: Variant) throws -> [FilesModel.State] {
     try (0..<3).map { index in
       let id = try volume.makeFile("/f\(index)")
+      if variant.isOverwritten { try volume.addFlags(id, [.noDataCow, .noDataSum]) }
       let seed = variant.seed * 100 + UInt64(index)
       return FilesModel(volume, id, seed: seed, largest: index == 0 ? 6000 : 1 << 20).state
     }

@@ -5,7 +5,7 @@ import Testing
 
 /// What files take, on the device and in memory.
 @Suite struct FilesSpaceTests {
-  private static func extents(_ volume: Volume, _ id: InodeID) throws -> [FileExtent] {
+  static func extents(_ volume: Volume, _ id: InodeID) throws -> [FileExtent] {
     try volume.files.extents(of: try volume.file(id), in: 0..<UInt64.max)
   }
 
@@ -153,7 +153,7 @@ import Testing
   }
 
   /// Writes until there is no space; returns how much there was.
-  private static func fill(_ volume: Volume, _ id: InodeID) throws -> UInt64 {
+  static func fill(_ volume: Volume, _ id: InodeID) throws -> UInt64 {
     let block = [UInt8](repeating: 6, count: 1 << 20)
     var written: UInt64 = 0
     while true {

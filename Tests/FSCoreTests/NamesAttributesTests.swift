@@ -99,11 +99,7 @@ import Testing
     func flagged(_ name: String, _ flag: InodeFlags, directory: Bool = false) throws -> InodeID {
       let id =
         directory ? try volume.directory(name, in: root) : try volume.file(name, in: root)
-      let inode = try volume.inodes.inode(id)
-      try volume.transactions.perform(reserving: 1) {
-        (handle: borrowing TransactionHandle) throws(FilesystemError) in
-        try inode.update(in: handle) { $0.flags.insert(flag) }
-      }
+      try volume.addFlags(id, flag)
       return id
     }
     let still = try flagged("still", .immutable)
@@ -159,11 +155,7 @@ import Testing
     let file = try volume.createNode(Array("f".utf8), in: directory, mode: 0o100666, owner)
     #expect(file.item.mode == 0o100644 && file.item.gid == 77 && file.item.uid == 1)
 
-    let inode = try volume.inodes.inode(directory)
-    try volume.transactions.perform(reserving: 1) {
-      (handle: borrowing TransactionHandle) throws(FilesystemError) in
-      try inode.update(in: handle) { $0.flags.formUnion([.noDataCow, .noCompress, .noDump]) }
-    }
+    try volume.addFlags(directory, [.noDataCow, .noCompress, .noDump])
     let plain = try volume.createNode(Array("g".utf8), in: directory, mode: 0o100666, owner)
     #expect(plain.item.flags == [.noDataCow, .noDataSum, .noCompress])
     let nested = try volume.makeDirectory(Array("j".utf8), in: directory, mode: 0o777, owner)

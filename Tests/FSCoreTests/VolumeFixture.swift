@@ -43,6 +43,15 @@ extension Volume {
     return try makeDirectory(name, in: directory, mode: 0o755, Self.testOwner).id
   }
 
+  /// Adds flags to those of an inode, whatever chattr(1) would say of it.
+  func addFlags(_ id: InodeID, _ flags: InodeFlags) throws {
+    let inode = try inodes.inode(id)
+    try transactions.perform(reserving: 1) {
+      (handle: borrowing TransactionHandle) throws(FilesystemError) in
+      try inode.update(in: handle) { $0.flags.formUnion(flags) }
+    }
+  }
+
   func remove(_ path: String) throws {
     let (directory, name) = try parent(path)
     try unlink(name, in: directory)

@@ -10,7 +10,8 @@ import Logging
 /// 2. Data are never overwritten where they stand, but written to new space, or into
 ///    preallocated space that nobody else refers to. File extents, checksums and the size on disk
 ///    follow in one transaction after the device has the data (`OrderedExtent`), so that a crash
-///    shows old bytes or new, never others.
+///    shows old bytes or new, never others. Files without copy on write (chattr +C) are the
+///    exception: data of theirs that nobody else refers to are overwritten.
 /// 3. A file has one batch of ordered extents under way at a time: a later one cannot overtake
 ///    it. Many files are written back in parallel.
 /// 4. Extents of a file change with its `content` lock held exclusively. It is held shared while
@@ -96,6 +97,12 @@ extension Inode {
 
   /// Whether the file's data have no checksums.
   var hasUncheckedData: Bool { item.withLock { $0.flags.contains(.noDataSum) } }
+
+  /// Whether the file's data are overwritten where they stand, as far as nobody shares them. It
+  /// is so for new files alone, and checksums could not follow.
+  var isOverwritten: Bool {
+    item.withLock { $0.flags.isSuperset(of: [.noDataCow, .noDataSum]) }
+  }
 
   /// How many buffered bytes have no space yet, about: those that make the file longer. `nbytes`
   /// does not have them, but `stat` is to count them.

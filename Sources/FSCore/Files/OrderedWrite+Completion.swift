@@ -68,7 +68,7 @@ extension FileStore {
         continue
       }
       extent.range = extent.range.lowerBound..<min(extent.range.upperBound, end)
-      if extent.isInPlace {
+      if extent.place == .preallocated {
         // What stays preallocated has no checksums.
         let sectors = Int((extent.range.upperBound - extent.range.lowerBound) / sectorSize)
         extent.checksums.removeLast(
@@ -119,11 +119,11 @@ extension FileStore {
     // All that may fail for what stands on the device is read before anything is changed.
     var replaced: [[FileExtent]] = []
     for extent in group {
-      var found = try extentsToChange(of: inode, in: extent.range)
-      if extent.isInPlace {
-        found = try neighbourhood(of: extent, inode)
-        _ = try preallocated(extent, among: found, inode)
-      }
+      let isNew = extent.place == .new
+      let found =
+        try isNew
+        ? extentsToChange(of: inode, in: extent.range) : neighbourhood(of: extent, inode)
+      if !isNew { _ = try existing(extent, among: found, inode) }
       replaced.append(found)
     }
     let cost = itemCost(of: group, replaced: replaced.reduce(0) { $0 + $1.count })
@@ -136,10 +136,10 @@ extension FileStore {
         if number > 0, isTouched(replaced[number], by: replaced[number - 1], extent) {
           replaced[number] = try neighbourhood(of: extent, inode)
         }
-        if extent.isInPlace {
-          try markWritten(extent, replaced[number], inode, in: handle)
-        } else {
-          try insertNew(extent, replacing: replaced[number], inode, in: handle)
+        switch extent.place {
+        case .new: try insertNew(extent, replacing: replaced[number], inode, in: handle)
+        case .preallocated: try markWritten(extent, replaced[number], inode, in: handle)
+        case .data: break
         }
         try extent.checksums.withUnsafeBytesThrowing { (sums) throws(FilesystemError) in
           try checksums.insert(at: extent.address, sums, in: handle)
@@ -158,7 +158,7 @@ extension FileStore {
     _ found: [FileExtent], by before: [FileExtent], _ extent: OrderedExtent
   ) -> Bool {
     // One in place becomes one item with a neighbour, which may be new.
-    if extent.isInPlace { return true }
+    if extent.place == .preallocated { return true }
     guard let first = found.first, let last = before.last else { return false }
     return last.end(sectorSize) > first.start
   }
@@ -172,11 +172,11 @@ extension FileStore {
     return 2 + 4 * group.count + replaced / 16 + sumItems
   }
 
-  /// What an extent replaces, and of one in place also what stands right beside it.
+  /// What an extent replaces, and of a preallocated one also what stands right beside it.
   private func neighbourhood(
     of extent: OrderedExtent, _ inode: Inode
   ) throws(FilesystemError) -> [FileExtent] {
-    guard extent.isInPlace else { return try extents(of: inode, in: extent.range) }
+    guard extent.place == .preallocated else { return try extents(of: inode, in: extent.range) }
     let lower = extent.range.lowerBound
     return try extents(
       of: inode, in: (lower > 0 ? lower - 1 : 0)..<(extent.range.upperBound + 1))
@@ -194,17 +194,18 @@ extension FileStore {
     try insertNewExtent(FileExtent(start: extent.range.lowerBound, item: item), inode, in: handle)
   }
 
-  /// The preallocated item in which `extent` was written.
-  private func preallocated(
+  /// The item in which `extent` was written.
+  private func existing(
     _ extent: OrderedExtent, among found: [FileExtent], _ inode: Inode
   ) throws(FilesystemError) -> Int {
     let index = found.firstIndex {
-      $0.isPreallocated && $0.start <= extent.range.lowerBound
+      $0.item.kind == (extent.place == .preallocated ? .preallocated : .regular)
+        && $0.start <= extent.range.lowerBound
         && $0.end(sectorSize) >= extent.range.upperBound
         && $0.address(of: extent.range.lowerBound) == extent.address
     }
     guard let index else {
-      throw .corrupt("the space preallocated for \(inode.id) at \(extent.range.lowerBound) is gone")
+      throw .corrupt("the space of \(inode.id) at \(extent.range.lowerBound) is gone")
     }
     return index
   }
@@ -215,7 +216,7 @@ extension FileStore {
     _ extent: OrderedExtent, _ found: [FileExtent], _ inode: Inode,
     in handle: borrowing TransactionHandle
   ) throws(FilesystemError) {
-    let index = try preallocated(extent, among: found, inode)
+    let index = try existing(extent, among: found, inode)
     let whole = found[index]
     var written = whole.part(extent.range)
     written.item.kind = .regular

@@ -74,15 +74,24 @@ struct OrderedExtent {
   var address: LogicalAddress
   /// How many bytes are written at `address`.
   let length: UInt64
-  /// In a preallocated extent of the file, which is there already.
-  let isInPlace: Bool
+  let place: Place
   /// One for each sector; empty when the file has none.
   var checksums: [UInt8] = []
 
-  init(_ range: Range<UInt64>, at address: LogicalAddress, isInPlace: Bool) {
+  /// What stands at `address` so far.
+  enum Place {
+    /// Nothing: it was allocated for this.
+    case new
+    /// A preallocated extent of the file.
+    case preallocated
+    /// Data of the file, which are overwritten: it has no copy on write.
+    case data
+  }
+
+  init(_ range: Range<UInt64>, at address: LogicalAddress, _ place: Place) {
     self.range = range
     self.address = address
-    self.isInPlace = isInPlace
+    self.place = place
     length = range.upperBound - range.lowerBound
   }
 }
@@ -119,8 +128,8 @@ extension FileStore {
   /// A range that becomes one extent, or several when free space is in pieces.
   private struct Part {
     var range: Range<UInt64>
-    /// Where it stands when it is written in place.
-    var address: LogicalAddress?
+    /// Where it is written in place, if it is.
+    var existing: (address: LogicalAddress, place: OrderedExtent.Place)?
   }
 
   /// Divides the batch by what stands on the device now. Takes `content`: another end of the
@@ -142,9 +151,10 @@ extension FileStore {
       for extent in try extents(of: inode, in: run) {
         let lower = max(extent.start, run.lowerBound)
         let upper = min(extent.end(sectorSize), run.upperBound)
-        if extent.isPreallocated, try isExclusive(extent, inode) {
+        if let place = try placeWithin(extent, lower..<upper, inode) {
           if start < lower { parts.append(Part(range: start..<lower)) }
-          parts.append(Part(range: lower..<upper, address: extent.address(of: lower)))
+          parts.append(
+            Part(range: lower..<upper, existing: (extent.address(of: lower), place)))
           start = upper
           replaced = 0
           continue
@@ -165,8 +175,8 @@ extension FileStore {
   private func place(
     _ part: Part, _ batch: inout OrderedWrite
   ) throws(FilesystemError) {
-    if let address = part.address {
-      batch.extents.append(OrderedExtent(part.range, at: address, isInPlace: true))
+    if let existing = part.existing {
+      batch.extents.append(OrderedExtent(part.range, at: existing.address, existing.place))
       return
     }
     var start = part.range.lowerBound
@@ -177,7 +187,7 @@ extension FileStore {
       batch.reservedBytes -= min(length, batch.reservedBytes)
       decompressed.drop(address, length: length)
       batch.extents.append(
-        OrderedExtent(start..<(start + length), at: address, isInPlace: false))
+        OrderedExtent(start..<(start + length), at: address, .new))
       start += length
     }
   }
@@ -225,32 +235,6 @@ extension FileStore {
   }
 
   func abandon(_ extent: OrderedExtent) {
-    if !extent.isInPlace { space.abandon(extent.address, length: extent.length) }
-  }
-
-  // Writing in place.
-
-  /// Whether what stands in this extent is seen through this item's file alone, and in its
-  /// present tree alone.
-  func isExclusive(_ extent: FileExtent, _ inode: Inode) throws(FilesystemError) -> Bool {
-    // A snapshot shares the leaf and so the item, which the counts do not tell.
-    guard extent.item.generation > inode.tree.lastSnapshot else { return false }
-    return try references.isExclusive(
-      data: extent.item.diskAddress, length: extent.item.diskLength, root: inode.tree.id,
-      inode: inode.number, offset: extent.start &- extent.item.offset)
-  }
-
-  /// Whether all of `range` is preallocated and can be written without new space.
-  func isWritableInPlace(
-    _ inode: Inode, _ range: Range<UInt64>
-  ) throws(FilesystemError) -> Bool {
-    var position = range.lowerBound
-    for extent in try extents(of: inode, in: range) {
-      guard extent.start <= position, extent.isPreallocated, try isExclusive(extent, inode) else {
-        return false
-      }
-      position = extent.end(sectorSize)
-    }
-    return position >= range.upperBound
+    if extent.place == .new { space.abandon(extent.address, length: extent.length) }
   }
 }

@@ -5,20 +5,50 @@ enum ControlCommand {
   /// btrfs's own: commit now.
   static let synchronize: UInt = 0x9408
 
-  /// FS_IOC_GETFLAGS: what lsattr(1) shows.
+  /// FS_IOC_GETFLAGS and FS_IOC_SETFLAGS, of lsattr(1) and chattr(1).
   static let getFlags: UInt = 0x8008_6601
+  static let setFlags: UInt = 0x4008_6602
+
+  /// FS_IOC_FSGETXATTR and FS_IOC_FSSETXATTR: the flags that file systems have in common, with
+  /// other numbers.
+  static let getCommonFlags: UInt = 0x801c_581f
+  static let setCommonFlags: UInt = 0x401c_5820
 
   /// Ours: connect to the socket whose address is given, tell it when the mount has ended well, and
   /// keep the connection until the process ends. _IOW(0xf5, 1, 108 bytes).
   static let watchUnmount: UInt = 0x4000_0000 | UInt(watchAddressSize) << 16 | 0xf501
   static let watchAddressSize = 108
+}
 
-  /// The flags of lsattr(1) for those of an inode.
-  static func shown(_ flags: InodeFlags) -> Int32 {
-    let pairs: [(InodeFlags, Int32)] = [
-      (.compress, 0x4), (.sync, 0x8), (.immutable, 0x10), (.append, 0x20), (.noDump, 0x40),
-      (.noAtime, 0x80), (.noCompress, 0x400), (.dirSync, 0x10000), (.noDataCow, 0x80_0000),
-    ]
-    return pairs.reduce(0) { flags.contains($1.0) ? $0 | $1.1 : $0 }
+/// What FS_IOC_FSGETXATTR hands out and FS_IOC_FSSETXATTR takes: struct fsxattr of <linux/fs.h>.
+/// Of its five numbers only the first, the flags, is for btrfs; the others are 0.
+enum CommonFlags {
+  static let size = 28
+  private static let numbersSize = 20
+
+  private static let numbers: [(FileFlags, UInt32)] = [
+    (.immutable, 0x8), (.append, 0x10), (.sync, 0x20), (.noAtime, 0x40), (.noDump, 0x80),
+  ]
+
+  static func encode(_ flags: FileFlags) -> [UInt8] {
+    let number = numbers.reduce(0 as UInt32) { flags.contains($1.0) ? $0 | $1.1 : $0 }
+    return withUnsafeBytes(of: number) { [UInt8]($0) }
+      + [UInt8](repeating: 0, count: size - MemoryLayout<UInt32>.size)
+  }
+
+  static func decode(_ bytes: UnsafeRawBufferPointer) throws(FilesystemError) -> FileFlags {
+    guard bytes.count >= size else { throw .invalidArgument("too few bytes for flags") }
+    guard bytes[MemoryLayout<UInt32>.size..<numbersSize].allSatisfy({ $0 == 0 }) else {
+      throw .unsupported("btrfs has neither projects nor sizes of extents to choose")
+    }
+    let number = bytes.loadUnaligned(as: UInt32.self)
+    var flags: FileFlags = []
+    var rest = number
+    for (flag, bit) in numbers where number & bit != 0 {
+      flags.insert(flag)
+      rest &= ~bit
+    }
+    guard rest == 0 else { throw .unsupported("btrfs has no such flag") }
+    return flags
   }
 }

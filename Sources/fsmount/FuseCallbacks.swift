@@ -48,7 +48,7 @@ enum FuseCallbacks {
     operations.ioctl = { request, number, command, _, _, _, input, inputSize, _ in
       FuseServer.answer(request, "ioctl") { server throws(FilesystemError) in
         let input = UnsafeRawBufferPointer(start: input, count: inputSize)
-        return try server.control(number, UInt(command), input)
+        return try server.control(request, number, UInt(command), input)
       }
     }
   }
@@ -81,7 +81,8 @@ enum FuseCallbacks {
 
 extension FuseServer {
   fileprivate func control(
-    _ number: fuse_ino_t, _ command: UInt, _ input: UnsafeRawBufferPointer
+    _ request: fuse_req_t?, _ number: fuse_ino_t, _ command: UInt,
+    _ input: UnsafeRawBufferPointer
   ) throws(FilesystemError) -> FuseAnswer {
     switch command {
     case ControlCommand.synchronize:
@@ -92,10 +93,33 @@ extension FuseServer {
     case ControlCommand.watchUnmount:
       return watchers.add(input) ? .control([]) : .failure(EAGAIN)
     case ControlCommand.getFlags:
-      let flags = try volume.attributes(of: inode(number)).item.flags
-      return .control(withUnsafeBytes(of: ControlCommand.shown(flags)) { [UInt8]($0) })
+      let flags = try volume.flags(of: inode(number))
+      return .control(withUnsafeBytes(of: flags.rawValue) { [UInt8]($0) })
+    case ControlCommand.getCommonFlags:
+      return .control(CommonFlags.encode(try volume.flags(of: inode(number))))
+    case ControlCommand.setFlags:
+      guard input.count >= MemoryLayout<UInt32>.size else {
+        throw .invalidArgument("too few bytes for flags")
+      }
+      let flags = FileFlags(rawValue: input.loadUnaligned(as: UInt32.self))
+      return try setFlags(of: number, for: request, flags, among: .all)
+    case ControlCommand.setCommonFlags:
+      let flags = try CommonFlags.decode(input)
+      return try setFlags(of: number, for: request, flags, among: .common)
     default:
       return .failure(ENOTTY)
     }
+  }
+
+  private func setFlags(
+    of number: fuse_ino_t, for request: fuse_req_t?, _ flags: FileFlags, among scope: FileFlags
+  ) throws(FilesystemError) -> FuseAnswer {
+    let id = try inode(number)
+    guard try isOwner(request, of: id) else { throw .notPermitted }
+    try volume.setFlags(
+      id, flags, among: scope, mayProtect: Self.has(.linuxImmutable, request))
+    // The kernel does not know that this changes the file.
+    fuse_lowlevel_notify_inval_inode(session, number, -1, 0)
+    return .control([])
   }
 }

@@ -24,7 +24,7 @@ extension FuseServer {
     if case .inRequest(false) = right { return }
     let id = try inode(number)
     guard try volume.hasPrivileges(id) else { return }
-    if case .unknown = right, Self.maySetBits(request) { return }
+    if case .unknown = right, Self.has(.setID, request) { return }
     try dropPrivileges(of: id, number, isOutsider: isOutsider(request, of: id, right))
   }
 
@@ -53,15 +53,23 @@ extension FuseServer {
     guard item.mode & S_ISGID != 0 else { return false }
     switch right {
     case .inRequest(let isMissing): if !isMissing { return false }
-    case .unknown: if Self.maySetBits(request) { return false }
+    case .unknown: if Self.has(.setID, request) { return false }
     }
     return FuseCallbacks.credentials(request).gid != item.gid
       && !Self.otherGroups(request).contains(item.gid)
   }
 
-  /// Whether a process has CAP_FSETID. Others than root have it at most within a user namespace
-  /// of their own, where it does not count here.
-  private static func maySetBits(_ request: fuse_req_t?) -> Bool {
+  /// Rights of a process, by their numbers in Linux.
+  enum Capability: UInt64 {
+    /// CAP_FSETID
+    case setID = 4
+    /// CAP_LINUX_IMMUTABLE
+    case linuxImmutable = 9
+  }
+
+  /// Whether a process has a right. Others than root have it at most within a user namespace of
+  /// their own, where it does not count here.
+  static func has(_ capability: Capability, _ request: fuse_req_t?) -> Bool {
     guard let request, let context = fuse_req_ctx(request), context.pointee.uid == 0 else {
       return false
     }
@@ -69,7 +77,7 @@ extension FuseServer {
     let line = status.split(separator: "\n").first { $0.hasPrefix("CapEff:") }
     let digits = line?.split(separator: "\t").last.flatMap { UInt64($0, radix: 16) }
     // A process that we cannot see, of another container, is root all the same.
-    return (digits ?? .max) >> 4 & 1 != 0
+    return (digits ?? .max) >> capability.rawValue & 1 != 0
   }
 
   /// The supplementary groups of who asks; none when it has ended meanwhile.

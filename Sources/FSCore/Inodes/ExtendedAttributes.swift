@@ -11,6 +11,9 @@ enum ExtendedAttributes {
     case present
   }
 
+  /// How new data are compressed.
+  static let compressionProperty = [UInt8]("btrfs.compression".utf8)
+
   static func key(_ inode: ObjectID, _ name: [UInt8]) -> Key {
     Key(inode, .xattrItem, FormatHash.name(name))
   }

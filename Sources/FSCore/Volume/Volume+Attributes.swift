@@ -96,12 +96,14 @@ extension Volume {
   private func requireFlagsAllow(
     _ changes: AttributeChanges, of inode: Inode
   ) throws(FilesystemError) {
-    // Only setting times to now is open to files that may but grow.
-    var isOpenToAppend = changes.mode == nil && changes.uid == nil && changes.gid == nil
-    if case .set = changes.atime { isOpenToAppend = false }
-    if case .set = changes.mtime { isOpenToAppend = false }
-    if changes.size != nil { isOpenToAppend = false }
-    try inode.requireFlagsAllow(unless: isOpenToAppend ? .immutable : [.immutable, .append])
+    // Setting times to now is open to files that may but grow; and who had a file open before
+    // it became immutable can still cut it, as with writing.
+    var forbidden: InodeFlags = changes.touchesWhenSizeIsSame ? .append : [.immutable, .append]
+    if changes.size == nil { forbidden = .immutable }
+    var setsOthers = changes.mode != nil || changes.uid != nil || changes.gid != nil
+    if case .set = changes.atime { setsOthers = true }
+    if case .set = changes.mtime { setsOthers = true }
+    try inode.requireFlagsAllow(unless: setsOthers ? [.immutable, .append] : forbidden)
   }
 
   private func apply(

@@ -254,7 +254,7 @@ extension Volume {
     let compression = parent.flags.intersection([.compress, .noCompress])
     if !compression.isEmpty {
       result.flags.formUnion(compression.contains(.noCompress) ? .noCompress : .compress)
-      let name = [UInt8]("btrfs.compression".utf8)
+      let name = ExtendedAttributes.compressionProperty
       if !node.isSymbolicLink,
         let value = try ExtendedAttributes.value(of: name, directory, isLocked: true)
       {

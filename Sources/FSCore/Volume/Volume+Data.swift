@@ -16,6 +16,15 @@ extension Volume {
     _ id: InodeID, at offset: UInt64, _ bytes: UnsafeRawBufferPointer
   ) throws(FilesystemError) -> Int {
     let inode = try writableFile(id)
+    let done = try writeAll(inode, at: offset, bytes)
+    if inode.attributes.flags.contains(.sync) { try synchronize(id, dataOnly: false) }
+    return done
+  }
+
+  /// Writes all of `bytes`, or as many as there is space for.
+  private func writeAll(
+    _ inode: Inode, at offset: UInt64, _ bytes: UnsafeRawBufferPointer
+  ) throws(FilesystemError) -> Int {
     var done = 0
     while done < bytes.count {
       let rest = UnsafeRawBufferPointer(rebasing: bytes[done...])

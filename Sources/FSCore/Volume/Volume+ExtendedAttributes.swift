@@ -74,7 +74,7 @@ extension Volume {
     _ name: [UInt8], _ value: [UInt8]
   ) throws(FilesystemError) {
     let algorithms = ["zlib", "lzo", "zstd", "no", "none"]
-    guard name == Array("btrfs.compression".utf8),
+    guard name == ExtendedAttributes.compressionProperty,
       algorithms.contains(where: { value.starts(with: $0.utf8) })
     else { throw .invalidArgument("no such property, or no such value of it") }
     throw .unsupported("compression cannot be asked for through this mount")

@@ -1,0 +1,63 @@
+/// What the tests of chattr(1)'s flags do on a mount: a shell script that prints every result.
+/// `+c` is not in it, which a mount by us refuses.
+enum FileFlagScript {
+  static let all = #"""
+    # Root without CAP_LINUX_IMMUTABLE.
+    E="capsh --drop=cap_linux_immutable --"
+    flags() { for f in "$@"; do [ -L "$f" ] || [ -p "$f" ] || lsattr -d "$f"; done 2>&1; }
+    # What new inodes take over.
+    for flag in A d S D m C mC a i; do
+      mkdir d$flag; run chattr +$flag d$flag
+      run sh -c ": > d$flag/f; mkdir d$flag/d; mkfifo d$flag/p; ln -s x d$flag/l"
+      [ $flag = i ] || : > d$flag/d/deep
+      flags d$flag d$flag/*
+      run sh -c "echo text > d$flag/f; cat d$flag/f"; run rm -r d$flag
+      [ $flag = a ] || chattr -$flag d$flag; flags d$flag
+    done
+    # What excludes what, and what a file with content no longer takes.
+    : > f; for flags in C m mC d AdS =; do run chattr +$flags f; flags f; done
+    run chattr = f; run chattr +j f; run chattr -p 5 f; run chattr +s f; flags f
+    run chattr +C f; echo text > f; run chattr -C f; flags f; : > f; run chattr -C f; flags f
+    echo text > f; run chattr +C f; flags f; run chattr =AD f; flags f
+    # A file that cannot be changed, and one that can but grow.
+    tries() {
+      for command in 'cat F' 'sh -c "echo x > F"' 'sh -c "echo x >> F"' 'truncate -s 2 F' \
+        'truncate -s 900 F' 'fallocate -l 9999 F' 'fallocate -p -o 0 -l 4096 F' 'chmod 600 F' \
+        'chown 5 F' 'touch F' 'touch -d 1999-01-01 F' 'setfattr -n user.a -v 1 F' \
+        'setfattr -x user.a F' 'setfacl -m u:5:r F' 'ln F other' 'mv F moved' 'mv f F' 'rm F' \
+        'sh -c ": > F/new"' 'mkdir F/new2' 'mv f F/f' 'rm F/old' 'mv F/old F/older' \
+        'sh -c "echo x >> F/old"' 'perl -e "open(F,q(+<),q(F)) or die qq(: \$!\n)"'; do
+        run sh -c "$(echo "$command" | sed "s,F,$1,g")"
+      done
+      if [ -f $1 ]; then cat $1; else run rmdir $1; fi; stat -c '%a %u %s' $1; ls $1; flags $1; ls
+    }
+    for flag in i a ai; do
+      for kind in file dir; do
+        if [ $kind = file ]; then echo text > t; else mkdir t; : > t/old; fi
+        setfattr -n user.a -v 0 t; chattr +$flag t; echo f > f
+        tries t; chattr -$flag t; rm -rf t moved other
+      done
+    done
+    # What was open before stays so.
+    echo text > t; exec 3>> t 4<> t; chattr +i t; echo three >&3; echo four >&4
+    run perl -e 'open(F, ">&=4"); truncate(F, 0) or die ": $!\n"'
+    chattr -i t; chattr +a t; echo four >&4; echo three >&3; cat t; exec 3>&- 4>&-; chattr -a t
+    # Who may.
+    $A sh -c ': > mine'; for who in "$A" "$B"; do run $who chattr +A mine; done; flags mine
+    for flag in +i +a +d; do run $A chattr $flag mine; run $E -c "chattr $flag mine"; done
+    flags mine
+    chattr +ia mine; run $A chattr -i mine; run $A chattr -A mine; run $E -c "chattr -a mine"
+    flags mine; run $E -c "chattr -A mine"; flags mine; chattr =i mine; run rm -f mine
+    # Access times, and that a change of flags is one of the file.
+    for f in noted ignored; do echo text > $f; touch -d 1999-01-01 $f; done; chattr +A ignored
+    cat noted ignored; stat -c %x noted ignored | sed 's/\(....\).*/\1/;s/1999/old/;s/20../new/'
+    before=$(stat -c %z noted); chattr +d noted
+    [ "$before" != "$(stat -c %z noted)" ] && echo moved
+    for flag in A d S m C i a; do : > k$flag; mkdir kd$flag; chattr +$flag k$flag kd$flag; done
+    """#
+
+  /// All that is there.
+  static let everything = #"""
+    find . | LC_ALL=C sort | while read f; do [ -f "$f" ] || [ -d "$f" ] && lsattr -d "$f"; done
+    """#
+}

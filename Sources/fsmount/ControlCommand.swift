@@ -14,6 +14,10 @@ enum ControlCommand {
   static let getCommonFlags: UInt = 0x801c_581f
   static let setCommonFlags: UInt = 0x401c_5820
 
+  /// FS_IOC_SHUTDOWN. Its argument says what is to be durable first, but the ioctl is declared as
+  /// one that only hands out, so the kernel does not send it: each is the kind that loses nothing.
+  static let shutDown: UInt = 0x8004_587d
+
   /// Ours: connect to the socket whose address is given, tell it when the mount has ended well, and
   /// keep the connection until the process ends. _IOW(0xf5, 1, 108 bytes).
   static let watchUnmount: UInt = 0x4000_0000 | UInt(watchAddressSize) << 16 | 0xf501

@@ -106,6 +106,10 @@ extension FuseServer {
     case ControlCommand.setCommonFlags:
       let flags = try CommonFlags.decode(input)
       return try setFlags(of: number, for: request, flags, among: .common)
+    case ControlCommand.shutDown:
+      guard Self.has(.administration, request) else { throw .notPermitted }
+      try volume.shutDown()
+      return .control([])
     default:
       return .failure(ENOTTY)
     }

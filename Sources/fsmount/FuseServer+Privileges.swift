@@ -65,6 +65,8 @@ extension FuseServer {
     case setID = 4
     /// CAP_LINUX_IMMUTABLE
     case linuxImmutable = 9
+    /// CAP_SYS_ADMIN
+    case administration = 21
   }
 
   /// Whether a process has a right. Others than root have it at most within a user namespace of

@@ -105,7 +105,7 @@ extension FileStore {
     let inode = batch.inode
     do throws(FilesystemError) {
       // Nothing reaches the device any more once a commit has failed.
-      if transactions.failure != nil { throw .aborted }
+      if let refusal = transactions.refusal { throw refusal }
       for part in try plan(batch) { try place(part, &batch) }
     } catch {
       recordFailure(error, of: inode)

@@ -34,6 +34,8 @@ package final class InodeTable: Sendable {
   /// an inode without a name is kept.
   let awaitsForget = Atomic<Bool>(false)
 
+  private let isShutDown = Atomic<Bool>(false)
+
   /// What an inode takes, with its locks, its buffers' object and its place here.
   static let inodeBytes = 1024
 
@@ -58,8 +60,9 @@ package final class InodeTable: Sendable {
   /// The inode with this id, loaded when it is not here. Does IO; call it with no lock of rank
   /// `reservation` or above.
   ///
-  /// Throws `.stale` when there is none.
+  /// Throws `.stale` when there is none, and `.shutDown` after `shutDown`.
   package func inode(_ id: InodeID) throws(FilesystemError) -> Inode {
+    if isShutDown.load(ordering: .relaxed) { throw .shutDown }
     let shard = shard(of: id)
     if let inode = shard.withLock({ Self.use(id, in: &$0) }) { return inode }
 
@@ -84,6 +87,9 @@ package final class InodeTable: Sendable {
       throw error
     }
   }
+
+  /// From now on nobody gets an inode, and so nothing can be done with any.
+  func shutDown() { isShutDown.store(true, ordering: .relaxed) }
 
   private func load(_ id: InodeID) throws(FilesystemError) -> Inode {
     guard id.number != .emptySubvolume else {

@@ -23,6 +23,8 @@ package enum FilesystemError: Error, Equatable, Sendable {
   case readOnly(String)
   /// A commit failed; the volume is read-only for good.
   case aborted
+  /// The volume was shut down: nothing can be done on it but to unmount it.
+  case shutDown
   /// The image cannot be mounted in the way that was asked for; the text says why and what to do.
   case cannotMount(String)
   case unsupported(String)
@@ -59,7 +61,7 @@ package enum FilesystemError: Error, Equatable, Sendable {
 extension FilesystemError {
   package var errno: Int32 {
     switch self {
-    case .device, .checksum, .onOtherDevice: EIO
+    case .device, .checksum, .onOtherDevice, .shutDown: EIO
     case .corrupt: EUCLEAN
     case .noSpace: ENOSPC
     case .readOnly, .aborted: EROFS
@@ -98,6 +100,7 @@ extension FilesystemError: CustomStringConvertible {
     case .corrupt(let rule): "damaged file system: \(rule)"
     case .noSpace: "no space left"
     case .readOnly(let why): "read-only: \(why)"
+    case .shutDown: "the file system was shut down"
     case .aborted: "the file system is read-only since a commit failed"
     case .cannotMount(let why), .unsupported(let why), .invalidArgument(let why), .busy(let why):
       why

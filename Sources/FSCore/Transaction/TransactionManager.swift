@@ -127,7 +127,7 @@ package final class TransactionManager: Sendable {
     let joined = state.when({ !$0.isClosed || $0.failure != nil }) {
       state -> Result<Generation, FilesystemError> in
       state.waiters -= mustWait ? 1 : 0
-      if state.failure != nil { return .failure(.aborted) }
+      if let refusal = Self.refusal(state.failure) { return .failure(refusal) }
       state.openHandles += 1
       return .success(state.running)
     }
@@ -166,6 +166,17 @@ package final class TransactionManager: Sendable {
   }
   package var failure: FilesystemError? { state.withLock { $0.failure } }
 
+  /// What is thrown wherever something is to be changed; nil before an abort.
+  package var refusal: FilesystemError? { Self.refusal(failure) }
+
+  private static func refusal(_ failure: FilesystemError?) -> FilesystemError? {
+    switch failure {
+    case nil: nil
+    case .shutDown: .shutDown
+    default: .aborted
+    }
+  }
+
   /// Whether a commit has closed the gate: it waits for handles, or is in its critical section.
   package var isClosed: Bool { state.withLock { $0.isClosed } }
 
@@ -200,9 +211,9 @@ package final class TransactionManager: Sendable {
       state.isClosed = true
       return state.failure
     }
-    if failure != nil {
+    if let refusal = Self.refusal(failure) {
       state.update { $0.isClosed = false }
-      throw .aborted
+      throw refusal
     }
     let entered = state.when({ $0.openHandles == 0 }) { state -> Generation? in
       // The last handle may have ended with half a change.
@@ -212,7 +223,7 @@ package final class TransactionManager: Sendable {
     }
     guard let entered else {
       state.update { _ in }
-      throw .aborted
+      throw refusal ?? .aborted
     }
     return entered
   }
@@ -247,7 +258,7 @@ package final class TransactionManager: Sendable {
     let failed = state.when({ $0.committed >= generation || $0.failure != nil }) {
       $0.committed < generation
     }
-    if failed { throw .aborted }
+    if failed { throw refusal ?? .aborted }
   }
 
   /// Makes the volume read-only for good: memory and device may differ.

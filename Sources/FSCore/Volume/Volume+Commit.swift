@@ -5,7 +5,7 @@ extension Volume {
   /// that holds inodes; one commit runs at a time, and one that began after the call serves all
   /// who wait.
   ///
-  /// Errors: what the device answered, or `.aborted` when an earlier commit failed.
+  /// Errors: what the device answered, or what `TransactionManager.refusal` says.
   package func commit() throws(FilesystemError) {
     guard readOnlyReason == nil else { return }
     HeldLocks.assertMayWait(below: .commit)
@@ -34,7 +34,7 @@ extension Volume {
 
   /// One commit, step by step. Called by one thread at a time.
   private func commitOnce() throws(FilesystemError) {
-    if transactions.failure != nil { throw .aborted }
+    if let refusal = transactions.refusal { throw refusal }
 
     // 1. What can be done while others still take part.
     try prepareCommit()

@@ -126,7 +126,7 @@ extension Volume {
   func writableFile(_ id: InodeID) throws(FilesystemError) -> Inode {
     let inode = try file(id)
     try requireWritable(inode)
-    if transactions.failure != nil { throw .aborted }
+    if let refusal = transactions.refusal { throw refusal }
     return inode
   }
 

@@ -48,6 +48,7 @@ extension Volume {
     image.memory.dropClean = { [weak cache] in cache?.trim() }
     PageMemory.shared.raiseBound(to: image.memory.totalBytes / 16 * 13)
     transactions.onAbort = { error in
+      if case .shutDown = error { return log.notice("\(error)") }
       log.critical("\(error); the file system is read-only from now on")
     }
     return volume
@@ -141,7 +142,12 @@ extension Volume {
     defer { workers.stop() }
     guard !isReadOnly else { return }
 
-    if transactions.failure != nil { throw .aborted }
+    switch transactions.failure {
+    case nil: break
+    // All that was promised is durable.
+    case .shutDown: return
+    default: throw .aborted
+    }
     files.flushAll()
     removeAllOrphans()
     try commit()

@@ -81,6 +81,6 @@ package final class Volume: @unchecked Sendable {
   /// Throws unless the volume can be changed.
   package func requireWritable() throws(FilesystemError) {
     if let readOnlyReason { throw .readOnly(readOnlyReason) }
-    if transactions.failure != nil { throw .aborted }
+    if let refusal = transactions.refusal { throw refusal }
   }
 }

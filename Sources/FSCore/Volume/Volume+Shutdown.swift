@@ -1,0 +1,22 @@
+/// Shutting down: for who wants the image left alone at once, with the mount in use.
+extension Volume {
+  /// Makes durable what was changed before the call, then refuses all operations with `.shutDown`;
+  /// the image stays as it is. What is left to do is to unmount. The second call does nothing.
+  ///
+  /// Throws what the commit threw; the volume is shut down all the same.
+  package func shutDown() throws(FilesystemError) {
+    let outcome: Result<Void, FilesystemError>
+    do throws(FilesystemError) {
+      if transactions.failure == nil { try synchronizeAll() }
+      outcome = .success(())
+    } catch {
+      outcome = .failure(error)
+    }
+
+    inodes.shutDown()
+    transactions.abort(.shutDown)
+    // One that had begun ends as ever, so that nothing is written after this call.
+    commitTurn.when({ !$0.isCommitting }) { _ in }
+    try outcome.get()
+  }
+}

@@ -3,22 +3,27 @@
 // Were every idle thread to sleep in read(2), the kernel would wake the one that has slept longest,
 // wherever it slept. To wake a processor that rests takes longer than to serve most requests, on
 // virtual machines above all. So the thread that has served a request listens for the next one
-// itself, at first without going to sleep when requests come in quick succession.
+// itself, at first without going to sleep when requests come in quick succession. Only when
+// requests wait more than they compute do all idle threads sleep in read(2).
 //
 // Invariants:
-// 1. At most one thread listens, that is, reads from the device. Who takes a request stops
-//    listening before it is served.
+// 1. One thread listens at a time, the others wait for their turn. While `parallel` lasts, all
+//    listen that have nothing to do. Who takes a request stops listening before it is served.
 // 2. When a request is in work and nobody listens, then somebody does within two ticks: no request
 //    waits for the end of another.
-// 3. Under pressure (requests were found waiting: there is more than one client, or one that does
-//    not wait for its answers) the taker of a request wakes another thread, which listens at once.
-// 4. A thread that waits for its turn to listen is, if nobody else is, the deputy: it looks at each
+// 3. `pressure` lasts for some requests after one was found waiting behind another (there is more
+//    than one client, or one that does not wait for its answers): each taker of a request wakes
+//    another thread, which listens at once.
+// 4. `parallel` lasts for some requests after one that was taken while as many were in work as there
+//    are processors, or that had to wait for the deputy: requests wait for each other or for the
+//    device, and those to come may be served together with them.
+// 5. A thread that waits for its turn to listen is, if nobody else is, the deputy: it looks at each
 //    tick whether 2 asks for a listener. After some ticks without requests it sleeps; the taker of
 //    the next request then wakes it. More ticks would cost more than they bring: each wakes a
 //    processor.
-// 5. Nobody spins longer than `longest_spin`, nor when spinning did not help of late, nor on a
-//    single processor. Who spins does not yield: it would be left out for a whole time slice, where
-//    it takes so short a part of one.
+// 6. Only a thread that listens alone spins: not longer than `longest_spin`, nor when spinning did
+//    not help of late, nor on a single processor. It does not yield: it would be left out for a
+//    whole time slice, where it takes so short a part of one.
 //
 // `lock` is held for no system call but the wake-up of a thread, and no other lock is taken under
 // it.
@@ -26,7 +31,6 @@
 #include "CFuse.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -40,25 +44,34 @@ static const int64_t shortest_spin = 8 * 1000;   // ns
 static const int64_t tick = 4 * 1000 * 1000;     // ns
 static const unsigned ticks_to_sleep = 4;
 
-// For how many requests pressure lasts: after one that was found waiting behind another, and after
-// one that waited for the deputy.
-static const unsigned light_pressure = 8;
-static const unsigned heavy_pressure = 10000;
+// For how many requests they last.
+static const unsigned lasting_pressure = 8;
+static const unsigned lasting_parallel = 1000;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t turn = PTHREAD_COND_INITIALIZER;
 
 // Under `lock`. One process serves one session.
-static bool listening;
-static bool deputy_took_over;
+static unsigned listeners;
+static unsigned waiting;
+static unsigned in_work;
 static bool has_deputy;
 static bool deputy_sleeps;
-static unsigned waiting;
 static unsigned pressure;
+static unsigned parallel;
 static uint64_t requests;
 
-// Of the listener alone.
+// Of a thread that listens alone.
 static int64_t spin = longest_spin;
+
+static _Thread_local bool has_work;
+
+// How a request was waited for.
+struct listening {
+  bool alone;
+  bool deputy_took_over;
+  bool found_behind_another;
+};
 
 static int64_t nanoseconds(void) {
   struct timespec now;
@@ -66,16 +79,18 @@ static int64_t nanoseconds(void) {
   return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-static bool has_processors(void) {
-  static _Thread_local int count;
+static unsigned processors(void) {
+  static _Thread_local unsigned count;
   if (count == 0) {
     cpu_set_t set;
-    count = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
+    count = sched_getaffinity(0, sizeof(set), &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
   }
-  return count > 1;
+  return count;
 }
 
 // Waiting for the turn.
+
+static bool is_turn(void) { return listeners == 0 || parallel > 0; }
 
 struct waiter {
   bool is_deputy;
@@ -101,8 +116,8 @@ static bool wait_for_tick(void) {
   return pthread_cond_clockwait(&turn, &lock, CLOCK_MONOTONIC, &end) == 0;
 }
 
-// Under `lock`: as the deputy, until it is this thread's turn.
-static void watch(void) {
+// Under `lock`: as the deputy, until it is this thread's turn. Whether nobody had said so.
+static bool watch(void) {
   uint64_t seen = requests;
   unsigned quiet_ticks = 0;
   while (true) {
@@ -116,121 +131,111 @@ static void watch(void) {
     }
 
     bool quiet = requests == seen;
-    if (!listening && (woken || quiet)) {
-      deputy_took_over = !woken;
-      return;
-    }
+    if (is_turn() && (woken || quiet))
+      return !woken;
     quiet_ticks = quiet ? quiet_ticks + 1 : 0;
     seen = requests;
   }
 }
 
 // On return this thread listens.
-static void become_listener(void) {
+static struct listening start_listening(void) {
+  struct listening listening = {.alone = false};
+  struct waiter waiter = {.is_deputy = false};
+
   pthread_mutex_lock(&lock);
-  if (listening) {
-    struct waiter waiter = {.is_deputy = false};
-    waiting += 1;
-    pthread_cleanup_push(stop_waiting, &waiter);
-    while (listening) {
-      if (has_deputy) {
-        pthread_cond_wait(&turn, &lock);
-      } else {
-        has_deputy = waiter.is_deputy = true;
-        watch();
-      }
+  in_work -= has_work ? 1 : 0;
+  has_work = false;
+
+  waiting += 1;
+  pthread_cleanup_push(stop_waiting, &waiter);
+  while (!is_turn()) {
+    if (has_deputy) {
+      pthread_cond_wait(&turn, &lock);
+    } else {
+      has_deputy = waiter.is_deputy = true;
+      listening.deputy_took_over = watch();
     }
-    listening = true;
-    pthread_cleanup_pop(true);
-    return;
   }
-  listening = true;
-  pthread_mutex_unlock(&lock);
+  listening.alone = listeners == 0 && parallel == 0;
+  listeners += 1;
+  pthread_cleanup_pop(true);
+  return listening;
 }
 
-static void stop_listening(unsigned new_pressure) {
+static void stop_listening(struct listening listening, bool took_request) {
   pthread_mutex_lock(&lock);
-  listening = false;
-  deputy_took_over = false;
+  listeners -= 1;
   requests += 1;
-  if (new_pressure > pressure)
-    pressure = new_pressure;
+  if (listening.found_behind_another)
+    pressure = lasting_pressure;
   else if (pressure > 0)
     pressure -= 1;
-  if (waiting > 0 && (pressure > 0 || !has_deputy || deputy_sleeps))
+  if (listening.deputy_took_over || in_work >= processors())
+    parallel = lasting_parallel;
+  else if (parallel > 0)
+    parallel -= 1;
+
+  has_work = took_request;
+  in_work += took_request ? 1 : 0;
+
+  bool nobody_else_would = listeners == 0 && (pressure > 0 || !has_deputy || deputy_sleeps);
+  if (waiting > 0 && (parallel > 0 || nobody_else_would))
     pthread_cond_signal(&turn);
   pthread_mutex_unlock(&lock);
 }
 
-static void listener_cancelled(void *unused) {
-  (void)unused;
-  stop_listening(0);
+static void listener_cancelled(void *argument) {
+  struct listening *listening = argument;
+  stop_listening(*listening, false);
 }
 
 // Listening.
 
-static void make_nonblocking(int device) {
-  static _Thread_local int known = -1;
-  if (device == known)
-    return;
-  int flags = fcntl(device, F_GETFL);
-  if (flags >= 0)
-    fcntl(device, F_SETFL, flags | O_NONBLOCK);
-  known = device;
+static bool is_ready(int device) {
+  struct pollfd request = {.fd = device, .events = POLLIN};
+  return poll(&request, 1, 0) > 0;
 }
 
-// `new_pressure`: what the request tells, by having been there before it was waited for.
-static ssize_t listen_on(int device, void *buffer, size_t size, unsigned *new_pressure) {
-  ssize_t count = read(device, buffer, size);
-  if (count >= 0) {
-    // A client whose last request was just answered may have been as quick as this thread. Only a
-    // second one tells of pressure.
-    struct pollfd next = {.fd = device, .events = POLLIN};
-    if (deputy_took_over)
-      *new_pressure = heavy_pressure;
-    else if (poll(&next, 1, 0) > 0)
-      *new_pressure = light_pressure;
-    return count;
-  }
-  if (errno != EAGAIN)
-    return count;
-
-  int64_t start = nanoseconds();
-  int64_t waited = 0;
-  int64_t window = has_processors() ? spin : 0;
-  while (true) {
-    if (waited >= window) {
-      struct pollfd request = {.fd = device, .events = POLLIN};
-      if (poll(&request, 1, -1) < 0)
-        return -1;
-    }
-    count = read(device, buffer, size);
-    int code = errno;
-    waited = nanoseconds() - start;
-    errno = code;
-    if (count >= 0 || code != EAGAIN)
-      break;
-  }
-
+static void adapt_spin(int64_t waited) {
   if (waited > longest_spin)
     spin = spin > shortest_spin ? spin / 2 : 0;
   else if (spin < longest_spin)
     spin = spin >= shortest_spin ? 2 * spin : shortest_spin;
+}
+
+static ssize_t listen_alone(int device, void *buffer, size_t size, struct listening *listening) {
+  if (is_ready(device)) {
+    ssize_t count = read(device, buffer, size);
+    int code = errno;
+    // A client whose last request was just answered may have been as quick as this thread. Only a
+    // second one tells of pressure.
+    listening->found_behind_another = is_ready(device);
+    errno = code;
+    return count;
+  }
+
+  int64_t start = nanoseconds();
+  int64_t window = processors() > 1 ? spin : 0;
+  while (nanoseconds() - start < window && !is_ready(device)) {
+  }
+  ssize_t count = read(device, buffer, size);
+  int code = errno;
+  adapt_spin(nanoseconds() - start);
+  errno = code;
   return count;
 }
 
 ssize_t cfuse_next_request(int device, void *buffer, size_t size) {
-  make_nonblocking(device);
-
-  unsigned new_pressure = 0;
   ssize_t count;
-  become_listener();
-  pthread_cleanup_push(listener_cancelled, NULL);
-  count = listen_on(device, buffer, size, &new_pressure);
+  struct listening listening = start_listening();
+  pthread_cleanup_push(listener_cancelled, &listening);
+  count = listening.alone ? listen_alone(device, buffer, size, &listening)
+                          : read(device, buffer, size);
   pthread_cleanup_pop(false);
 
   int code = errno;
-  stop_listening(new_pressure);
+  stop_listening(listening, count > 0);
   errno = code;
   return count;
 }

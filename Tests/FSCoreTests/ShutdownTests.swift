@@ -4,6 +4,33 @@ import Testing
 
 @testable import FSCore
 
+/// Its writes take time.
+private final class SlowDevice: BlockDevice {
+  private let memory: MemoryDevice
+  /// Writes that have ended.
+  let ended = Atomic<Int>(0)
+
+  init(_ memory: MemoryDevice) { self.memory = memory }
+
+  var sizeBytes: UInt64 { memory.sizeBytes }
+
+  func read(
+    into buffer: UnsafeMutableRawBufferPointer, at address: PhysicalAddress
+  ) throws(FilesystemError) {
+    try memory.read(into: buffer, at: address)
+  }
+
+  func write(
+    _ bytes: UnsafeRawBufferPointer, at address: PhysicalAddress
+  ) throws(FilesystemError) {
+    usleep(2000)
+    try memory.write(bytes, at: address)
+    ended.wrappingAdd(1, ordering: .relaxed)
+  }
+
+  func flush() throws(FilesystemError) {}
+}
+
 /// After the ioctl of `fsmount` that ends in `Volume.shutDown`.
 @Suite struct ShutdownTests {
   private let content = [UInt8](repeating: 7, count: 300_000)
@@ -60,6 +87,33 @@ import Testing
     let again = try Volume.mountForTest(memory)
     #expect(try again.names(again.rootDirectory) == ["old"])
     try again.unmount()
+  }
+
+  /// Not even what a worker was about to write. Whoever writes meanwhile keeps the workers busy.
+  @Test func nothingIsWrittenAfterwards() throws {
+    let memory = try TestImage.make()
+    let device = SlowDevice(memory)
+    let volume = try Volume.mountForTest(device)
+    let bytes = [UInt8](repeating: 7, count: 1 << 20)
+    let threads = try (0..<4).map { number in
+      let id = try volume.makeFile("/f\(number)")
+      return BackgroundThread {
+        var count: UInt64 = 0
+        while true {
+          let code = errorNumber { try volume.writeBytes(id, at: count % 32 << 20, bytes) }
+          guard code == 0 else { return }
+          count += 1
+        }
+      }
+    }
+    usleep(200_000)
+    try volume.shutDown()
+    let ended = device.ended.load(ordering: .relaxed)
+    for thread in threads { thread.join() }
+    usleep(100_000)
+    #expect(device.ended.load(ordering: .relaxed) == ended)
+    try volume.unmount()
+    #expect(device.ended.load(ordering: .relaxed) == ended)
   }
 
   @Test func readOnlyVolumesAreShutDown() throws {

@@ -15,8 +15,10 @@ extension Volume {
 
     inodes.shutDown()
     transactions.abort(.shutDown)
-    // One that had begun ends as ever, so that nothing is written after this call.
+    // What had begun ends as ever, so that nothing is written after this call: a commit, and
+    // data on their way. What is still buffered goes.
     commitTurn.when({ !$0.isCommitting }) { _ in }
+    files.flushAll()
     try outcome.get()
   }
 }

@@ -19,7 +19,7 @@ extension FuseCallbacks {
     // At every close of a descriptor; not for files that were opened to be read, see `opened`.
     operations.flush = { request, number, file in
       FuseServer.answer(request, "flush") { server throws(FilesystemError) in
-        try server.volume.reportFailure(of: server.inode(number), OpenFile.of(file)?.value)
+        try server.volume.reportFailure(of: server.inode(number), OpenFile.of(file)?.value.failures)
         return .done
       }
     }
@@ -41,14 +41,16 @@ extension FuseCallbacks {
       }
     }
 
-    operations.write_buf = { request, number, vector, offset, _ in
+    operations.write_buf = { request, number, vector, offset, file in
       FuseServer.answer(request, "write") { server throws(FilesystemError) in
         guard let vector else { throw .invalidArgument("no data") }
         let bytes = try server.bytes(of: vector)
         try server.dropPrivileges(of: number, for: request, FuseServer.rightInRequest)
         let id = try server.inode(number)
+        let isOpenToAppend = OpenFile.of(file)?.value.isToAppend ?? false
         let count = try server.writes.during { () throws(FilesystemError) in
-          try server.volume.write(id, at: UInt64(clamping: offset), bytes)
+          try server.volume.write(
+            id, at: UInt64(clamping: offset), bytes, isOpenToAppend: isOpenToAppend)
         }
         return .written(count)
       }
@@ -57,7 +59,7 @@ extension FuseCallbacks {
     operations.fsync = { request, number, dataOnly, file in
       FuseServer.answer(request, "fsync") { server throws(FilesystemError) in
         try server.volume.synchronize(
-          server.inode(number), dataOnly: dataOnly != 0, OpenFile.of(file)?.value)
+          server.inode(number), dataOnly: dataOnly != 0, OpenFile.of(file)?.value.failures)
         return .done
       }
     }
@@ -97,13 +99,21 @@ extension FuseCallbacks {
   }
 }
 
-/// The handle of a file that is open for writing.
-private enum OpenFile {
-  static func handle(_ reader: FailureReader) -> UInt64 {
-    UInt64(UInt(bitPattern: Unmanaged.passRetained(reader).toOpaque()))
+/// A file that is open for writing.
+private final class OpenFile: Sendable {
+  let failures: FailureReader
+  /// The kernel lets go of O_APPEND, and of where it writes, when it is asked to; it does not know
+  /// which files may but grow.
+  let isToAppend: Bool
+
+  init(_ failures: FailureReader, isToAppend: Bool) {
+    self.failures = failures
+    self.isToAppend = isToAppend
   }
 
-  static func of(_ file: UnsafeMutablePointer<fuse_file_info>?) -> Unmanaged<FailureReader>? {
+  var handle: UInt64 { UInt64(UInt(bitPattern: Unmanaged.passRetained(self).toOpaque())) }
+
+  static func of(_ file: UnsafeMutablePointer<fuse_file_info>?) -> Unmanaged<OpenFile>? {
     guard let file, let pointer = UnsafeRawPointer(bitPattern: UInt(file.pointee.fh)) else {
       return nil
     }
@@ -111,8 +121,8 @@ private enum OpenFile {
   }
 }
 
-extension Unmanaged where Instance == FailureReader {
-  fileprivate var value: FailureReader { takeUnretainedValue() }
+extension Unmanaged where Instance == OpenFile {
+  fileprivate var value: OpenFile { takeUnretainedValue() }
 }
 
 extension FuseServer {
@@ -133,7 +143,8 @@ extension FuseServer {
       // Who has written nothing has lost nothing.
       file.noflush = 1
     } else {
-      file.fh = OpenFile.handle(volume.failureReader(of: id))
+      let isToAppend = file.flags & O_APPEND != 0
+      file.fh = OpenFile(volume.failureReader(of: id), isToAppend: isToAppend).handle
     }
     return file
   }

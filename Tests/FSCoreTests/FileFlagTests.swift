@@ -144,4 +144,42 @@ import Testing
     }
     try fixture.unmountAndCheck()
   }
+
+  /// Who opened a file to append has no other way to write to one that may but grow.
+  @Test func filesThatMayButGrowAreNotOverwritten() throws {
+    let fixture = try NamesFixture()
+    let (volume, root) = (fixture.volume, fixture.root)
+    let file = try volume.file("file", in: root)
+    func write(at offset: UInt64, isOpenToAppend: Bool = true) -> Int32 {
+      errorNumber {
+        _ = try [UInt8](repeating: 7, count: 2).withUnsafeBytes {
+          try volume.write(file, at: offset, $0, isOpenToAppend: isOpenToAppend)
+        }
+      }
+    }
+    try volume.writeBytes(file, at: 0, Array("0123456789".utf8))
+    #expect(write(at: 0) == 0)
+    try volume.writeBytes(file, at: 0, Array("0123456789".utf8))
+    #expect(set(volume, file, .append) == 0)
+    for offset in [0, 5, 9] as [UInt64] { #expect(write(at: offset) == EPERM) }
+    #expect(try volume.readBytes(file, at: 0, count: 20) == Array("0123456789".utf8))
+    #expect(write(at: try volume.item(file).size) == 0)
+    // Who had it open before goes on.
+    #expect(write(at: 0, isOpenToAppend: false) == 0)
+    try fixture.unmountAndCheck()
+  }
+
+  @Test func onlyBothTimesAreSetToNowWhereFilesMayButGrow() throws {
+    let fixture = try NamesFixture()
+    let (volume, root) = (fixture.volume, fixture.root)
+    let file = try volume.file("file", in: root)
+    #expect(set(volume, file, .append) == 0)
+    for (atime, mtime, code) in [(true, true, 0), (true, false, EPERM), (false, true, EPERM)] {
+      var changes = AttributeChanges()
+      if atime { changes.atime = .now }
+      if mtime { changes.mtime = .now }
+      #expect(errorNumber { try volume.setAttributes(file, changes) } == code)
+    }
+    try fixture.unmountAndCheck()
+  }
 }

@@ -23,7 +23,8 @@ enum FileFlagScript {
     tries() {
       for command in 'cat F' 'sh -c "echo x > F"' 'sh -c "echo x >> F"' 'truncate -s 2 F' \
         'truncate -s 900 F' 'fallocate -l 9999 F' 'fallocate -p -o 0 -l 4096 F' 'chmod 600 F' \
-        'chown 5 F' 'touch F' 'touch -d 1999-01-01 F' 'setfattr -n user.a -v 1 F' \
+        'chown 5 F' 'touch F' 'touch -a F' 'touch -m F' \
+        'touch -d 1999-01-01 F' 'setfattr -n user.a -v 1 F' \
         'setfattr -x user.a F' 'setfacl -m u:5:r F' 'ln F other' 'mv F moved' 'mv f F' 'rm F' \
         'sh -c ": > F/new"' 'mkdir F/new2' 'mv f F/f' 'rm F/old' 'mv F/old F/older' \
         'sh -c "echo x >> F/old"' 'perl -e "open(F,q(+<),q(F)) or die qq(: \$!\n)"'; do
@@ -42,6 +43,10 @@ enum FileFlagScript {
     echo text > t; exec 3>> t 4<> t; chattr +i t; echo three >&3; echo four >&4
     run perl -e 'open(F, ">&=4"); truncate(F, 0) or die ": $!\n"'
     chattr -i t; chattr +a t; echo four >&4; echo three >&3; cat t; exec 3>&- 4>&-; chattr -a t
+    # What is open to append is written in no other way.
+    echo text > t; chattr +a t
+    perl -MFcntl -e 'sysopen(F, "t", O_RDWR | O_APPEND) or die "$!"; syswrite(F, "more\n");
+      fcntl(F, F_SETFL, O_RDWR) and sysseek(F, 0, 0) and syswrite(F, "lost")'; cat t; chattr -a t
     # Who may.
     $A sh -c ': > mine'; for who in "$A" "$B"; do run $who chattr +A mine; done; flags mine
     for flag in +i +a +d; do run $A chattr $flag mine; run $E -c "chattr $flag mine"; done

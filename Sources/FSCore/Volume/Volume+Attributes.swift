@@ -96,13 +96,14 @@ extension Volume {
   private func requireFlagsAllow(
     _ changes: AttributeChanges, of inode: Inode
   ) throws(FilesystemError) {
-    // Setting times to now is open to files that may but grow; and who had a file open before
-    // it became immutable can still cut it, as with writing.
+    // Setting both times to now is open to files that may but grow; and who had a file open
+    // before it became immutable can still cut it, as with writing.
     var forbidden: InodeFlags = changes.touchesWhenSizeIsSame ? .append : [.immutable, .append]
     if changes.size == nil { forbidden = .immutable }
     var setsOthers = changes.mode != nil || changes.uid != nil || changes.gid != nil
     if case .set = changes.atime { setsOthers = true }
     if case .set = changes.mtime { setsOthers = true }
+    if changes.size == nil, (changes.atime == nil) != (changes.mtime == nil) { setsOthers = true }
     try inode.requireFlagsAllow(unless: setsOthers ? [.immutable, .append] : forbidden)
   }
 

@@ -12,10 +12,15 @@ extension Volume {
   }
 
   /// Writes `bytes` at `offset`, and returns how many there was space for.
+  ///
+  /// - Parameter isOpenToAppend: the file was opened with O_APPEND. When it may but grow, this
+  ///   throws `.notPermitted` for what stands before its end.
   package func write(
-    _ id: InodeID, at offset: UInt64, _ bytes: UnsafeRawBufferPointer
+    _ id: InodeID, at offset: UInt64, _ bytes: UnsafeRawBufferPointer,
+    isOpenToAppend: Bool = false
   ) throws(FilesystemError) -> Int {
     let inode = try writableFile(id)
+    if isOpenToAppend, offset < inode.fileSize { try inode.requireFlagsAllow(unless: .append) }
     let done = try writeAll(inode, at: offset, bytes)
     if inode.attributes.flags.contains(.sync) { try synchronize(id, dataOnly: false) }
     return done

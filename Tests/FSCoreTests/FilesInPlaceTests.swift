@@ -98,4 +98,49 @@ import Testing
     #expect(try volume.readBytes(id, at: 3 << 20, count: 1 << 20) == block(2))
     try volume.unmount()
   }
+
+  private static let isPossible = isRoot && Shell.find("mkfs.btrfs") != nil
+
+  /// What a clone shared with a file is not overwritten before it is durable that the clone is
+  /// gone.
+  @Test(.enabled(if: isPossible, "SKIPPED: needs root, for loop mounts by the kernel"))
+  func deletedClonesAreThereAfterACrash() throws {
+    let directory = try TemporaryDirectory(inMemory: true)
+    let (image, mountPoint) = (directory.file("image"), try directory.directory("mount"))
+    try Shell.run("truncate", "-s", "512M", image).orThrow()
+    try Shell.run("mkfs.btrfs", "-q", "-R", "^free-space-tree", image).orThrow()
+    let script = """
+      cd "$1" && touch file clone && chattr +C file clone && head -c 300000 /dev/zero > file && sync &&
+      cp --reflink=always file clone
+      """
+    let kernel = try LoopMount(image, at: mountPoint)
+    try Shell.run("bash", "-c", script, "bash", mountPoint).orThrow()
+    try kernel.unmount()
+
+    let fixture = try NamesFixture(image: image, directory: directory)
+    let volume = fixture.volume
+    try volume.remove("/clone")
+    // As the commit does it.
+    try volume.transactions.performUnreserved { (handle) throws(FilesystemError) in
+      try volume.references.run(in: handle)
+    }
+    let file = try volume.find("/file")
+    let before = try places(volume, file)
+    try volume.writeBytes(file, at: 0, [UInt8](repeating: 1, count: 100_000))
+    volume.files.flushAll()
+    let after = try fixture.afterCrash()
+    let found = try after.volume.readBytes(after.volume.find("/clone"), at: 0, count: 400_000)
+    #expect(found.count == 300_000)
+    #expect(found.firstIndex { $0 != 0 } == nil)
+    try after.unmountAndCheck()
+
+    // From then on it is.
+    try volume.synchronizeAll()
+    let placed = try places(volume, file)
+    #expect(placed != before)
+    try volume.writeBytes(file, at: 0, [UInt8](repeating: 2, count: 200_000))
+    try volume.synchronizeAll()
+    #expect(try places(volume, file) == placed)
+    try fixture.unmountAndCheck()
+  }
 }

@@ -115,6 +115,7 @@ extension DelayedReferences {
         var record = try ExtentItemRecord(
           UnsafeRawBufferPointer(bytes).bytes, type: key.type, of: head.kind)
         let keyed = try change(&record, by: head)
+        noteFormerlyShared(address, head, record)
         guard keyed.isEmpty, record.references > 0, record.encodedSize == bytes.count else {
           return .rewrite(record, keyed: keyed)
         }
@@ -140,6 +141,16 @@ extension DelayedReferences {
       }
     }
     throw .corrupt("no extent item for \(address)")
+  }
+
+  /// `record` is what `head` leaves.
+  private func noteFormerlyShared(
+    _ address: LogicalAddress, _ head: DelayedHead, _ record: ExtentItemRecord
+  ) {
+    guard case .data = head.kind, record.references > 0,
+      head.takesFrom({ record.references > record.inlineCount(of: $0) })
+    else { return }
+    formerlyShared.withLock { _ = $0.insert(address) }
   }
 
   /// Counts the changes of `head` into `record`; returns those that concern keyed items.

@@ -31,13 +31,15 @@ extension DelayedReferences {
   }
 
   /// Whether the data extent has references, all by this identity, with and without what the
-  /// running transaction has changed so far: nobody else can see what is written there.
+  /// running transaction has changed so far: nobody else can see what is written there, nor will
+  /// after a crash.
   package func isExclusive(
     data address: LogicalAddress, length: UInt64, root: TreeID, inode: ObjectID, offset: UInt64
   ) throws(FilesystemError) -> Bool {
     let identity = ReferenceIdentity.data(root: root, inode: inode, offset: offset)
     let kind = ExtentKind.data(length: length)
     return try lock.withLock { _ throws(FilesystemError) in
+      if formerlyShared.withLock({ $0.contains(address) }) { return false }
       let head = queue.withLock { $0.heads[address] }
       if let head {
         guard head.kind == kind, !head.isContradictory else {

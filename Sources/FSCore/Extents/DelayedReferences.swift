@@ -70,6 +70,9 @@ package final class DelayedReferences: ExtentReferences {
   /// Never held while anything else is done than looking at the queue.
   let queue: Guarded<Queue>
   let lock = Guarded(Pass(), rank: .extentReferences)
+  /// Data of which references of somebody are gone from the extent tree, but not of all: in the
+  /// last commit they are shared still.
+  let formerlyShared = Guarded<Set<LogicalAddress>>([], rank: .leaf)
   /// The thread that is in `withReferencesLocked`; 0 when none is.
   let lockHolder = Atomic<UInt>(0)
 
@@ -94,6 +97,9 @@ package final class DelayedReferences: ExtentReferences {
 
   /// How many extents have changes that are not applied.
   package var pendingCount: Int { queue.withLock { $0.heads.count } }
+
+  /// All that `run` has applied is durable. Called by who commits.
+  package func didCommit() { formerlyShared.withLock { $0.removeAll() } }
 }
 
 extension DelayedReferences {

@@ -70,6 +70,12 @@ struct DelayedHead: Sendable {
     return others.contains { $0.key != identity }
   }
 
+  /// Whether references go of an identity for which `condition` holds.
+  func takesFrom(_ condition: (ReferenceIdentity) -> Bool) -> Bool {
+    if let only, only.count < 0, condition(only.identity) { return true }
+    return others.contains { $0.value < 0 && condition($0.key) }
+  }
+
   /// Calls `body` for each change, in the order in which they are to be applied.
   func forEachChange(
     _ body: (ReferenceChange) throws(FilesystemError) -> Void

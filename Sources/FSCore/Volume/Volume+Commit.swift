@@ -63,6 +63,7 @@ extension Volume {
 
     // 4. What the last commit still needed may be overwritten now.
     trees.context.reuse.exclusive { space.unpin(frozen.superblock.generation) }
+    references.didCommit()
     commitTurn.withLock { $0.didCommit(frozen.superblock.generation) }
     transactions.didCommit(frozen.superblock.generation)
   }

@@ -24,6 +24,14 @@ int cfuse_is_capable(const struct fuse_conn_info *connection, uint64_t capabilit
 #endif
 }
 
+int cfuse_is_wanted(const struct fuse_conn_info *connection, uint64_t capability) {
+#if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 17)
+  return ((connection->want_ext | connection->want) & capability) != 0;
+#else
+  return (connection->want & capability) != 0;
+#endif
+}
+
 void cfuse_set_wanted(struct fuse_conn_info *connection, uint64_t capability, int wanted) {
 #if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 17)
   if (wanted)

@@ -143,7 +143,8 @@ extension FuseServer {
       // Who has written nothing has lost nothing.
       file.noflush = 1
     } else {
-      let isToAppend = file.flags & O_APPEND != 0
+      // A page has what stands before the end as well, which nobody has changed.
+      let isToAppend = file.flags & O_APPEND != 0 && !isWrittenByPages
       file.fh = OpenFile(volume.failureReader(of: id), isToAppend: isToAppend).handle
     }
     return file

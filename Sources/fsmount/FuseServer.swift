@@ -31,6 +31,9 @@ final class FuseServer: Sendable {
 
   /// libfuse's own parsed options; set before the session begins.
   nonisolated(unsafe) var connectionOptions: OpaquePointer?
+  /// Whether the kernel collects what is written, and passes it on in whole pages: with the option
+  /// writeback_cache. Set by the first request.
+  nonisolated(unsafe) private(set) var isWrittenByPages = false
   /// libfuse's session; set before it begins.
   nonisolated(unsafe) var session: OpaquePointer?
 
@@ -76,6 +79,7 @@ final class FuseServer: Sendable {
     for capability in wanted + unwanted where cfuse_is_capable(connection, capability) == 0 {
       cfuse_set_wanted(connection, capability, 0)
     }
+    isWrittenByPages = cfuse_is_wanted(connection, cfuse_cap_writeback_cache) != 0
   }
 
   /// The inode that the kernel means. Throws when the number cannot be from here.

@@ -43,6 +43,9 @@ static const uint64_t cfuse_cap_cache_symlinks = FUSE_CAP_CACHE_SYMLINKS;
 /// Whether the kernel offers `capability`.
 int cfuse_is_capable(const struct fuse_conn_info *connection, uint64_t capability);
 
+/// Whether `capability` is asked for.
+int cfuse_is_wanted(const struct fuse_conn_info *connection, uint64_t capability);
+
 /// Asks for `capability`, or for its absence.
 void cfuse_set_wanted(struct fuse_conn_info *connection, uint64_t capability, int wanted);
 

@@ -10,6 +10,8 @@ final class FaultyDevice: BlockDevice {
     var failsWritesFrom = Int.max
     /// Reads that touch one of these ranges fail.
     var unreadable: [Range<UInt64>] = []
+    /// Microseconds before a write happens.
+    var writeDelay: useconds_t = 0
     var reads = 0
     var writes = 0
   }
@@ -36,6 +38,8 @@ final class FaultyDevice: BlockDevice {
   func write(
     _ bytes: UnsafeRawBufferPointer, at address: PhysicalAddress
   ) throws(FilesystemError) {
+    let delay = faults.withLock { $0.writeDelay }
+    if delay > 0 { usleep(delay) }
     let isBad = faults.withLock { faults in
       faults.writes += 1
       return bytes.count >= faults.failsWritesFrom

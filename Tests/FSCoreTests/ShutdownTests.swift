@@ -1,35 +1,7 @@
 import Glibc
-import Synchronization
 import Testing
 
 @testable import FSCore
-
-/// Its writes take time.
-private final class SlowDevice: BlockDevice {
-  private let memory: MemoryDevice
-  /// Writes that have ended.
-  let ended = Atomic<Int>(0)
-
-  init(_ memory: MemoryDevice) { self.memory = memory }
-
-  var sizeBytes: UInt64 { memory.sizeBytes }
-
-  func read(
-    into buffer: UnsafeMutableRawBufferPointer, at address: PhysicalAddress
-  ) throws(FilesystemError) {
-    try memory.read(into: buffer, at: address)
-  }
-
-  func write(
-    _ bytes: UnsafeRawBufferPointer, at address: PhysicalAddress
-  ) throws(FilesystemError) {
-    usleep(2000)
-    try memory.write(bytes, at: address)
-    ended.wrappingAdd(1, ordering: .relaxed)
-  }
-
-  func flush() throws(FilesystemError) {}
-}
 
 /// After the ioctl of `fsmount` that ends in `Volume.shutDown`.
 @Suite struct ShutdownTests {
@@ -92,7 +64,8 @@ private final class SlowDevice: BlockDevice {
   /// Not even what a worker was about to write. Whoever writes meanwhile keeps the workers busy.
   @Test func nothingIsWrittenAfterwards() throws {
     let memory = try TestImage.make()
-    let device = SlowDevice(memory)
+    let device = FaultyDevice(memory)
+    device.faults.withLock { $0.writeDelay = 2000 }
     let volume = try Volume.mountForTest(device)
     let bytes = [UInt8](repeating: 7, count: 1 << 20)
     let threads = try (0..<4).map { number in
@@ -108,12 +81,12 @@ private final class SlowDevice: BlockDevice {
     }
     usleep(200_000)
     try volume.shutDown()
-    let ended = device.ended.load(ordering: .relaxed)
+    let writes = device.faults.withLock { $0.writes }
     for thread in threads { thread.join() }
     usleep(100_000)
-    #expect(device.ended.load(ordering: .relaxed) == ended)
+    #expect(device.faults.withLock { $0.writes } == writes)
     try volume.unmount()
-    #expect(device.ended.load(ordering: .relaxed) == ended)
+    #expect(device.faults.withLock { $0.writes } == writes)
   }
 
   @Test func readOnlyVolumesAreShutDown() throws {

@@ -4,8 +4,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/../../Sources/FSCore"
 
-layers=(Support Device OnDisk Chunks Transaction Tree Extents Inodes Directories Files
-  FreeSpaceCache Subvolumes Volume Maintenance)
+layers=(Support Device OnDisk Chunks Transaction Tree Extents SpaceRecords Inodes Directories Files
+  Subvolumes Commit Volume Maintenance)
 status=0
 
 declare -A declared

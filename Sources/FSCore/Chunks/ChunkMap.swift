@@ -60,11 +60,14 @@ package struct Chunk: Sendable, Equatable {
 ///
 /// 1. Chunks do not overlap, and each lies inside the device.
 /// 2. A chunk is never changed; it is only added.
+/// 3. All stripes of all chunks together have less than 2^63 bytes, so that lengths can be added up
+///    without another look.
 package final class ChunkMap: Sendable {
   private let state = ReadWriteLock(rank: .chunkMap)
 
   /// Guarded by `state`.
   nonisolated(unsafe) private var chunks: [Chunk] = []
+  nonisolated(unsafe) private var stripeBytes: UInt64 = 0
 
   package init() {}
 
@@ -92,6 +95,12 @@ package final class ChunkMap: Sendable {
           throw .corrupt("chunks \(chunks[index].start) and \(chunk.start) overlap")
         }
       }
+      let bytes = item.length.multipliedReportingOverflow(by: UInt64(item.stripes.count))
+      let all = stripeBytes.addingReportingOverflow(bytes.partialValue)
+      guard !bytes.overflow, !all.overflow, all.partialValue <= Int64.max else {
+        throw .corrupt("chunk \(chunk.start): the chunks have more than 2^63 bytes")
+      }
+      stripeBytes = all.partialValue
       chunks.insert(chunk, at: index)
     }
   }

@@ -34,10 +34,10 @@ final class ChunkAllocator: Sendable {
       let total = state.space.totalBytes
       let wanted = Self.wantedLength(flags, deviceBytes: total)
       let length = state.space.longestStripe(copies: flags.copies, upTo: wanted)
-      let start = state.logicalEnd.roundedUp(to: Format.stripeLength)
-      guard length >= Self.smallestLength, start < UInt64.max / 2,
+      guard length >= Self.smallestLength, state.logicalEnd < Self.highestStart,
         let places = state.space.take(length: length, copies: flags.copies)
       else { return nil }
+      let start = state.logicalEnd.roundedUp(to: Format.stripeLength)
       state.logicalEnd = start + length
       state.deviceBytesUsed += length * UInt64(flags.copies)
       let stripes = places.map {
@@ -49,6 +49,9 @@ final class ChunkAllocator: Sendable {
           length: length, flags: flags, sectorSize: UInt32(geometry.sectorSize), stripes: stripes))
     }
   }
+
+  /// Images may have chunks up to the highest address; behind those none is made.
+  private static let highestStart = UInt64.max / 2
 
   /// Below this a chunk is not worth its items.
   static let smallestLength: UInt64 = 1 << 20

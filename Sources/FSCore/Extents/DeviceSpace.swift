@@ -35,11 +35,11 @@ struct DeviceSpace: Sendable {
   }
 
   /// Bytes that no chunk has.
-  var unallocated: UInt64 { holes.reduce(0) { $0 + UInt64($1.count) } }
+  var unallocated: UInt64 { holes.reduce(0) { $0 + $1.length } }
 
   /// The longest stripe of which `copies` fit, at most `wanted`.
   func longestStripe(copies: Int, upTo wanted: UInt64) -> UInt64 {
-    let lengths = holes.map { UInt64($0.count) }.sorted(by: >)
+    let lengths = holes.map(\.length).sorted(by: >)
     var longest: UInt64 = 0
     for (index, length) in lengths.prefix(copies).enumerated() {
       // With the `index + 1` largest holes, the smallest of them takes what is left over.
@@ -54,7 +54,7 @@ struct DeviceSpace: Sendable {
     var taken: [PhysicalAddress] = []
     let before = holes
     while taken.count < copies {
-      guard let index = holes.firstIndex(where: { UInt64($0.count) >= length }) else {
+      guard let index = holes.firstIndex(where: { $0.length >= length }) else {
         holes = before
         return nil
       }
@@ -65,4 +65,9 @@ struct DeviceSpace: Sendable {
     }
     return taken
   }
+}
+
+extension Range<UInt64> {
+  /// `count` is an Int, which traps where an image says that a device has more than 2^63 bytes.
+  fileprivate var length: UInt64 { upperBound - lowerBound }
 }

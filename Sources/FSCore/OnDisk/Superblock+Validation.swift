@@ -39,7 +39,7 @@ extension Superblock {
     }
     guard deviceCount >= 1 else { throw .cannotMount("a damaged superblock: no device") }
     let device = try deviceItem
-    guard device.totalBytes <= deviceSize || deviceCount > 1 else {
+    guard device.totalBytes <= deviceSize else {
       throw .cannotMount(
         "the image is truncated: the file system has \(device.totalBytes) bytes, "
           + "the image \(deviceSize)")

@@ -39,6 +39,22 @@ import Testing
     }
   }
 
+  /// Sums of lengths are made in many places: an image whose chunks have more than 2^63 bytes, be
+  /// it on devices that are not there, is refused where it begins.
+  @Test func moreThanFits() throws {
+    let map = ChunkMap()
+    let half: UInt64 = 1 << 62
+    try map.add(chunk(0, half - 4096, [], [0]), deviceSize: 0)
+    #expect(throws: FilesystemError.self) {
+      try map.add(chunk(1 << 63, half, .raid1, [0, 0]), deviceSize: 0)
+    }
+    #expect(throws: FilesystemError.self) {
+      try map.add(chunk(1 << 63, half + 4096, [], [0]), deviceSize: 0)
+    }
+    try map.add(chunk(1 << 63, half, [], [0]), deviceSize: 0)
+    #expect(map.all.count == 2)
+  }
+
   private func chunk(
     _ start: UInt64, _ length: UInt64, _ flags: BlockGroupFlags, _ offsets: [UInt64],
     subStripes: UInt16? = nil

@@ -22,6 +22,13 @@ import Testing
     #expect(places == [PhysicalAddress(1 << 20), PhysicalAddress(2 << 20)])
   }
 
+  /// A range of numbers counts its elements as an Int, which traps above 2^63.
+  @Test func deviceOfSenselessSize() throws {
+    let space = try DeviceSpace(totalBytes: .max, extents: [(1 << 20, 65536)])
+    #expect(space.unallocated == UInt64.max - 65535 - (17 << 16))
+    #expect(space.longestStripe(copies: 1, upTo: .max) == space.unallocated)
+  }
+
   @Test func impossibleExtentsAreRefused() {
     let overlapping: [(start: UInt64, length: UInt64)] = [(4 << 20, 8 << 20), (4 << 20, 1 << 20)]
     let outside: [(start: UInt64, length: UInt64)] = [(4 << 20, 200 << 20)]

@@ -3,47 +3,7 @@ import Testing
 
 @testable import FSCore
 
-/// A device whose writes or flushes begin to fail after some number of them.
-private final class FailingDevice: BlockDevice, @unchecked Sendable {
-  let memory: MemoryDevice
-  private let left = Guarded<Int?>(nil, rank: .leaf)
-
-  init(_ memory: MemoryDevice) { self.memory = memory }
-
-  var sizeBytes: UInt64 { memory.sizeBytes }
-
-  /// Lets `count` more writes and flushes succeed.
-  func fail(after count: Int?) { left.withLock { $0 = count } }
-
-  private func spend(_ operation: StaticString, _ offset: UInt64) throws(FilesystemError) {
-    let isOver = left.withLock { left -> Bool in
-      guard let count = left else { return false }
-      left = max(count - 1, 0)
-      return count == 0
-    }
-    if isOver { throw .device(operation: operation, offset: offset, code: 5) }
-  }
-
-  func read(
-    into buffer: UnsafeMutableRawBufferPointer, at address: PhysicalAddress
-  ) throws(FilesystemError) {
-    try memory.read(into: buffer, at: address)
-  }
-
-  func write(
-    _ bytes: UnsafeRawBufferPointer, at address: PhysicalAddress
-  ) throws(FilesystemError) {
-    try spend("write", address.rawValue)
-    try memory.write(bytes, at: address)
-  }
-
-  func flush() throws(FilesystemError) {
-    try spend("flush", 0)
-    try memory.flush()
-  }
-}
-
-@Suite struct CommitFaultTests {
+@Suite(.timeLimit(.minutes(2))) struct CommitFaultTests {
   /// A change that fails halfway while a commit waits for it is not committed.
   @Test func halfAChangeIsNotCommitted() throws {
     let device = try TestImage.make()
@@ -83,7 +43,7 @@ private final class FailingDevice: BlockDevice, @unchecked Sendable {
     let base = try TestImage.make()
     var faultCount = 0
     for allowed in 0..<40 {
-      let device = FailingDevice(try base.copy())
+      let device = try SimulatedDevice(try base.copy())
       let volume = try Volume.mountForTest(device)
       try volume.makeDirectory("/d")
       try volume.writeBytes(volume.makeFile("/d/old"), at: 0, [UInt8](repeating: 7, count: 50_000))
@@ -92,7 +52,7 @@ private final class FailingDevice: BlockDevice, @unchecked Sendable {
 
       try volume.makeFile("/d/new")
       let new = try volume.stateLines()
-      device.fail(after: allowed)
+      device.fail(.init([.write, .flush], after: allowed))
       var failure: FilesystemError?
       do throws(FilesystemError) {
         try volume.synchronizeAll()
@@ -108,7 +68,7 @@ private final class FailingDevice: BlockDevice, @unchecked Sendable {
         // Reading goes on.
         #expect(try volume.readBytes(volume.find("/d/old"), at: 0, count: 3) == [7, 7, 7])
       }
-      device.fail(after: nil)
+      device.heal()
       try? volume.unmount()
 
       let after = try Volume.mountForTest(try device.memory.copy())

@@ -26,7 +26,7 @@ import Testing
       options.nodeSize = variant.nodeSize
       options.isMixed = variant.isMixed
     }
-    let device = try RecordingDevice(base: base)
+    let device = try SimulatedDevice(base, recording: true)
     let volume = try Volume.mountForTest(device)
 
     // States and how many events had happened when each was durable.
@@ -47,10 +47,9 @@ import Testing
       let flushes = span.filter { $0 < recorded.count && recorded[$0].isFlush }
       let others = (0..<8).map { _ in first + random.below(span.count) }
       for cut in flushes + flushes.map({ $0 + 1 }) + others where cut <= recorded.count {
-        for density in [UInt64(0), 30, 70, 100] {
-          let image = try device.image(after: cut, of: recorded) { _, _ in
-            random.below(100) < density
-          }
+        for density in [0, 30, 70, 100] {
+          let image = try device.image(
+            after: cut, of: recorded, density: density, random: &random)
           let after = try Volume.mountForTest(image)
           let lines = try after.stateLines()
           try after.unmount()
@@ -90,8 +89,4 @@ import Testing
       try volume.writeBytes(file, at: random.below(150_000), bytes)
     }
   }
-}
-
-extension RecordingDevice.Event {
-  var isFlush: Bool { if case .flush = self { true } else { false } }
 }

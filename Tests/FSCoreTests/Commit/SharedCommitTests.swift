@@ -3,38 +3,12 @@ import Testing
 
 @testable import FSCore
 
-/// A device whose flushes wait while it is told so.
-private final class HeldDevice: BlockDevice {
-  private let memory: MemoryDevice
-  private let isHeld = Guarded(false, rank: .leaf)
-  let flushCount = Guarded(0, rank: .leaf)
-
-  init(_ memory: MemoryDevice) { self.memory = memory }
-
-  var sizeBytes: UInt64 { memory.sizeBytes }
-
-  func hold(_ value: Bool) { isHeld.update { $0 = value } }
-
-  func read(
-    into buffer: UnsafeMutableRawBufferPointer, at address: PhysicalAddress
-  ) throws(FilesystemError) { try memory.read(into: buffer, at: address) }
-
-  func write(
-    _ bytes: UnsafeRawBufferPointer, at address: PhysicalAddress
-  ) throws(FilesystemError) { try memory.write(bytes, at: address) }
-
-  func flush() throws(FilesystemError) {
-    flushCount.update { $0 += 1 }
-    isHeld.when({ !$0 }) { _ in }
-  }
-}
-
 /// Threads that want different files durable share commits.
 @Suite struct SharedCommitTests {
   @Test func allWhoWaitShareTheNextCommit() throws {
     let threadCount = 12
     let memory = try TestImage.make(sizeBytes: 4 << 30)
-    let device = HeldDevice(memory)
+    let device = try SimulatedDevice(memory)
     let volume = try Volume.mountForTest(device)
     let files = try (0...threadCount).map { try volume.makeFile("/file\($0)") }
     try volume.synchronizeAll()
@@ -53,14 +27,14 @@ private final class HeldDevice: BlockDevice {
     }
 
     // One commit is on its way to the device, which takes long, when all others come.
-    device.hold(true)
-    let flushes = device.flushCount.withLock { $0 }
+    device.hold(.flush)
+    let flushes = device.count(.flush)
     let first = synchronizing(files[0])
-    device.flushCount.when({ $0 > flushes }) { _ in }
+    #expect(device.wait(.flush, beyond: flushes))
     let others = files[1...].map(synchronizing)
     while volume.commitTurn.withLock({ $0.waiting }) < threadCount { usleep(1000) }
     #expect(volume.commitCount == before)
-    device.hold(false)
+    device.letGo(.flush)
     first.join()
     for thread in others { thread.join() }
 

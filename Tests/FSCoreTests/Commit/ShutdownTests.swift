@@ -9,14 +9,14 @@ import Testing
 
   @Test func nothingCanBeDoneAndTheImageStays() throws {
     let memory = try TestImage.make()
-    let device = FaultyDevice(memory)
+    let device = try SimulatedDevice(memory)
     let volume = try Volume.mountForTest(device)
     let file = try volume.makeFile("/file")
     let directory = try volume.makeDirectory("/directory")
     try volume.open(file, forWriting: true)
     try volume.writeBytes(file, at: 0, content)
     try volume.shutDown()
-    let writes = device.faults.withLock { $0.writes }
+    let writes = device.count(.write)
 
     let refused: [(String, () throws -> Void)] = [
       ("lookup", { _ = try volume.find("/file") }),
@@ -35,7 +35,7 @@ import Testing
     try volume.shutDown()
     volume.release(file)
     try volume.unmount()
-    #expect(device.faults.withLock { $0.writes } == writes)
+    #expect(device.count(.write) == writes)
 
     let again = try Volume.mountForTest(memory)
     let found = try again.find("/file")
@@ -45,14 +45,14 @@ import Testing
 
   @Test func volumeIsShutDownEvenIfItsDeviceFails() throws {
     let memory = try TestImage.make()
-    let device = FaultyDevice(memory)
+    let device = try SimulatedDevice(memory)
     let volume = try Volume.mountForTest(device)
     try volume.makeFile("/old")
     try volume.synchronizeAll()
     try volume.makeFile("/new")
-    device.faults.withLock { $0.failsWritesFrom = 0 }
+    device.fail(.init([.write]))
     #expect(errorNumber { try volume.shutDown() } == EIO)
-    device.faults.withLock { $0.failsWritesFrom = .max }
+    device.heal()
     #expect(errorNumber { try volume.find("/old") } == EIO)
     #expect(throws: FilesystemError.aborted) { try volume.unmount() }
 
@@ -64,8 +64,8 @@ import Testing
   /// Not even what a worker was about to write. Whoever writes meanwhile keeps the workers busy.
   @Test func nothingIsWrittenAfterwards() throws {
     let memory = try TestImage.make()
-    let device = FaultyDevice(memory)
-    device.faults.withLock { $0.writeDelay = 2000 }
+    let device = try SimulatedDevice(memory)
+    device.delay(.write, microseconds: 2000)
     let volume = try Volume.mountForTest(device)
     let bytes = [UInt8](repeating: 7, count: 1 << 20)
     let threads = try (0..<4).map { number in
@@ -81,12 +81,12 @@ import Testing
     }
     usleep(200_000)
     try volume.shutDown()
-    let writes = device.faults.withLock { $0.writes }
+    let writes = device.count(.write)
     for thread in threads { thread.join() }
     usleep(100_000)
-    #expect(device.faults.withLock { $0.writes } == writes)
+    #expect(device.count(.write) == writes)
     try volume.unmount()
-    #expect(device.faults.withLock { $0.writes } == writes)
+    #expect(device.count(.write) == writes)
   }
 
   @Test func readOnlyVolumesAreShutDown() throws {

@@ -59,7 +59,7 @@ import Testing
 
   /// What is read ahead need not be read when it is asked for.
   @Test func prefetching() throws {
-    let device = FaultyDevice(try TestImage.make())
+    let device = try SimulatedDevice(try TestImage.make())
     var volume = try Volume.mountForTest(device)
     let directory = try volume.makeDirectory("/d")
     for number in 0..<5_000 { try volume.makeFile("/d/file-\(number)") }
@@ -71,14 +71,14 @@ import Testing
     func read(from cookie: UInt64, _ count: Int) throws -> (next: UInt64, reads: Int) {
       var next = cookie
       var left = count
-      let before = device.faults.withLock { $0.reads }
+      let before = device.count(.read)
       try volume.readDirectory(directory, from: cookie, expecting: count) { record in
         guard left > 0 else { return false }
         left -= 1
         next = record.nextCookie
         return true
       }
-      return (next, device.faults.withLock { $0.reads } - before)
+      return (next, device.count(.read) - before)
     }
     let first = try read(from: 0, 300)
     let cold = try read(from: first.next, 300)

@@ -3,62 +3,14 @@ import Testing
 
 @testable import FSCore
 
-/// A device that fails when it is told to.
-final class FaultyDevice: BlockDevice {
-  struct Faults {
-    /// Writes of at least this many bytes fail.
-    var failsWritesFrom = Int.max
-    /// Reads that touch one of these ranges fail.
-    var unreadable: [Range<UInt64>] = []
-    /// Microseconds before a write happens.
-    var writeDelay: useconds_t = 0
-    var reads = 0
-    var writes = 0
-  }
-
-  private let memory: MemoryDevice
-  let faults = Guarded(Faults(), rank: .leaf)
-
-  init(_ memory: MemoryDevice) { self.memory = memory }
-
-  var sizeBytes: UInt64 { memory.sizeBytes }
-
-  func read(
-    into buffer: UnsafeMutableRawBufferPointer, at address: PhysicalAddress
-  ) throws(FilesystemError) {
-    let range = address.rawValue..<(address.rawValue + UInt64(buffer.count))
-    let isBad = faults.withLock { faults in
-      faults.reads += 1
-      return faults.unreadable.contains { $0.overlaps(range) }
-    }
-    if isBad { throw .device(operation: "read", offset: address.rawValue, code: EIO) }
-    try memory.read(into: buffer, at: address)
-  }
-
-  func write(
-    _ bytes: UnsafeRawBufferPointer, at address: PhysicalAddress
-  ) throws(FilesystemError) {
-    let delay = faults.withLock { $0.writeDelay }
-    if delay > 0 { usleep(delay) }
-    let isBad = faults.withLock { faults in
-      faults.writes += 1
-      return bytes.count >= faults.failsWritesFrom
-    }
-    if isBad { throw .device(operation: "write", offset: address.rawValue, code: EIO) }
-    try memory.write(bytes, at: address)
-  }
-
-  func flush() throws(FilesystemError) {}
-}
-
 @Suite struct FilesFaultTests {
   static let content = (0..<200_000).map { UInt8(truncatingIfNeeded: $0 / 977 + 1) }
 
   /// A mounted image with one file of `content`, which stands on the device.
   static func makeFile(
     data: MakeFilesystem.Profile = .single
-  ) throws -> (device: FaultyDevice, volume: Volume, id: InodeID) {
-    let device = FaultyDevice(try TestImage.make { $0.data = data })
+  ) throws -> (device: SimulatedDevice, volume: Volume, id: InodeID) {
+    let device = try SimulatedDevice(try TestImage.make { $0.data = data })
     let volume = try Volume.mountForTest(device)
     let id = try volume.makeFile("/file")
     try volume.writeBytes(id, at: 0, content)
@@ -76,7 +28,7 @@ final class FaultyDevice: BlockDevice {
     return try volume.device.locate(extent.address(of: offset), length: 4096, copy: copy)
   }
 
-  static func damage(_ device: FaultyDevice, _ place: PhysicalAddress) throws {
+  static func damage(_ device: SimulatedDevice, _ place: PhysicalAddress) throws {
     try [UInt8](repeating: 0xdd, count: 100).withUnsafeBytes {
       try device.write($0, at: PhysicalAddress(place.rawValue + 50))
     }
@@ -103,7 +55,7 @@ final class FaultyDevice: BlockDevice {
   @Test func unreadableCopyIsReplacedByTheOther() throws {
     let (device, volume, id) = try Self.makeFile(data: .dup)
     let place = try Self.place(volume, id, sector: 3, copy: 0).rawValue
-    device.faults.withLock { $0.unreadable = [place..<(place + 1)] }
+    device.fail(.init([.read], in: [place..<(place + 1)]))
     #expect(try volume.readBytes(id, at: 0, count: Self.content.count) == Self.content)
     try volume.unmount()
   }
@@ -135,7 +87,7 @@ final class FaultyDevice: BlockDevice {
     let other = try volume.makeFile("/other")
     try volume.writeBytes(id, at: 0, [UInt8](repeating: 5, count: 100_000))
     // Tree blocks are smaller.
-    device.faults.withLock { $0.failsWritesFrom = 65536 }
+    device.fail(.init([.write], smallest: 65536))
 
     let error = #expect(throws: FilesystemError.self) {
       try volume.synchronize(id, dataOnly: false)
@@ -145,7 +97,7 @@ final class FaultyDevice: BlockDevice {
 
     // What the file had is still there, and the volume goes on.
     #expect(try volume.readBytes(id, at: 0, count: 1 << 20) == Self.content)
-    device.faults.withLock { $0.failsWritesFrom = .max }
+    device.heal()
     try volume.writeBytes(other, at: 0, Self.content)
     try volume.writeBytes(id, at: 10, [7, 7])
     // Who synchronizes the volume is another one who must be told, once.
@@ -174,9 +126,9 @@ final class FaultyDevice: BlockDevice {
     }
     #expect(!isTold(readers[0], byClosing: true))
     try volume.writeBytes(id, at: 0, [UInt8](repeating: 5, count: 100_000))
-    device.faults.withLock { $0.failsWritesFrom = 65536 }
+    device.fail(.init([.write], smallest: 65536))
     volume.files.flushAll()
-    device.faults.withLock { $0.failsWritesFrom = .max }
+    device.heal()
 
     // Nobody has been told: who opens it now is.
     let late = volume.failureReader(of: id)
@@ -191,14 +143,14 @@ final class FaultyDevice: BlockDevice {
 
   @Test func buffersAreEmptyAndNothingIsReservedAfterFailures() throws {
     let (device, volume, id) = try Self.makeFile()
-    device.faults.withLock { $0.failsWritesFrom = 65536 }
+    device.fail(.init([.write], smallest: 65536))
     try volume.writeBytes(id, at: 0, [UInt8](repeating: 5, count: 100_000))
     volume.files.flushAll()
     try volume.commit()
     #expect(volume.files.bufferedBytes == 0)
     #expect(volume.files.dirtyFiles.count == 0)
     #expect(volume.space.data.counters.withLock { $0.reserved } == 0)
-    device.faults.withLock { $0.failsWritesFrom = .max }
+    device.heal()
 
     // Nobody was told yet, so unmounting does; all else it does too.
     try volume.makeFile("/last")

@@ -14,7 +14,7 @@ import Testing
       if seed == 32 { options.nodeSize = 4096 }
       if seed == 33 { options.data = .dup }
     }
-    let device = try RecordingDevice(base: base)
+    let device = try SimulatedDevice(base, recording: true)
     let volume = try Volume.mountForTest(device)
     if seed == 31 { volume.cacheWriter.hooks.withLock { $0.earlyWriteThreshold = 0 } }
     var work = SpaceWorkload(volume, seed: seed)
@@ -32,9 +32,8 @@ import Testing
     var believed = 0
     for cut in stride(from: recorded.count, to: 0, by: -max(1, recorded.count / 60)) {
       let density = random.below(101)
-      let image = try device.image(after: cut, of: recorded) { _, _ in
-        random.below(100) < density
-      }
+      let image = try device.image(
+        after: cut, of: recorded, density: density, random: &random)
       let reader = try ImageReader(device: image)
       // Before the first commit nobody vouches for anything.
       guard reader.superblock.cacheGeneration == reader.superblock.generation.rawValue else {

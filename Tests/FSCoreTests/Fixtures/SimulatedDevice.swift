@@ -1,0 +1,198 @@
+import Glibc
+import TestSupport
+
+@testable import FSCore
+
+/// The one device of the tests on which something can go wrong: an image in memory that records
+/// writes, fails, waits, and from whose record the images are made that a power cut would leave.
+///
+/// 1. A request is counted, then delayed or held, then fails by the first fault that meets it, and
+///    only then reaches the memory: a request that failed has changed nothing.
+/// 2. The record has every write and flush that succeeded since the device was made: a write from
+///    its end, a flush from its beginning. So what stands before a flush had ended when it began.
+/// 3. Any thread may call anything; a fault's count is exact among all threads.
+final class SimulatedDevice: BlockDevice {
+  enum Operation: Sendable { case read, write, flush }
+
+  /// What fails, and how often.
+  struct Fault: Sendable {
+    var operations: Set<Operation>
+    /// Requests that touch one of these ranges of the device; nil: all.
+    var ranges: [Range<UInt64>]?
+    /// Only requests of at least this many bytes.
+    var smallest = 0
+    /// How many such requests succeed before the first that fails.
+    var after = 0
+    /// How many fail then: 1 for a transient fault, `.max` for a lasting one.
+    var times = Int.max
+    var code = EIO
+
+    init(
+      _ operations: Set<Operation>, in ranges: [Range<UInt64>]? = nil, smallest: Int = 0,
+      after: Int = 0, times: Int = .max
+    ) {
+      self.operations = operations
+      self.ranges = ranges
+      self.smallest = smallest
+      self.after = after
+      self.times = times
+    }
+
+    /// Whether a request fails by this fault, which counts it.
+    fileprivate mutating func meets(
+      _ operation: Operation, _ offset: UInt64, _ count: Int
+    ) -> Bool {
+      guard operations.contains(operation), count >= smallest else { return false }
+      if let ranges, operation != .flush {
+        let range = offset..<(offset + UInt64(count))
+        guard ranges.contains(where: { $0.overlaps(range) }) else { return false }
+      }
+      if after > 0 {
+        after -= 1
+        return false
+      }
+      guard times > 0 else { return false }
+      if times != .max { times -= 1 }
+      return true
+    }
+  }
+
+  enum Event {
+    case write(offset: UInt64, bytes: [UInt8])
+    case flush
+
+    var isFlush: Bool { if case .flush = self { true } else { false } }
+  }
+
+  private struct State {
+    var faults: [Fault] = []
+    var failures = 0
+    var counts: [Operation: Int] = [:]
+    var delays: [Operation: useconds_t] = [:]
+    var held: Set<Operation> = []
+    var events: [Event] = []
+  }
+
+  let memory: MemoryDevice
+  /// What the device held before the first event; nil when it does not record.
+  private let base: MemoryDevice?
+  private let state = Guarded(State(), rank: .leaf)
+
+  /// - Parameter memory: what the device holds; it stays the device's own memory.
+  init(_ memory: MemoryDevice, recording: Bool = false) throws {
+    self.memory = memory
+    base = recording ? try memory.copy() : nil
+  }
+
+  var sizeBytes: UInt64 { memory.sizeBytes }
+
+  // What goes wrong.
+
+  func fail(_ fault: Fault) { state.update { $0.faults.append(fault) } }
+
+  /// All faults are over.
+  func heal() { state.update { $0.faults = [] } }
+
+  /// How many requests have failed so far.
+  var failures: Int { state.withLock { $0.failures } }
+
+  func delay(_ operation: Operation, microseconds: useconds_t) {
+    state.update { $0.delays[operation] = microseconds }
+  }
+
+  /// Requests of this kind wait until they are let go.
+  func hold(_ operation: Operation) { state.update { _ = $0.held.insert(operation) } }
+
+  func letGo(_ operation: Operation) { state.update { _ = $0.held.remove(operation) } }
+
+  /// How many requests have come, those that failed or still wait among them.
+  func count(_ operation: Operation) -> Int { state.withLock { $0.counts[operation] ?? 0 } }
+
+  /// Waits until there have been more than `count` requests; says whether they came in time.
+  func wait(
+    _ operation: Operation, beyond count: Int, atMost seconds: Double = 20
+  ) -> Bool {
+    state.wait(atMost: seconds) { ($0.counts[operation] ?? 0) > count }
+  }
+
+  // BlockDevice.
+
+  func read(
+    into buffer: UnsafeMutableRawBufferPointer, at address: PhysicalAddress
+  ) throws(FilesystemError) {
+    try admit(.read, "read", address.rawValue, buffer.count)
+    try memory.read(into: buffer, at: address)
+  }
+
+  func write(
+    _ bytes: UnsafeRawBufferPointer, at address: PhysicalAddress
+  ) throws(FilesystemError) {
+    try admit(.write, "write", address.rawValue, bytes.count)
+    try memory.write(bytes, at: address)
+    guard base != nil else { return }
+    let event = Event.write(offset: address.rawValue, bytes: Array(bytes))
+    state.withLock { $0.events.append(event) }
+  }
+
+  func flush() throws(FilesystemError) {
+    try admit(.flush, "flush", 0, 0)
+  }
+
+  private func admit(
+    _ operation: Operation, _ name: StaticString, _ offset: UInt64, _ count: Int
+  ) throws(FilesystemError) {
+    let delay = state.update { state in
+      state.counts[operation, default: 0] += 1
+      return state.delays[operation] ?? 0
+    }
+    if delay > 0 { usleep(delay) }
+    let code = state.when({ !$0.held.contains(operation) }) { state -> Int32? in
+      for index in state.faults.indices
+      where state.faults[index].meets(operation, offset, count) {
+        state.failures += 1
+        return state.faults[index].code
+      }
+      if operation == .flush, base != nil { state.events.append(.flush) }
+      return nil
+    }
+    if let code { throw .device(operation: name, offset: offset, code: code) }
+  }
+
+  // The record.
+
+  var recorded: [Event] { state.withLock { $0.events } }
+
+  /// The image after the first `count` events of the record: whole up to the last flush among
+  /// them; of the writes after it any part, in any order.
+  ///
+  /// - Parameter density: of each hundred sectors, how many reach the device; of them some in
+  ///   part, by units of 512 bytes. A superblock is written whole or not at all, as every btrfs
+  ///   relies on it. 0 and 100 are exactly nothing and exactly all.
+  func image(
+    after count: Int, of recorded: [Event], density: Int, random: inout SeededRandom
+  ) throws -> MemoryDevice {
+    guard let base else { throw TestFailure("the device does not record") }
+    let image = try base.copy()
+    let lastFlush = recorded[..<count].lastIndex { $0.isFlush } ?? 0
+    for event in recorded[..<lastFlush] {
+      guard case .write(let offset, let bytes) = event else { continue }
+      try bytes.withUnsafeBytes { try image.write($0, at: PhysicalAddress(offset)) }
+    }
+
+    var loose = Array(recorded[lastFlush..<count])
+    if density > 0, density < 100 { loose.shuffle(using: &random) }
+    for event in loose {
+      guard case .write(let offset, let bytes) = event else { continue }
+      for start in stride(from: 0, to: bytes.count, by: 4096) {
+        guard random.below(100) < density else { continue }
+        var kept = start..<min(start + 4096, bytes.count)
+        let place = offset + UInt64(start)
+        if density < 100, random.oneIn(4), !Format.superblockOffsets.contains(place) {
+          kept = kept.lowerBound..<min(kept.lowerBound + 512 * random.below(8), kept.upperBound)
+        }
+        try bytes[kept].withUnsafeBytes { try image.write($0, at: PhysicalAddress(place)) }
+      }
+    }
+    return image
+  }
+}

@@ -30,7 +30,10 @@ final class FileBuffers: @unchecked Sendable {
   /// Where the next extent of the file had best stand: behind the last. Guarded by `content`.
   var nextAddress: LogicalAddress?
 
-  /// Guarded by the file store's stripe for this inode.
+  /// The error of the last write-back that failed. Guarded by `WriteFailures`.
+  var failure: FilesystemError?
+
+  /// Guarded by write-back's stripe for this inode.
   var passes = WriteBackPasses()
 
   private let bufferedByteCount = Atomic<Int>(0)
@@ -127,6 +130,4 @@ struct WriteBackPasses {
   var isAnotherWanted = false
   /// Counts what the passes finish, for those who wait for part of one.
   var batches: UInt64 = 0
-  /// The error of the last that failed.
-  var failure: FilesystemError?
 }

@@ -1,11 +1,44 @@
-import Logging
+/// Decides when buffered bytes go to the device: in passes over a file, made by the workers.
+///
+/// 1. All of a file's bytes that were buffered before a flush are on the device by the time it
+///    returns, or their loss is recorded.
+/// 2. A file has one pass at a time, and that one batch: a later one cannot overtake it. Many files
+///    are written back in parallel.
+/// 3. A pass takes the inode's `content`, which ranks below the transaction gate. So nobody waits
+///    for write-back, for room in the budget or for a commit while holding it. Holding an inode's
+///    `lock` while waiting is fine: a pass does not take that.
+final class WriteBack: Sendable {
+  /// What guards the passes of some inodes.
+  private struct Stripe {
+    /// Of all its inodes.
+    var endedPasses: UInt64 = 0
+  }
 
-/// Write-back: passes over the buffered bytes of a file, made by the workers.
-extension FileStore {
+  private let workers: WorkerPool
+  private let buffer: WriteBuffer
+  private let inline: InlineWriter
+  private let orderedWrite: OrderedWrite
+  private let stripes: [Guarded<Stripe>]
+
+  init(
+    workers: WorkerPool, buffer: WriteBuffer, inline: InlineWriter, orderedWrite: OrderedWrite
+  ) {
+    self.workers = workers
+    self.buffer = buffer
+    self.inline = inline
+    self.orderedWrite = orderedWrite
+    stripes = (0..<64).map { _ in Guarded(Stripe(), rank: .fileBuffer) }
+  }
+
+  /// What guards `passes` of this inode's buffers. Shared by many inodes, as few have any.
+  private func stripe(of inode: Inode) -> Guarded<Stripe> {
+    stripes[Int(truncatingIfNeeded: inode.number.rawValue % UInt64(stripes.count))]
+  }
+
   /// Sees to it that what is buffered now is written back. Returns the number of the pass after
   /// which it is. May be called with any lock below `fileBuffer`.
   @discardableResult
-  func startWriteBack(of inode: Inode) -> UInt64 {
+  func start(of inode: Inode) -> UInt64 {
     let (pass, mustRun) = claimPass(of: inode)
     if mustRun { submitPass(of: inode) }
     return pass
@@ -27,72 +60,34 @@ extension FileStore {
   private func submitPass(of inode: Inode) { workers.submit { [self] in runPass(of: inode) } }
 
   /// Waits for the end of a pass. Held are locks below `fileContent` at the most.
-  func waitForWriteBack(of inode: Inode, pass: UInt64) {
+  func wait(for inode: Inode, pass: UInt64) {
     HeldLocks.assertMayWait(below: .fileContent)
     stripe(of: inode).when({ _ in inode.file.passes.ended >= pass }) { _ in }
   }
 
-  /// Writes back what is buffered of one file, and waits for it. Errors are kept for
-  /// `throwFailure`. Held are locks below `fileContent` at the most.
+  /// Writes back what is buffered of one file, and waits for it. Errors are kept in
+  /// `WriteFailures`. Held are locks below `fileContent` at the most.
   func flush(_ inode: Inode) {
     guard inode.file.bufferedBytes > 0 else { return }
     let (pass, mustRun) = claimPass(of: inode)
-    // Who would only wait for a worker saves two changes of threads, which an fsync(2) of a few
-    // sectors feels.
+    // A thread that would only wait for a worker runs the pass itself and saves two changes of
+    // threads, which is felt by an fsync(2) of a few sectors.
     if mustRun { runPass(of: inode) }
-    waitForWriteBack(of: inode, pass: pass)
+    wait(for: inode, pass: pass)
   }
 
   /// Writes back all that is buffered at the time of the call: all files at once, then waits
-  /// for each. Errors are kept for `reportFailure` and `reportLostData`.
-  package func flushAll() {
-    let passes = dirtyFiles.all.map { ($0, startWriteBack(of: $0)) }
-    for (inode, pass) in passes { waitForWriteBack(of: inode, pass: pass) }
-  }
-
-  /// Throws the error of an earlier write-back that `reader` has not been told of; without a
-  /// reader, one that nobody has been told of.
-  ///
-  /// - Parameter isReport: from now on both have been told of it.
-  func throwFailure(
-    of inode: Inode, to reader: FailureReader?, isReport: Bool
-  ) throws(FilesystemError) {
-    let buffers = inode.file
-    let failures = buffers.failures
-    guard failures > reader?.known ?? buffers.failuresReported else { return }
-    if isReport {
-      reader?.note(failures)
-      buffers.noteReport(of: failures)
-    }
-    if let failure = stripe(of: inode).withLock({ _ in buffers.passes.failure }) { throw failure }
-  }
-
-  /// Throws the first error of a write-back since the last call: for who synchronizes the whole
-  /// volume, and has no file to ask about.
-  package func reportLostData() throws(FilesystemError) {
-    let error = lostData.withLock { lost in
-      defer { lost = nil }
-      return lost
-    }
-    if let error { throw error }
-  }
-
-  /// - Parameter range: where in the file, in bytes; nil when it is not known.
-  func recordFailure(_ error: FilesystemError, of inode: Inode, in range: Range<UInt64>? = nil) {
-    let place = range.map { " at \($0.lowerBound), \($0.upperBound - $0.lowerBound) bytes" } ?? ""
-    log.error("file \(inode.id): buffered data are lost\(place): \(error)")
-    lostData.withLock { if $0 == nil { $0 = error } }
-    stripe(of: inode).withLock { _ in
-      inode.file.passes.failure = error
-      inode.file.noteFailure()
-    }
+  /// for each. Errors are kept in `WriteFailures`.
+  func flushAll() {
+    let passes = buffer.dirtyFiles.all.map { ($0, start(of: $0)) }
+    for (inode, pass) in passes { wait(for: inode, pass: pass) }
   }
 
   private func runPass(of inode: Inode) {
     // What is buffered later is the next pass's: else this one need never end.
     var indexes = inode.content.shared { inode.file.dirty.keys.sorted(by: >) }
-    while let write = nextBatch(of: inode, &indexes) {
-      self.write(write)
+    while let batch = nextBatch(of: inode, &indexes) {
+      orderedWrite.run(batch)
       stripe(of: inode).update { _ in inode.file.passes.batches += 1 }
     }
 
@@ -108,22 +103,20 @@ extension FileStore {
     if goesOn { submitPass(of: inode) }
   }
 
-  /// Takes the next cells off `indexes`, which is descending, and moves them to `writing`.
-  private func nextBatch(of inode: Inode, _ indexes: inout [UInt64]) -> OrderedWrite? {
+  private func nextBatch(of inode: Inode, _ indexes: inout [UInt64]) -> WriteBatch? {
     inode.content.exclusive {
-      let buffers = inode.file
-      if indexes.last == 0, writeInline(inode) { indexes.removeLast() }
+      if indexes.last == 0, inline.write(inode) { indexes.removeLast() }
+      return buffer.takeBatch(of: inode, &indexes)
+    }
+  }
 
-      var cells: [BufferCell] = []
-      var bytes = 0
-      while bytes < OrderedWrite.longestBatch, let index = indexes.popLast() {
-        guard let cell = buffers.dirty.removeValue(forKey: index) else { continue }
-        buffers.writing[index] = cell
-        cells.append(cell)
-        bytes += cell.byteCount
-      }
-      buffers.writingBytes += bytes
-      return cells.isEmpty ? nil : OrderedWrite(inode: inode, cells: cells)
+  /// Waits until nothing beyond `cut` is on its way to the device. The inode's `lock` is held
+  /// exclusively, so nothing new is buffered.
+  func waitForBatches(of inode: Inode, beyond cut: UInt64) {
+    while true {
+      let seen = stripe(of: inode).withLock { _ in inode.file.passes.batches }
+      guard inode.content.shared({ inode.file.isWriting(from: cut) }) else { return }
+      stripe(of: inode).when({ _ in inode.file.passes.batches != seen }) { _ in }
     }
   }
 }

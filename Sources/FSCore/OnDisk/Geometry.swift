@@ -21,6 +21,12 @@ package struct Geometry: Sendable {
   }
 
   package var nodeBytes: Int { Int(nodeSize) }
+  package var sectorBytes: Int { Int(sectorSize) }
+
+  /// The whole sectors that have bytes of `range`. Its end is no larger than a file can be.
+  package func sectors(around range: Range<UInt64>) -> Range<UInt64> {
+    range.lowerBound.roundedDown(to: sectorSize)..<range.upperBound.roundedUp(to: sectorSize)
+  }
 
   /// Bytes of a leaf for item headers and item data together.
   package var leafCapacity: Int { nodeBytes - Format.headerSize }

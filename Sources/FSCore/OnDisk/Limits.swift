@@ -21,6 +21,19 @@ package enum Format {
   /// The longest data extent that is written.
   package static let longestDataExtent: UInt64 = 128 << 20
 
+  /// No byte of a file stands beyond.
+  package static let largestFileSize = UInt64(Int64.max)
+
   /// What one compressed extent holds at the most, uncompressed.
   package static let longestCompressedExtent: UInt64 = 128 << 10
+
+  /// [offset, +length) of a file. Throws for a range without length, or beyond what a file can be.
+  package static func fileRange(
+    _ offset: UInt64, _ length: UInt64
+  ) throws(FilesystemError) -> Range<UInt64> {
+    guard length > 0 else { throw .invalidArgument("a range without length") }
+    let (end, overflow) = offset.addingReportingOverflow(length)
+    guard !overflow, end <= largestFileSize else { throw .fileTooLarge }
+    return offset..<end
+  }
 }

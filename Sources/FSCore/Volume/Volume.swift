@@ -71,8 +71,7 @@ package final class Volume: @unchecked Sendable {
     files = FileStore(
       geometry: image.geometry, device: image.device, transactions: transactions, space: space,
       references: references, checksums: checksums, workers: workers, log: log,
-      isReadOnly: image.readOnlyReason != nil, memory: memory,
-      now: { Timestamp.now })
+      isReadOnly: image.readOnlyReason != nil, memory: memory)
   }
 
   /// The time that an operation stamps on what it changes.

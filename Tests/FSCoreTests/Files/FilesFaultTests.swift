@@ -23,7 +23,7 @@ import Testing
     _ volume: Volume, _ id: InodeID, sector: UInt64, copy: Int
   ) throws -> PhysicalAddress {
     let offset = sector * 4096
-    let extents = try volume.files.extents(of: try volume.file(id), in: offset..<(offset + 4096))
+    let extents = try volume.file(id).extents(in: offset..<(offset + 4096))
     let extent = try #require(extents.first)
     return try volume.device.locate(extent.address(of: offset), length: 4096, copy: copy)
   }
@@ -148,7 +148,7 @@ import Testing
     volume.files.flushAll()
     try volume.commit()
     #expect(volume.files.bufferedBytes == 0)
-    #expect(volume.files.dirtyFiles.count == 0)
+    #expect(volume.files.buffer.dirtyFiles.count == 0)
     #expect(volume.space.data.counters.withLock { $0.reserved } == 0)
     device.heal()
 

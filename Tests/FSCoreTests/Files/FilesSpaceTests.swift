@@ -6,7 +6,7 @@ import Testing
 /// What files take, on the device and in memory.
 @Suite struct FilesSpaceTests {
   static func extents(_ volume: Volume, _ id: InodeID) throws -> [FileExtent] {
-    try volume.files.extents(of: try volume.file(id), in: 0..<UInt64.max)
+    try volume.file(id).extents(in: 0..<UInt64.max)
   }
 
   private static func setSize(_ volume: Volume, _ id: InodeID, _ size: UInt64) throws {
@@ -170,7 +170,7 @@ import Testing
 
   @Test func bufferedBytesAreBounded() throws {
     let volume = try Volume.mountForTest(try TestImage.make()) { $0.cacheBytes = 16 << 20 }
-    let limit = volume.files.budget.limit
+    let limit = volume.files.buffer.budget.limit
     #expect(limit == MemoryBudget(totalBytes: 16 << 20).fileData.limit)
     let id = try volume.makeFile("/file")
     var random = SeededRandom(seed: 5)

@@ -1,10 +1,22 @@
-/// Reading.
-extension FileStore {
+/// Reads files: buffered bytes from memory, the others from the device, decompressed.
+///
+/// The inode's `content` is held meanwhile, so that space which is freed and used anew is never
+/// taken for the file's.
+struct FileReader: Sendable {
+  let geometry: Geometry
+  let data: DataReader
+  /// Clean data are not kept: the kernel's page cache above us has them. But for these, as sectors
+  /// of a compressed extent are mostly asked for one after the other.
+  let decompressed: DecompressedExtents
+
+  private var sectorSize: UInt64 { geometry.sectorSize }
+  private var sectorBytes: Int { geometry.sectorBytes }
+
   /// Reads from `offset` on; returns how many bytes there are before the end of the file.
   /// `target` may be overwritten beyond them. Takes the inode's `content`.
   ///
   /// Throws when any byte cannot be had: a short answer would be taken for the end of the file.
-  package func read(
+  func read(
     _ inode: Inode, at offset: UInt64, into target: UnsafeMutableRawBufferPointer
   ) throws(FilesystemError) -> Int {
     try inode.content.shared { () throws(FilesystemError) in
@@ -20,7 +32,7 @@ extension FileStore {
   private func readBytes(
     _ inode: Inode, _ range: Range<UInt64>, into target: UnsafeMutableRawBufferPointer
   ) throws(FilesystemError) {
-    let outer = sectors(around: range)
+    let outer = geometry.sectors(around: range)
     let outerCount = Int(outer.upperBound - outer.lowerBound)
 
     if outer.lowerBound == range.lowerBound && outerCount <= target.count {
@@ -48,16 +60,12 @@ extension FileStore {
   private func readThroughBuffer(
     _ inode: Inode, _ range: Range<UInt64>, into target: UnsafeMutableRawBufferPointer
   ) throws(FilesystemError) {
-    let outer = sectors(around: range)
+    let outer = geometry.sectors(around: range)
     let buffer = AlignedBuffer(count: Int(outer.upperBound - outer.lowerBound))
     try readSectors(inode, at: outer.lowerBound, into: buffer.bytes)
     let skipped = Int(range.lowerBound - outer.lowerBound)
     let count = Int(range.upperBound - range.lowerBound)
     target.store(buffer.readable.part(skipped, count), at: 0)
-  }
-
-  func sectors(around range: Range<UInt64>) -> Range<UInt64> {
-    range.lowerBound.roundedDown(to: sectorSize)..<range.upperBound.roundedUp(to: sectorSize)
   }
 
   /// Reads whole sectors, buffered bytes included. `content` is held.
@@ -89,7 +97,7 @@ extension FileStore {
     _ inode: Inode, _ range: Range<UInt64>, into target: UnsafeMutableRawBufferPointer
   ) throws(FilesystemError) {
     var position = range.lowerBound
-    for extent in try extents(of: inode, in: range) {
+    for extent in try inode.extents(in: range) {
       let start = max(extent.start, position)
       let end = min(extent.end(sectorSize), range.upperBound)
       guard start < end else { continue }
@@ -115,7 +123,7 @@ extension FileStore {
 
     let file = FilePosition(inode: inode.id, offset: range.lowerBound)
     if extent.item.compression == .none {
-      return try readData(
+      return try data.read(
         at: extent.address(of: range.lowerBound), into: target,
         isChecked: !inode.hasUncheckedData, file)
     }
@@ -177,7 +185,7 @@ extension FileStore {
     }
 
     let stored = AlignedBuffer(count: Int(item.diskLength))
-    try readData(
+    try data.read(
       at: item.diskAddress, into: stored.bytes, isChecked: !inode.hasUncheckedData, file)
     let content = AlignedBuffer(count: Int(item.ramBytes))
     try Decompression.decompress(

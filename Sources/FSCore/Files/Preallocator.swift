@@ -1,31 +1,42 @@
-/// Allocating space before there is anything to write to it, and zeroing by the same means.
-extension FileStore {
+/// Allocates space before there is anything to write to it, and zeroes by the same means.
+struct Preallocator: Sendable {
+  let geometry: Geometry
+  let transactions: TransactionManager
+  let space: SpaceManager
+  let decompressed: DecompressedExtents
+  let buffer: WriteBuffer
+  let editor: FileExtentEditor
+  let sizes: FileSizeEditor
+  let writeBack: WriteBack
+
+  private var sectorSize: UInt64 { geometry.sectorSize }
+
   /// Gives every part of [offset, +length) that has no space some, which reads as zero. The file
   /// grows to the end of the range unless `keepSize`. The inode's `lock` is held exclusively;
   /// waits for write-back.
   ///
   /// Throws `.noSpace` before anything is allocated when there is not enough for all.
-  package func preallocate(
+  func preallocate(
     _ inode: Inode, at offset: UInt64, length: UInt64, keepSize: Bool
   ) throws(FilesystemError) {
-    let range = try checkedRange(offset, length)
+    let range = try Format.fileRange(offset, length)
     try prepare(inode, for: range, keepSize: keepSize)
-    try allocate(inode, sectors(around: range), replacingData: false)
+    try allocate(inode, geometry.sectors(around: range), replacingData: false)
     try finishAllocation(of: inode, range, keepSize: keepSize)
   }
 
   /// Makes [offset, +length) read as zero, with space behind all of it.
-  package func zeroRange(
+  func zeroRange(
     _ inode: Inode, at offset: UInt64, length: UInt64, keepSize: Bool
   ) throws(FilesystemError) {
-    let range = try checkedRange(offset, length)
+    let range = try Format.fileRange(offset, length)
     try prepare(inode, for: range, keepSize: keepSize)
 
     // Edges with data are zeroed by writing, edges without become preallocated whole.
     let inner = try inode.content.exclusive { () throws(FilesystemError) -> Range<UInt64> in
       var lower = range.lowerBound.roundedUp(to: sectorSize)
       var upper = range.upperBound.roundedDown(to: sectorSize)
-      for edge in edges(of: range) where !(try hasData(inode, at: edge.lowerBound)) {
+      for edge in buffer.edges(of: range) where !(try buffer.hasData(inode, at: edge.lowerBound)) {
         if edge.lowerBound == range.lowerBound {
           lower = edge.lowerBound.roundedDown(to: sectorSize)
         }
@@ -33,7 +44,7 @@ extension FileStore {
           upper = edge.upperBound.roundedUp(to: sectorSize)
         }
       }
-      _ = try zeroEdges(of: range, inode)
+      _ = try buffer.zeroEdges(of: range, inode)
       return lower..<max(lower, upper)
     }
     try allocate(inode, inner, replacingData: true)
@@ -45,27 +56,27 @@ extension FileStore {
   private func prepare(
     _ inode: Inode, for range: Range<UInt64>, keepSize: Bool
   ) throws(FilesystemError) {
-    flush(inode)
+    writeBack.flush(inode)
     try inode.content.exclusive { () throws(FilesystemError) in
       let size = inode.fileSize
       if range.upperBound > sectorSize {
         inode.file.forbidsInline = true
-        try keepInlineAlone(inode, size: size)
+        try buffer.keepInlineAlone(inode, size: size)
       }
       if !keepSize && range.upperBound > size {
-        try settleTail(of: inode, size: size, upTo: .max)
-        try keepInlineAlone(inode, size: size)
+        try buffer.settleTail(of: inode, size: size, upTo: .max)
+        try buffer.keepInlineAlone(inode, size: size)
       }
     }
     // The new extents must not stand beside an inline one for a moment.
-    flush(inode)
+    writeBack.flush(inode)
   }
 
   private func finishAllocation(
     of inode: Inode, _ range: Range<UInt64>, keepSize: Bool
   ) throws(FilesystemError) {
     let isLonger = !keepSize && range.upperBound > inode.fileSize
-    try finishChange(of: inode, size: isLonger ? range.upperBound : nil)
+    try sizes.finishChange(of: inode, size: isLonger ? range.upperBound : nil)
   }
 
   // Allocation.
@@ -109,9 +120,9 @@ extension FileStore {
     while position < range.upperBound {
       let rest = position..<range.upperBound
       let found = try inode.content.shared { () throws(FilesystemError) in
-        try extents(of: inode, in: rest, atMost: Self.mostRemoved)
+        try inode.extents(in: rest, atMost: FileExtentEditor.mostRemoved)
       }
-      let isLast = found.count < Self.mostRemoved
+      let isLast = found.count < FileExtentEditor.mostRemoved
       var start = position
       for extent in found {
         let isKept = includingData ? extent.isPreallocated : !extent.item.isHole
@@ -132,15 +143,16 @@ extension FileStore {
     let length = range.upperBound - range.lowerBound
     do throws(FilesystemError) {
       try inode.content.exclusive { () throws(FilesystemError) in
-        let found = try extentsToChange(of: inode, in: range)
+        let found = try inode.extentsToChange(in: range)
         try transactions.perform(reserving: 8 + found.count / 4) {
           (handle) throws(FilesystemError) in
           handle.noteChange()
           let item = FileExtentItem(
             generation: handle.generation, kind: .preallocated, diskAddress: address,
             diskLength: length, ramBytes: length, offset: 0, length: length)
-          try drop(found, range, of: inode, in: handle)
-          try insertNewExtent(FileExtent(start: range.lowerBound, item: item), inode, in: handle)
+          try editor.drop(found, range, of: inode, in: handle)
+          try editor.insertNewExtent(
+            FileExtent(start: range.lowerBound, item: item), inode, in: handle)
           inode.item.withLock { _ = $0.flags.insert(.prealloc) }
           try inode.writeItem(in: handle)
         }

@@ -1,65 +1,39 @@
-/// Buffering what is written.
-extension FileStore {
-  /// A write is buffered in pieces of this length, so that readers get a turn between them.
-  package static let longestWrite = 1 << 20
+/// What was written and is not on the device: the buffered bytes of all files.
+///
+/// 1. Written bytes are buffered by sectors (`FileBuffers`, one for each inode). Space is reserved
+///    for them when they are buffered; that is where `.noSpace` comes from, not from write-back.
+/// 2. No whole file is in memory: `budget` bounds the sum.
+/// 3. Everything here is called with the inode's `content` held exclusively, but for what is said
+///    to be for any thread.
+final class WriteBuffer: Sendable {
+  let geometry: Geometry
+  let space: SpaceManager
+  let reader: FileReader
+  let overwrites: OverwriteRule
+  let budget: DirtyBudget
+  let dirtyFiles = DirtyFiles()
 
-  /// A file that is written in order is written back without being asked when this much is
-  /// buffered: enough for long extents, and little enough that the bytes are in the processor's
-  /// cache still.
-  static let writeBehind = 4 << 20
+  var sectorSize: UInt64 { geometry.sectorSize }
+  private var sectorBytes: Int { geometry.sectorBytes }
 
-  /// What is buffered is written back without being asked when it is longer. Called with
-  /// `content` held.
-  private func writeBehindBytes(_ buffers: FileBuffers, dirty: Int) -> Int {
-    // Early enough that the device is busy while more is written.
-    if budget.used > budget.limit / 2 { return Self.longestWrite }
-    // Scattered sectors become an extent each: the more of them go together, the more go into
-    // the same leaf.
-    let isScattered = dirty < buffers.dirty.count * Int(BufferCell.size / 2)
-    return min(isScattered ? OrderedWrite.longestBatch : Self.writeBehind, budget.limit / 4)
+  init(
+    geometry: Geometry, space: SpaceManager, reader: FileReader, overwrites: OverwriteRule,
+    memory: MemoryBudget
+  ) {
+    self.geometry = geometry
+    self.space = space
+    self.reader = reader
+    self.overwrites = overwrites
+    budget = DirtyBudget(memory: memory)
+    space.bufferedPieces = { [budget] in budget.pieces }
   }
-
-  /// Buffers `bytes`, no more than `longestWrite`, at `offset`. All or nothing. The inode's
-  /// `lock` is held, shared at least; takes its `content`.
-  ///
-  /// May wait for write-back, when too much is buffered. `.noSpace` comes from here, not from
-  /// write-back.
-  package func write(
-    _ inode: Inode, at offset: UInt64, _ bytes: UnsafeRawBufferPointer
-  ) throws(FilesystemError) {
-    guard !bytes.isEmpty else { return }
-    let (end, overflow) = offset.addingReportingOverflow(UInt64(bytes.count))
-    guard !overflow, end <= Self.largestSize else { throw .fileTooLarge }
-    budget.waitForRoom {
-      for inode in dirtyFiles.all { startWriteBack(of: inode) }
-    }
-
-    let isDue = try inode.content.exclusive { () throws(FilesystemError) -> Bool in
-      let size = inode.fileSize
-      if offset > size { try settleTail(of: inode, size: size, upTo: offset) }
-      if end > size { try keepInlineAlone(inode, size: size) }
-      try put(inode, offset..<end, bytes, size: size)
-
-      let now = self.now()
-      inode.item.withLock { item in
-        item.size = max(item.size, end)
-        item.mtime = now
-        item.ctime = now
-      }
-      let dirty = inode.file.bufferedBytes - inode.file.writingBytes
-      return dirty >= Self.longestWrite && dirty >= writeBehindBytes(inode.file, dirty: dirty)
-    }
-    if isDue { startWriteBack(of: inode) }
-  }
-
-  // What follows is called with `content` held exclusively.
 
   /// Buffers `bytes`, or zeros when there are none. `size` is the file's before the change: what
   /// is beyond counts as zero. Nothing is changed when an error is thrown.
   func put(
     _ inode: Inode, _ range: Range<UInt64>, _ bytes: UnsafeRawBufferPointer?, size: UInt64
   ) throws(FilesystemError) {
-    let outer = sectors(around: range)
+    let outer = geometry.sectors(around: range)
     // Of the sectors at the edges the rest is kept. It is read before anything is changed.
     let head = try edge(inode, outer.lowerBound, within: range, size: size)
     let lastSector = outer.upperBound - sectorSize
@@ -124,7 +98,7 @@ extension FileStore {
       return AlignedBuffer(zeroed: sectorBytes)
     }
     let sector = AlignedBuffer(count: sectorBytes)
-    try readSectors(inode, at: start, into: sector.bytes)
+    try reader.readSectors(inode, at: start, into: sector.bytes)
     if size < end {
       let kept = Int(size - start)
       sector.bytes.part(kept, sectorBytes - kept).zero()
@@ -158,7 +132,7 @@ extension FileStore {
       try space.reserveData(bytes)
       return true
     } catch .noSpace {
-      guard try isWritableInPlace(inode, outer) else { throw .noSpace }
+      guard try overwrites.allows(inode, outer) else { throw .noSpace }
       return false
     }
   }
@@ -174,12 +148,12 @@ extension FileStore {
     let sector = size.roundedDown(to: sectorSize)
     guard sector < size, offset >= sector + sectorSize, !isDirty(inode.file, sector),
       inode.file.bytes(at: sector, end: size) == nil,
-      let extent = try extents(of: inode, in: sector..<(sector + sectorSize), atMost: 1).first,
+      let extent = try inode.extents(in: sector..<(sector + sectorSize), atMost: 1).first,
       extent.hasData, !extent.isInline
     else { return }
 
     let buffer = AlignedBuffer(count: sectorBytes)
-    try readSectors(inode, at: sector, into: buffer.bytes)
+    try reader.readSectors(inode, at: sector, into: buffer.bytes)
     let beyond = Int(size - sector)
     guard buffer.bytes[beyond...].contains(where: { $0 != 0 }) else { return }
     try put(inode, size..<(sector + sectorSize), nil, size: size)
@@ -189,7 +163,7 @@ extension FileStore {
   /// about to grow: an inline extent must be the only one, and as long as the file.
   func keepInlineAlone(_ inode: Inode, size: UInt64) throws(FilesystemError) {
     guard size > 0, size < sectorSize, !isDirty(inode.file, 0),
-      let extent = try extents(of: inode, in: 0..<sectorSize, atMost: 1).first, extent.isInline
+      let extent = try inode.extents(in: 0..<sectorSize, atMost: 1).first, extent.isInline
     else { return }
     try put(inode, size..<(size + 1), nil, size: size)
   }
@@ -217,5 +191,37 @@ extension FileStore {
     guard inode.file.isEmpty, inode.file.isListed else { return }
     inode.file.isListed = false
     dirtyFiles.remove(inode)
+  }
+
+  // Write-back.
+
+  /// Takes the next cells off `indexes`, which is descending, for a batch that is written back; nil
+  /// when none is left.
+  func takeBatch(of inode: Inode, _ indexes: inout [UInt64]) -> WriteBatch? {
+    let buffers = inode.file
+    var cells: [BufferCell] = []
+    var bytes = 0
+    while bytes < WriteBatch.longest, let index = indexes.popLast() {
+      guard let cell = buffers.dirty.removeValue(forKey: index) else { continue }
+      buffers.writing[index] = cell
+      cells.append(cell)
+      bytes += cell.byteCount
+    }
+    buffers.writingBytes += bytes
+    return cells.isEmpty ? nil : WriteBatch(inode: inode, cells: cells)
+  }
+
+  /// Lets a batch go that the device has. `next` is where the next extent had best stand.
+  func remove(_ batch: borrowing WriteBatch, next: LogicalAddress?) {
+    let buffers = batch.inode.file
+    var bytes = 0
+    for cell in batch.cells {
+      buffers.writing[cell.index] = nil
+      bytes += cell.byteCount
+    }
+    if let next { buffers.nextAddress = next }
+    buffers.writingBytes -= bytes
+    buffers.noteBuffered(-bytes)
+    unlistIfEmpty(batch.inode)
   }
 }

@@ -127,7 +127,8 @@ extension ChecksumTree {
 
   /// Stores the sums of the sectors from `address` on. Any that are there already are replaced.
   package func insert(
-    at address: LogicalAddress, _ sums: UnsafeRawBufferPointer, in h: borrowing TransactionHandle
+    at address: LogicalAddress, _ sums: UnsafeRawBufferPointer,
+    in handle: borrowing TransactionHandle
   ) throws(FilesystemError) {
     precondition(sums.count % sumSize == 0)
     guard !sums.isEmpty else { return }
@@ -138,9 +139,9 @@ extension ChecksumTree {
       var before = try lastItem(below: end)
       if let item = before, item.end > address {
         if item.start <= address && item.end >= end {
-          return try overwrite(item, at: address, sums, in: h)
+          return try overwrite(item, at: address, sums, in: handle)
         }
-        try removeLocked(from: address, to: end, scratch, in: h)
+        try removeLocked(from: address, to: end, scratch, in: handle)
         before = try lastItem(below: end)
       }
 
@@ -148,14 +149,14 @@ extension ChecksumTree {
       var start = address
       if let item = before, item.end == address, item.count < maximumCount {
         let count = min(maximumCount - item.count, rest.count / sumSize)
-        try append(rest.part(0, count * sumSize), to: item, scratch, in: h)
+        try append(rest.part(0, count * sumSize), to: item, scratch, in: handle)
         rest = rest.part(count * sumSize, rest.count - count * sumSize)
         start = start + UInt64(count) * sectorSize
       }
       while !rest.isEmpty {
         let size = min(rest.count, maximumCount * sumSize)
         let part = rest.part(0, size)
-        try insertItem(at: start, part, in: h)
+        try insertItem(at: start, part, in: handle)
         rest = rest.part(size, rest.count - size)
         start = start + UInt64(size / sumSize) * sectorSize
       }
@@ -164,18 +165,18 @@ extension ChecksumTree {
 
   /// Removes the sums of [address, +length); those beside it that share an item stay.
   package func remove(
-    from address: LogicalAddress, length: UInt64, in h: borrowing TransactionHandle
+    from address: LogicalAddress, length: UInt64, in handle: borrowing TransactionHandle
   ) throws(FilesystemError) {
     let (end, _) = try sectors(address, length)
     try changes.withLock { scratch throws(FilesystemError) in
-      try removeLocked(from: address, to: end, scratch, in: h)
+      try removeLocked(from: address, to: end, scratch, in: handle)
     }
   }
 
   /// `changes` is held.
   private func removeLocked(
     from address: LogicalAddress, to end: LogicalAddress, _ scratch: AlignedBuffer,
-    in h: borrowing TransactionHandle
+    in handle: borrowing TransactionHandle
   ) throws(FilesystemError) {
     // From the last item back to the first. Each round removes one, or leaves it ending at
     // `address`.
@@ -187,14 +188,14 @@ extension ChecksumTree {
       if let content, keptAfter > 0 {
         let part = content.part(
           content.count - keptAfter * sumSize, keptAfter * sumSize)
-        try insertItem(at: end, part, in: h)
+        try insertItem(at: end, part, in: handle)
       }
       if let content, keptBefore > 0 {
         let part = content.part(0, keptBefore * sumSize)
-        try tree.replace(Self.key(item.start), size: part.count, in: h) {
+        try tree.replace(Self.key(item.start), size: part.count, in: handle) {
           $0.store(part, at: 0)
         }
-      } else if try !tree.delete(Self.key(item.start), in: h) {
+      } else if try !tree.delete(Self.key(item.start), in: handle) {
         throw .corrupt("the checksum item at \(item.start) vanished")
       }
     }
@@ -202,10 +203,11 @@ extension ChecksumTree {
 
   private func overwrite(
     _ item: ChecksumRange, at address: LogicalAddress, _ sums: UnsafeRawBufferPointer,
-    in h: borrowing TransactionHandle
+    in handle: borrowing TransactionHandle
   ) throws(FilesystemError) {
     let offset = Int((address - item.start) / sectorSize) * sumSize
-    let isFound = try tree.modify(Self.key(item.start), in: h) { bytes throws(FilesystemError) in
+    let isFound = try tree.modify(Self.key(item.start), in: handle) {
+      bytes throws(FilesystemError) in
       guard bytes.count >= offset + sums.count else { return false }
       bytes.store(sums, at: offset)
       return true
@@ -214,10 +216,11 @@ extension ChecksumTree {
   }
 
   private func insertItem(
-    at address: LogicalAddress, _ sums: UnsafeRawBufferPointer, in h: borrowing TransactionHandle
+    at address: LogicalAddress, _ sums: UnsafeRawBufferPointer,
+    in handle: borrowing TransactionHandle
   ) throws(FilesystemError) {
     do {
-      try tree.insert(Self.key(address), size: sums.count, in: h) { $0.store(sums, at: 0) }
+      try tree.insert(Self.key(address), size: sums.count, in: handle) { $0.store(sums, at: 0) }
     } catch .exists {
       throw .corrupt("checksum items overlap at \(address)")
     }
@@ -225,11 +228,11 @@ extension ChecksumTree {
 
   private func append(
     _ sums: UnsafeRawBufferPointer, to item: ChecksumRange, _ scratch: AlignedBuffer,
-    in h: borrowing TransactionHandle
+    in handle: borrowing TransactionHandle
   ) throws(FilesystemError) {
     let content = try content(of: item, scratch)
     let size = content.count + sums.count
-    try tree.replace(Self.key(item.start), size: size, in: h) {
+    try tree.replace(Self.key(item.start), size: size, in: handle) {
       $0.store(content, at: 0)
       $0.store(sums, at: content.count)
     }

@@ -4,13 +4,17 @@ package enum SeekTarget: Sendable {
   case hole
 }
 
-/// Looking for data and holes.
-extension FileStore {
+/// Looks for data and holes.
+struct FileSeeker: Sendable {
+  let geometry: Geometry
+
+  private var sectorSize: UInt64 { geometry.sectorSize }
+
   /// The first position at or after `offset` with data, or without. Preallocated space that was
   /// not written to is a hole, and so is what follows the last byte. Takes the inode's `content`.
   ///
   /// Throws `.noSuchOffset` at the end of the file, and when no data follow.
-  package func seek(
+  func seek(
     _ inode: Inode, from offset: UInt64, _ target: SeekTarget
   ) throws(FilesystemError) -> UInt64 {
     try inode.content.shared { () throws(FilesystemError) in
@@ -37,7 +41,7 @@ extension FileStore {
 
     var position = offset
     while position < end {
-      let found = try extents(of: inode, in: position..<end, atMost: 32)
+      let found = try inode.extents(in: position..<end, atMost: 32)
       if let data = found.first(where: { $0.hasData }) { return max(data.start, position) }
       guard found.count == 32, let last = found.last else { break }
       position = last.end(sectorSize)
@@ -56,7 +60,7 @@ extension FileStore {
         position = sector + UInt64(bytes.count)
         continue
       }
-      guard let extent = try extents(of: inode, in: position..<(position + 1), atMost: 1).first,
+      guard let extent = try inode.extents(in: position..<(position + 1), atMost: 1).first,
         extent.hasData
       else { return position }
       position = extent.end(sectorSize)

@@ -1,11 +1,22 @@
-/// The end of an ordered write: what the device has becomes part of the file.
-extension FileStore {
+/// The last stage of an ordered write: what the device has becomes part of the file.
+struct CompleteStage: Sendable {
   /// Extents that are added in one transaction, at the most.
   private static let mostInTransaction = 32
 
+  let geometry: Geometry
+  let transactions: TransactionManager
+  let checksums: ChecksumTree
+  let editor: FileExtentEditor
+  let sizes: FileSizeEditor
+  let place: PlaceStage
+  let buffer: WriteBuffer
+  let failures: WriteFailures
+
+  private var sectorSize: UInt64 { geometry.sectorSize }
+
   /// Adds the extents to the file, in a transaction for some at a time; with the last the cells
   /// of the batch go. Takes the inode's `content`. On a worker.
-  func finish(_ batch: borrowing OrderedWrite, _ extents: [OrderedExtent]) {
+  func complete(_ batch: borrowing WriteBatch, _ extents: [OrderedExtent]) {
     let inode = batch.inode
     var rest = extents[...]
     while rest.count > Self.mostInTransaction {
@@ -17,41 +28,8 @@ extension FileStore {
     // In one step: who finds cells leaves it to write-back to bring the size to disk.
     inode.content.exclusive {
       add(clip(rest, inode), isLast: true, inode)
-      removeCells(of: batch, next: extents.last.map { $0.address + $0.length })
-      settleSize(of: inode)
-    }
-  }
-
-  /// The device has what the cells held. `content` is held exclusively.
-  private func removeCells(of batch: borrowing OrderedWrite, next: LogicalAddress?) {
-    let buffers = batch.inode.file
-    var bytes = 0
-    for cell in batch.cells {
-      buffers.writing[cell.index] = nil
-      bytes += cell.byteCount
-    }
-    if let next { buffers.nextAddress = next }
-    buffers.writingBytes -= bytes
-    buffers.noteBuffered(-bytes)
-    unlistIfEmpty(batch.inode)
-  }
-
-  /// Brings the size to disk where adding extents did not: all of them lay beyond a new end, or
-  /// failed, and the file grew meanwhile. `content` is held exclusively.
-  private func settleSize(of inode: Inode) {
-    let size = inode.fileSize
-    let isBehind = inode.item.withLock { _ in inode.diskSize < size }
-    guard isBehind, inode.file.isEmpty, transactions.failure == nil else { return }
-    do throws(FilesystemError) {
-      let cost = try 4 + holeCount(of: inode, from: size, to: size)
-      try transactions.perform(reserving: cost, for: .acceptedData) {
-        (handle) throws(FilesystemError) in
-        handle.noteChange()
-        try raiseDiskSize(of: inode, to: .max, in: handle)
-        try inode.writeItem(in: handle)
-      }
-    } catch {
-      recordFailure(error, of: inode)
+      buffer.remove(batch, next: extents.last?.end)
+      sizes.settle(inode)
     }
   }
 
@@ -64,7 +42,7 @@ extension FileStore {
     var kept: ArraySlice<OrderedExtent> = []
     for var extent in group {
       guard extent.range.lowerBound < end else {
-        abandon(extent)
+        place.abandon(extent)
         continue
       }
       extent.range = extent.range.lowerBound..<min(extent.range.upperBound, end)
@@ -105,11 +83,11 @@ extension FileStore {
     _ group: ArraySlice<OrderedExtent>, _ error: FilesystemError, _ inode: Inode
   ) {
     if let first = group.first, let last = group.last {
-      recordFailure(error, of: inode, in: first.range.lowerBound..<last.range.upperBound)
+      failures.record(error, of: inode, in: first.range.lowerBound..<last.range.upperBound)
     }
     // After an abort the transaction may have the extents; nothing is written any more.
     guard transactions.failure == nil else { return }
-    for extent in group { abandon(extent) }
+    for extent in group { place.abandon(extent) }
   }
 
   private func addOnce(
@@ -122,7 +100,7 @@ extension FileStore {
       let isNew = extent.place == .new
       let found =
         try isNew
-        ? extentsToChange(of: inode, in: extent.range) : neighbourhood(of: extent, inode)
+        ? inode.extentsToChange(in: extent.range) : neighbourhood(of: extent, inode)
       if !isNew { _ = try existing(extent, among: found, inode) }
       replaced.append(found)
     }
@@ -146,7 +124,7 @@ extension FileStore {
         }
       }
       let reached = group[group.endIndex - 1].range.upperBound
-      try raiseDiskSize(
+      try editor.raiseDiskSize(
         of: inode, to: isLast && inode.file.dirty.isEmpty ? .max : reached, in: handle)
       try inode.writeItem(in: handle)
     }
@@ -176,10 +154,10 @@ extension FileStore {
   private func neighbourhood(
     of extent: OrderedExtent, _ inode: Inode
   ) throws(FilesystemError) -> [FileExtent] {
-    guard extent.place == .preallocated else { return try extents(of: inode, in: extent.range) }
+    guard extent.place == .preallocated else { return try inode.extents(in: extent.range) }
     let lower = extent.range.lowerBound
-    return try extents(
-      of: inode, in: (lower > 0 ? lower - 1 : 0)..<(extent.range.upperBound + 1))
+    return try inode.extents(
+      in: (lower > 0 ? lower - 1 : 0)..<(extent.range.upperBound + 1))
   }
 
   private func insertNew(
@@ -188,10 +166,12 @@ extension FileStore {
   ) throws(FilesystemError) {
     let item = FileExtentItem(
       generation: handle.generation, kind: .regular, diskAddress: extent.address,
-      diskLength: extent.length, ramBytes: extent.length, offset: 0,
-      length: extent.range.upperBound - extent.range.lowerBound)
-    try drop(found, extent.range, of: inode, in: handle)
-    try insertNewExtent(FileExtent(start: extent.range.lowerBound, item: item), inode, in: handle)
+      diskLength: extent.diskLength, ramBytes: extent.fileLength, offset: 0,
+      length: extent.range.upperBound - extent.range.lowerBound,
+      compression: extent.compression)
+    try editor.drop(found, extent.range, of: inode, in: handle)
+    try editor.insertNewExtent(
+      FileExtent(start: extent.range.lowerBound, item: item), inode, in: handle)
   }
 
   /// The item in which `extent` was written.
@@ -245,23 +225,6 @@ extension FileStore {
       }
       new.append(written)
     }
-    try replaceItems(old, with: new, of: inode, in: handle)
-  }
-}
-
-extension [UInt8] {
-  /// `withUnsafeBytes` for a body with a typed error.
-  func withUnsafeBytesThrowing(
-    _ body: (UnsafeRawBufferPointer) throws(FilesystemError) -> Void
-  ) throws(FilesystemError) {
-    let result = withUnsafeBytes { bytes -> Result<Void, FilesystemError> in
-      do throws(FilesystemError) {
-        try body(bytes)
-        return .success(())
-      } catch {
-        return .failure(error)
-      }
-    }
-    try result.get()
+    try editor.replaceItems(old, with: new, of: inode, in: handle)
   }
 }

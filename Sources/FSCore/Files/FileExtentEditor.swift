@@ -1,15 +1,22 @@
-/// Changes of a file's extents, with the references, nbytes and holes that go with them. All are
-/// called with the inode's `content` held exclusively, and do not write the inode's item.
-extension FileStore {
-  /// Removes `range`, whole sectors, from the file: items are deleted, cut and divided. Leaves
-  /// a gap, also where the file system wants holes to have items (`fillHoles`).
-  func dropExtents(
-    of inode: Inode, in range: Range<UInt64>, in handle: borrowing TransactionHandle
-  ) throws(FilesystemError) {
-    try drop(try extents(of: inode, in: range), range, of: inode, in: handle)
-  }
+/// Changes a file's extents, with the references, `nbytes` and holes that go with them.
+///
+/// 1. Everything here is called with the inode's `content` held exclusively and a handle open, and
+///    leaves it to the caller to write the inode's item before the handle is closed.
+/// 2. What may fail because of what stands on the device is read before the first change.
+/// 3. An extent that keeps a reference never loses its last one for a moment: it would be freed.
+/// 4. `nbytes` counts file length, not disk length.
+struct FileExtentEditor: Sendable {
+  /// Extents that are removed in one transaction, at the most.
+  static let mostRemoved = 128
 
-  /// The same with the extents in that range found already.
+  let geometry: Geometry
+  let references: DelayedReferences
+
+  private var sectorSize: UInt64 { geometry.sectorSize }
+
+  /// Removes `range`, whole sectors, from the file: items are deleted, cut and divided. `found`
+  /// are the extents that overlap it. Leaves a gap, also where the file system wants holes to have
+  /// items (`fillHoles`).
   func drop(
     _ found: [FileExtent], _ range: Range<UInt64>, of inode: Inode,
     in handle: borrowing TransactionHandle
@@ -104,7 +111,7 @@ extension FileStore {
   ) throws(FilesystemError) {
     guard !geometry.hasNoHoles, !range.isEmpty else { return }
     var position = range.lowerBound
-    for extent in try extents(of: inode, in: range) {
+    for extent in try inode.extents(in: range) {
       if extent.start > position {
         try insertHole(position..<extent.start, inode, in: handle)
       }
@@ -123,14 +130,23 @@ extension FileStore {
     try insert(FileExtent(start: range.lowerBound, item: item), inode, in: handle)
   }
 
+  /// How many hole items it may take to cover what lies between two sizes.
+  func holeCount(
+    of inode: Inode, from old: UInt64, to new: UInt64
+  ) throws(FilesystemError) -> Int {
+    guard !geometry.hasNoHoles else { return 0 }
+    let first = min(old, inode.item.withLock { _ in inode.diskSize })
+    return first < new ? try inode.extents(in: first..<new).count + 1 : 0
+  }
+
   /// Lets the size on disk reach `end`, but not beyond the file's size, nor shrink.
   func raiseDiskSize(
     of inode: Inode, to end: UInt64, in handle: borrowing TransactionHandle
   ) throws(FilesystemError) {
     let (old, new) = inode.item.withLock { (inode.diskSize, min(end, $0.size)) }
     guard new > old else { return }
-    let first = min(old, Self.largestSize).roundedUp(to: sectorSize)
-    let last = min(new, Self.largestSize).roundedUp(to: sectorSize)
+    let first = min(old, Format.largestFileSize).roundedUp(to: sectorSize)
+    let last = min(new, Format.largestFileSize).roundedUp(to: sectorSize)
     if first < last { try fillHoles(of: inode, in: first..<last, in: handle) }
     inode.item.withLock { _ in inode.diskSize = new }
   }

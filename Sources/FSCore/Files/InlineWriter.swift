@@ -1,15 +1,30 @@
-/// Small files, whose content stands in their extent item.
-extension FileStore {
+/// Writes small files, whose content stands in their extent item.
+struct InlineWriter: Sendable {
+  let geometry: Geometry
+  let transactions: TransactionManager
+  let buffer: WriteBuffer
+  let editor: FileExtentEditor
+  let failures: WriteFailures
+
+  private var sectorSize: UInt64 { geometry.sectorSize }
+
+  /// The largest content that is stored in the file's item. The limit is Linux's; the format
+  /// allows a little more.
+  private var longest: UInt64 {
+    let inItem = UInt64(geometry.maximumItemSize - FileExtentItem.inlineHeaderSize)
+    return min(2048, sectorSize - 1, inItem)
+  }
+
   /// Writes the buffered bytes of a file into its item, when all of it fits there. False when it
   /// does not. `content` is held exclusively: nothing can make the file grow between the
   /// decision and its end, and there is no IO to wait for.
-  func writeInline(_ inode: Inode) -> Bool {
+  func write(_ inode: Inode) -> Bool {
     do throws(FilesystemError) {
       let size = inode.fileSize
-      guard let replaced = try replacedByInline(inode, size: size) else { return false }
-      try storeInline(inode, size: size, replaced)
+      guard let replaced = try replaced(inode, size: size) else { return false }
+      try store(inode, size: size, replaced)
     } catch {
-      recordFailure(error, of: inode)
+      failures.record(error, of: inode)
       dropFirstSector(inode)
       return true
     }
@@ -18,15 +33,15 @@ extension FileStore {
   }
 
   /// The extents that an inline one would replace; nil when there must not be one.
-  private func replacedByInline(
+  private func replaced(
     _ inode: Inode, size: UInt64
   ) throws(FilesystemError) -> [FileExtent]? {
     let buffers = inode.file
-    guard size > 0, size <= longestInline, !buffers.forbidsInline, buffers.writing.isEmpty,
+    guard size > 0, size <= longest, !buffers.forbidsInline, buffers.writing.isEmpty,
       buffers.dirty.count == 1, let cell = buffers.dirty[0], cell.sectors == 1
     else { return nil }
 
-    let found = try extents(of: inode, in: 0..<UInt64.max, atMost: 2)
+    let found = try inode.extents(in: 0..<UInt64.max, atMost: 2)
     guard found.count < 2 else { return nil }
     guard let only = found.first else { return found }
     guard only.start == 0, only.end(sectorSize) <= sectorSize, !only.isPreallocated else {
@@ -35,17 +50,17 @@ extension FileStore {
     return found
   }
 
-  private func storeInline(
+  private func store(
     _ inode: Inode, size: UInt64, _ replaced: [FileExtent]
   ) throws(FilesystemError) {
     do throws(FilesystemError) {
-      try storeInline(inode, size: size, replaced, for: .ordinary)
+      try store(inode, size: size, replaced, for: .ordinary)
     } catch .noSpace where transactions.failure == nil {
-      try storeInline(inode, size: size, replaced, for: .acceptedData)
+      try store(inode, size: size, replaced, for: .acceptedData)
     }
   }
 
-  private func storeInline(
+  private func store(
     _ inode: Inode, size: UInt64, _ replaced: [FileExtent], for purpose: MetadataPurpose
   ) throws(FilesystemError) {
     guard let cell = inode.file.dirty[0] else { return }
@@ -53,14 +68,14 @@ extension FileStore {
     try transactions.perform(reserving: 4, for: purpose) {
       (handle) throws(FilesystemError) in
       handle.noteChange()
-      try drop(replaced, 0..<sectorSize, of: inode, in: handle)
-      try insertInline(content, inode, in: handle)
+      try editor.drop(replaced, 0..<sectorSize, of: inode, in: handle)
+      try editor.insertInline(content, inode, in: handle)
       inode.item.withLock { inode.diskSize = $0.size }
       try inode.writeItem(in: handle)
     }
   }
 
   private func dropFirstSector(_ inode: Inode) {
-    discard(inode, from: 0)
+    buffer.discard(inode, from: 0)
   }
 }

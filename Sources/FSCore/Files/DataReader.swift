@@ -6,14 +6,24 @@ struct FilePosition {
   var offset: UInt64
 }
 
-/// Reading data from the device, with checksums and other copies.
-extension FileStore {
+/// Reads data from the device: holds every sector against its checksum, and where a copy is bad
+/// takes another.
+struct DataReader: Sendable {
+  let geometry: Geometry
+  let device: LogicalDevice
+  let checksums: ChecksumTree
+  let transactions: TransactionManager
+  let isReadOnly: Bool
+  let log: Logger
+
+  private var sectorBytes: Int { geometry.sectorBytes }
+
   /// Bytes that are read in one go, which bounds the memory for their checksums.
   private static let longestRead = 1 << 20
 
   /// Reads whole sectors of an extent. Where a copy is bad another is used, and the bad one is
   /// written anew. `content` of a file that refers to the extent is held.
-  func readData(
+  func read(
     at address: LogicalAddress, into target: UnsafeMutableRawBufferPointer, isChecked: Bool,
     _ file: FilePosition
   ) throws(FilesystemError) {

@@ -1,5 +1,12 @@
-/// What is written where it stands.
-extension FileStore {
+/// Says which bytes of a file are written where they stand.
+///
+/// It is so only where nobody else sees them, nor did at the last commit: in preallocated space,
+/// which reads as zeros until its items say otherwise, and in files without copy on write.
+struct OverwriteRule: Sendable {
+  let geometry: Geometry
+  let references: DelayedReferences
+  let checksums: ChecksumTree
+
   /// Whether what stands in this extent is seen through this item's file alone, and in its
   /// present tree alone.
   func isExclusive(_ extent: FileExtent, _ inode: Inode) throws(FilesystemError) -> Bool {
@@ -11,8 +18,8 @@ extension FileStore {
   }
 
   /// In what `range` of an extent is written where it stands; nil when it needs new space.
-  func placeWithin(
-    _ extent: FileExtent, _ range: Range<UInt64>, _ inode: Inode
+  func place(
+    within extent: FileExtent, _ range: Range<UInt64>, _ inode: Inode
   ) throws(FilesystemError) -> OrderedExtent.Place? {
     if extent.isPreallocated { return try isExclusive(extent, inode) ? .preallocated : nil }
     guard inode.isOverwritten, extent.hasData, !extent.isInline,
@@ -25,14 +32,14 @@ extension FileStore {
   }
 
   /// Whether all of `range` can be written without new space.
-  func isWritableInPlace(
+  func allows(
     _ inode: Inode, _ range: Range<UInt64>
   ) throws(FilesystemError) -> Bool {
     var position = range.lowerBound
-    for extent in try extents(of: inode, in: range) {
-      let end = extent.end(sectorSize)
+    for extent in try inode.extents(in: range) {
+      let end = extent.end(geometry.sectorSize)
       guard extent.start <= position, end > position,
-        try placeWithin(extent, position..<min(end, range.upperBound), inode) != nil
+        try place(within: extent, position..<min(end, range.upperBound), inode) != nil
       else { return false }
       position = end
     }

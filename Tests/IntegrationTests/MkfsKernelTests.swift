@@ -11,6 +11,9 @@ extension MountTests {
       ["--size", "1G", "--nodesize", "4096", "--csum", "xxhash"],
       ["--size", "1G", "--nodesize", "64K", "--csum", "sha256", "--metadata", "single"],
       ["--size", "3G", "--nodesize", "32K", "--csum", "blake2", "--data", "dup"],
+      ["--size", "1G", "--space-cache", "v2"], ["--size", "1G", "--block-group-tree"],
+      ["--size", "256M", "--mixed", "--space-cache", "v2"],
+      ["--size", "1G", "--block-group-tree", "--nodesize", "64K", "--data", "dup"],
       ["--size", "1T"], ["--size", "16T", "--metadata", "single"],
     ]
 
@@ -21,7 +24,9 @@ extension MountTests {
       try FsmountProgram.run(["mkfs", "--label", "tested"] + options + [scratch.image]).orThrow()
       try scratch.expectSound()
 
-      let mounted = try scratch.mountByKernel()
+      let isV1 = Set(options).isDisjoint(with: ["v2", "--block-group-tree"])
+      let mounted = try scratch.mountByKernel(
+        isV1 ? "space_cache=v1,noatime" : "space_cache=v2,noatime")
       try scratch.work(seed: 5, operations: 300)
       try Shell.run("btrfs", "subvolume", "snapshot", scratch.mountPoint, scratch.mountPoint + "/s")
         .orThrow()

@@ -39,7 +39,8 @@ extension ItemText {
     case .devItem: return device(try DeviceItem(bytes))
     case .chunkItem: return chunk(try ChunkItem(bytes))
     case .uuidSubvolume: return try "subvolume \(number(bytes, 0, 8))"
-    case .freeSpaceInfo: return try "\(number(bytes, 0, 4)) ranges, flags \(number(bytes, 4, 4))"
+    case .freeSpaceInfo: return freeSpace(try FreeSpaceInfo(bytes))
+    case .freeSpaceBitmap: return freeSpace(bytes, geometry)
     default: return bytes.byteCount == 0 ? "" : "\(bytes.byteCount) bytes"
     }
   }
@@ -55,6 +56,18 @@ extension ItemText {
   private static func cache(_ header: FreeSpaceHeader) -> String {
     "cache in inode \(header.location.objectID), generation \(header.generation), "
       + "\(header.entryCount) entries, \(header.bitmapCount) of them bitmaps"
+  }
+
+  private static func freeSpace(_ info: FreeSpaceInfo) -> String {
+    let others = info.flags & ~FreeSpaceInfo.usingBitmaps
+    return "\(info.extentCount) free ranges as \(info.usesBitmaps ? "bitmaps" : "extents")"
+      + (others == 0 ? "" : ", unknown flags \(others)")
+  }
+
+  private static func freeSpace(_ bitmap: RawSpan, _ geometry: Geometry) -> String {
+    var count: UInt64 = 0
+    for index in 0..<bitmap.byteCount { count += UInt64(bitmap.u8(index).nonzeroBitCount) }
+    return "\(ByteCount.text(count * geometry.sectorSize)) free"
   }
 
   private static func inode(_ item: InodeItem) -> String {

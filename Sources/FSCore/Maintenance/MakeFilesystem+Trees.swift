@@ -8,15 +8,19 @@ extension MakeFilesystem {
 
     /// The trees of the root tree, in the order of their blocks. The chunk tree stands in the
     /// system chunk alone, as nothing else may.
-    private static let inMetadata: [TreeID] = [
-      .root, .extent, .device, .topLevel, .checksum, .uuid, .dataRelocation,
-    ]
+    private let inMetadata: [TreeID]
 
     init(_ choices: Choices, chunks: [Chunk], sizeBytes: UInt64) {
       self.choices = choices
       self.geometry = choices.geometry()
       self.chunks = chunks
       self.sizeBytes = sizeBytes
+      var trees: [TreeID] = [
+        .root, .extent, .device, .topLevel, .checksum, .uuid, .dataRelocation,
+      ]
+      if choices.hasFreeSpaceTree { trees.append(.freeSpace) }
+      if choices.hasBlockGroupTree { trees.append(.blockGroup) }
+      inMetadata = trees
     }
 
     private func chunk(_ type: BlockGroupFlags) -> Chunk {
@@ -28,16 +32,18 @@ extension MakeFilesystem {
 
     private func address(of tree: TreeID) -> LogicalAddress {
       guard tree != .chunk else { return chunk(.system).start }
-      let index = Self.inMetadata.firstIndex(of: tree) ?? 0
+      let index = inMetadata.firstIndex(of: tree) ?? 0
       return chunk(.metadata).start + UInt64(index) * geometry.nodeSize
     }
 
     /// All blocks with the chunks that they stand in.
     func blocks() -> [(address: LogicalAddress, chunk: Chunk, buffer: AlignedBuffer)] {
-      let leaves = [
+      var leaves = [
         chunkTree(), rootTree(), extentTree(), deviceTree(), checksumTree(), uuidTree(),
         directoryTree(.topLevel), directoryTree(.dataRelocation),
       ]
+      if choices.hasFreeSpaceTree { leaves.append(freeSpaceTree()) }
+      if choices.hasBlockGroupTree { leaves.append(blockGroupTree()) }
       return leaves.map { leaf in
         let address = address(of: leaf.owner)
         return (
@@ -84,7 +90,7 @@ extension MakeFilesystem {
 
     private func extentTree() -> LeafBuilder {
       var leaf = LeafBuilder(owner: .extent)
-      for tree in Self.inMetadata + [.chunk] {
+      for tree in inMetadata + [.chunk] {
         // A METADATA_ITEM, with the reference from its tree inside.
         leaf.add(Key(ObjectID(address(of: tree).rawValue), .metadataItem, 0), size: 33) {
           $0.store(UInt64(1), at: 0)
@@ -94,10 +100,33 @@ extension MakeFilesystem {
           $0.store(tree.rawValue, at: 25)
         }
       }
+      if !choices.hasBlockGroupTree { addBlockGroups(to: &leaf) }
+      return leaf
+    }
+
+    private func blockGroupTree() -> LeafBuilder {
+      var leaf = LeafBuilder(owner: .blockGroup)
+      addBlockGroups(to: &leaf)
+      return leaf
+    }
+
+    private func addBlockGroups(to leaf: inout LeafBuilder) {
       for chunk in chunks {
         let item = BlockGroupItem(used: used(of: chunk), flags: chunk.item.flags)
         let key = Key(ObjectID(chunk.start.rawValue), .blockGroupItem, chunk.length)
         leaf.add(key, size: BlockGroupItem.size) { item.encode(into: $0) }
+      }
+    }
+
+    /// What is used of a chunk stands at its beginning.
+    private func freeSpaceTree() -> LeafBuilder {
+      var leaf = LeafBuilder(owner: .freeSpace)
+      for chunk in chunks {
+        let group = FreeSpaceTreeLayout(
+          start: chunk.start.rawValue, length: chunk.length, sectorSize: geometry.sectorSize)
+        let info = FreeSpaceInfo(extentCount: 1, usesBitmaps: false)
+        leaf.add(group.infoKey, size: FreeSpaceInfo.size) { info.encode(into: $0) }
+        leaf.add(group.extentKey(group.start + used(of: chunk)..<group.end), size: 0) { _ in }
       }
       return leaf
     }
@@ -105,12 +134,12 @@ extension MakeFilesystem {
     private func used(of chunk: Chunk) -> UInt64 {
       if chunk.item.flags.contains(.system) { return geometry.nodeSize }
       let holdsTrees = chunk.item.flags.contains(.metadata)
-      return holdsTrees ? UInt64(Self.inMetadata.count) * geometry.nodeSize : 0
+      return holdsTrees ? UInt64(inMetadata.count) * geometry.nodeSize : 0
     }
 
     private func rootTree() -> LeafBuilder {
       var leaf = LeafBuilder(owner: .root)
-      for tree in Self.inMetadata where tree != .root {
+      for tree in inMetadata where tree != .root {
         let item = rootItem(of: tree)
         leaf.add(Key(tree.objectID, .rootItem, 0), size: RootItem.size) { item.encode(into: $0) }
       }
@@ -200,8 +229,14 @@ extension MakeFilesystem {
       superblock.setDeviceItem(deviceItem())
       superblock.setLabel(choices.label)
       try superblock.setSystemChunks([(chunk(.system).start, chunk(.system).item)])
-      // The v1 cache is in use, and no group has one yet.
-      superblock.cacheGeneration = .max
+      if choices.hasFreeSpaceTree {
+        superblock.readOnlyFeatures = [.freeSpaceTree, .freeSpaceTreeValid]
+        superblock.cacheGeneration = 0
+      } else {
+        // The v1 cache is in use, and no group has one yet.
+        superblock.cacheGeneration = .max
+      }
+      if choices.hasBlockGroupTree { superblock.readOnlyFeatures.insert(.blockGroupTree) }
       superblock.uuidTreeGeneration = generation.rawValue
 
       let order: [TreeID] = [.root, .chunk, .extent, .topLevel, .device, .checksum]

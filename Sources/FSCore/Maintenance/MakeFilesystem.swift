@@ -10,6 +10,14 @@ package enum MakeFilesystem {
     var copies: Int { flags.copies }
   }
 
+  /// What keeps free space on disk.
+  package enum SpaceRecord: String, Sendable, CaseIterable {
+    /// A file for each block group.
+    case v1
+    /// The free space tree.
+    case v2
+  }
+
   /// The random numbers that tell one file system from another.
   package struct Identities: Sendable {
     package var fsid = UUIDBytes.random()
@@ -33,6 +41,10 @@ package enum MakeFilesystem {
     /// Data and metadata share block groups: for small devices.
     package var isMixed = false
     package var checksum = ChecksumType.crc32c
+    /// Nil: v1, or with a block group tree v2.
+    package var spaceRecord: SpaceRecord?
+    /// Keep block group items in a tree of their own: large file systems mount faster.
+    package var hasBlockGroupTree = false
     /// Overwrite what is there, whatever it is.
     package var force = false
     package var identities = Identities()
@@ -62,6 +74,8 @@ package enum MakeFilesystem {
     let data: Profile
     let isMixed: Bool
     let checksum: ChecksumType
+    let hasFreeSpaceTree: Bool
+    let hasBlockGroupTree: Bool
     let identities: Identities
     let now: Timestamp
 
@@ -93,6 +107,15 @@ package enum MakeFilesystem {
         metadata = options.metadata ?? .dup
       }
       checksum = options.checksum
+      hasBlockGroupTree = options.hasBlockGroupTree
+      hasFreeSpaceTree = (options.spaceRecord ?? (hasBlockGroupTree ? .v2 : .v1)) == .v2
+      guard hasFreeSpaceTree || !hasBlockGroupTree else {
+        throw .invalidArgument("a block group tree needs a free space tree (v2)")
+      }
+      // The root items of all trees stand in one leaf of the root tree.
+      guard !hasBlockGroupTree || nodeSize > sectorSize else {
+        throw .invalidArgument("a block group tree needs a node size of at least 8192")
+      }
       identities = options.identities
       now = options.now ?? Self.clock()
     }

@@ -60,6 +60,19 @@ package final class Tree: @unchecked Sendable {
         address: address, generation: generation, level: level, tree: id, firstKey: nil))
   }
 
+  /// A new tree with one empty leaf, which is the running transaction's. Nobody can find it until
+  /// it has a root item.
+  init(
+    creating id: TreeID, context: TreeContext, in handle: borrowing TransactionHandle
+  ) throws(FilesystemError) {
+    self.id = id
+    self.context = context
+    lastSnapshot = 0
+    lock = ReadWriteLock(rank: id == .extent ? .extentTree : .tree)
+    root = TreeBlock(adopting: AlignedBuffer(zeroed: context.geometry.nodeBytes))
+    root = try makeBlock(level: 0, in: handle)
+  }
+
   /// Where the root block is now, and how many blocks the tree has gained since it was opened.
   package var rootState:
     (address: LogicalAddress, level: UInt8, generation: Generation, blockDelta: Int)

@@ -12,7 +12,7 @@ package final class Trees: @unchecked Sendable {
   package let checksum: Tree
   package let uuid: Tree?
 
-  private struct Entry {
+  struct Entry {
     var tree: Tree
     var rootItemKey: Key
     var isReadOnly: Bool
@@ -21,7 +21,7 @@ package final class Trees: @unchecked Sendable {
     var savedBlockDelta = 0
   }
 
-  private let entries: Guarded<[TreeID: Entry]>
+  let entries: Guarded<[TreeID: Entry]>
 
   /// Opens the trees that every file system has. The superblock has been validated, and the
   /// chunks are known.

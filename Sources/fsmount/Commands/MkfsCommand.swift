@@ -35,6 +35,15 @@ struct MkfsCommand: ParsableCommand {
   @Option(help: "Checksum of data and metadata.")
   var csum = ChecksumArgument(type: .crc32c)
 
+  @Option(
+    help: ArgumentHelp(
+      "What keeps free space: v1, a cache for each block group, or v2, the free space tree.",
+      discussion: "Default: v1, with --block-group-tree v2."))
+  var spaceCache: MakeFilesystem.SpaceRecord?
+
+  @Flag(help: "Keep block group items in a tree of their own, which Linux 6.1 and later read.")
+  var blockGroupTree = false
+
   @Flag(name: .shortAndLong, help: "Overwrite what is in the image, whatever it is.")
   var force = false
 
@@ -50,6 +59,8 @@ struct MkfsCommand: ParsableCommand {
     options.data = data
     options.isMixed = mixed
     options.checksum = csum.type
+    options.spaceRecord = spaceCache
+    options.hasBlockGroupTree = blockGroupTree
     options.force = force
     if let uuid { options.identities.fsid = uuid.value }
 
@@ -68,6 +79,10 @@ struct MkfsCommand: ParsableCommand {
     list.add("uuid", "\(superblock.fsid)")
     list.add("node size", ByteCount.exactText(UInt64(superblock.nodeSize)))
     list.add("checksum", superblock.checksumType?.name ?? "")
+    let features = superblock.readOnlyFeatures
+    list.add(
+      "free space", features.contains(.freeSpaceTree) ? "free space tree (v2)" : "caches (v1)")
+    if features.contains(.blockGroupTree) { list.add("block group tree", "yes") }
     list.add("block groups", groups.joined(separator: ", "))
     let style = TextStyle.ofStandardOutput()
     let size = ByteCount.text(superblock.totalBytes)
@@ -86,6 +101,10 @@ struct UUIDArgument: ExpressibleByArgument {
 }
 
 extension MakeFilesystem.Profile: ExpressibleByArgument {
+  public init?(argument: String) { self.init(rawValue: argument.lowercased()) }
+}
+
+extension MakeFilesystem.SpaceRecord: ExpressibleByArgument {
   public init?(argument: String) { self.init(rawValue: argument.lowercased()) }
 }
 

@@ -70,6 +70,40 @@ import Testing
     try expectReadable(device)
   }
 
+  @Test(arguments: [false, true]) func freeSpaceTree(hasBlockGroupTree: Bool) throws {
+    let (device, summary) = try make { options in
+      options.spaceRecord = hasBlockGroupTree ? nil : .v2
+      options.hasBlockGroupTree = hasBlockGroupTree
+    }
+    #expect(summary.superblock.cacheGeneration == 0)
+    #expect(
+      summary.superblock.readOnlyFeatures
+        == (hasBlockGroupTree
+          ? [.freeSpaceTree, .freeSpaceTreeValid, .blockGroupTree]
+          : [.freeSpaceTree, .freeSpaceTreeValid]))
+    let reader = try ImageReader(device: device)
+    var infos = 0
+    try reader.walk(reader.root(of: .freeSpace)) { (key, bytes) throws(FilesystemError) in
+      if key.type == .freeSpaceInfo {
+        infos += 1
+        #expect(ItemText.content(key, bytes, reader.geometry) == "1 free ranges as extents")
+      }
+      return true
+    }
+    #expect(infos == summary.chunks.count)
+  }
+
+  @Test func freeSpaceTreeRefusals() {
+    expectRefused("needs a free space tree") {
+      $0.spaceRecord = .v1
+      $0.hasBlockGroupTree = true
+    }
+    expectRefused("at least 8192") {
+      $0.isMixed = true
+      $0.hasBlockGroupTree = true
+    }
+  }
+
   struct Lengths: Sendable {
     let size: UInt64
     let metadata: UInt64

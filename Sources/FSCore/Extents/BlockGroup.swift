@@ -30,7 +30,6 @@ package final class BlockGroup: Sendable {
     var changeCount: UInt64 = 0
     /// Whether the manager's list of changed groups has this one.
     var isListedAsDirty = false
-    var cache = DiskCacheRecord()
   }
 
   package let start: LogicalAddress
@@ -101,12 +100,6 @@ package final class BlockGroup: Sendable {
 
   /// What was free when the volume was mounted, by the group's item.
   package var freeAtMount: UInt64 { length - superblockBytes - usedAtMount }
-
-  /// Whether groups of this length have a free space cache on the device.
-  package var isCacheable: Bool {
-    length >= Format.smallestCachedGroup
-      && CacheLayout.pageCount(forGroupLength: length) <= UInt64(CacheLayout.maximumPageCount)
-  }
 
   /// What must still be done for the manager's lists.
   struct News: OptionSet {

@@ -199,3 +199,21 @@ extension DelayedReferences {
     }
   }
 }
+
+extension DelayedReferences: CommitParticipant {
+  package func prepare(in handle: borrowing TransactionHandle) throws(FilesystemError) {
+    try run(in: handle)
+  }
+
+  package func settle(
+    in handle: borrowing TransactionHandle, _ context: borrowing CommitContext, round: Int
+  ) throws(FilesystemError) -> Bool {
+    guard pendingCount > 0 else { return false }
+    try run(in: handle)
+    return true
+  }
+
+  package func didCommit(_ generation: Generation) {
+    formerlyShared.withLock { $0.removeAll() }
+  }
+}

@@ -98,8 +98,6 @@ package final class DelayedReferences: ExtentReferences {
   /// How many extents have changes that are not applied.
   package var pendingCount: Int { queue.withLock { $0.heads.count } }
 
-  /// All that `run` has applied is durable. Called by who commits.
-  package func didCommit() { formerlyShared.withLock { $0.removeAll() } }
 }
 
 extension DelayedReferences {

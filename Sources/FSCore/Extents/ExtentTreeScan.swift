@@ -4,6 +4,10 @@ import FreeSpace
 /// What it says may be as old as the mount: see `BlockGroup+Loading`.
 package protocol FreeSpaceLoader: Sendable {
   func freeSpace(of group: BlockGroup) throws(FilesystemError) -> RecordedFreeSpace
+
+  /// What the record says of the group is wrong: it is to be replaced, whether the group changes
+  /// or not. Called with no lock held but `reservation`.
+  func distrust(_ group: BlockGroup)
 }
 
 package enum RecordedFreeSpace {

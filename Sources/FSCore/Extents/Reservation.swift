@@ -153,8 +153,8 @@ extension SpaceManager: MetadataReserver {
     data.counters.withLock { $0.reserved -= min(bytes, $0.reserved) }
   }
 
-  /// Whether a cache file of `bytes` may be made now. Legal inside a commit.
-  func hasRoomForCache(_ bytes: UInt64) -> Bool {
+  /// Whether a file of `bytes` may be made now for the record of free space. Legal inside a commit.
+  func hasRoomForRecord(_ bytes: UInt64) -> Bool {
     let policy = self.policy
     let pending = UInt64(pendingCount)
     let hasMetadata = metadata.counters.withLock { counters in
@@ -170,7 +170,7 @@ extension SpaceManager: MetadataReserver {
   }
 
   /// Makes data space allocatable for `bytes` more, if that takes no commit.
-  func makeRoomForCaches(_ bytes: UInt64) {
+  package func makeRoomForRecord(_ bytes: UInt64) {
     growth.withLock { _ in
       while !dataHasRoom(bytes), grow(data) {}
     }

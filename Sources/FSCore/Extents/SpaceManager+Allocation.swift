@@ -90,10 +90,10 @@ extension SpaceManager: TreeBlockAllocator {
     }
   }
 
-  /// Room for a free space cache, in one piece and out of nobody's promise; nil when there is
-  /// none. Legal inside a commit.
-  func allocateCacheFile(length: UInt64) -> LogicalAddress? {
-    guard hasRoomForCache(length) else { return nil }
+  /// Room for a file of the record of free space, in one piece and out of nobody's promise; nil
+  /// when there is none. Legal inside a commit.
+  package func allocateRecordFile(length: UInt64) -> LogicalAddress? {
+    guard hasRoomForRecord(length) else { return nil }
     return allocate(length: length, alignment: geometry.sectorSize, in: data, hint: nil)
   }
 }

@@ -14,12 +14,12 @@ extension SpaceManager {
       return
     }
     do throws(FilesystemError) {
-      switch try cacheLoader?.freeSpace(of: group) {
+      switch try freeSpaceLoader?.freeSpace(of: group) {
       case .found(let index):
         if group.publish(index) { return }
-        log.warning("block group \(group.start): its free space cache has a wrong sum")
-        distrustCache(of: group)
-      case .wrong: distrustCache(of: group)
+        log.warning("block group \(group.start): its recorded free space has a wrong sum")
+        freeSpaceLoader?.distrust(group)
+      case .wrong: freeSpaceLoader?.distrust(group)
       case .unknown, nil: break
       }
       let scan = ExtentTreeScan(extentTree: trees.extent, geometry: geometry)
@@ -35,12 +35,6 @@ extension SpaceManager {
     group.markDamaged()
   }
 
-  /// Loads the groups that the running transaction has changed, so that their caches can be
-  /// written. Outside the critical section.
-  package func loadDirtyGroups() {
-    for group in dirtyGroups where group.isCacheable && group.loading == .unloaded { load(group) }
-  }
-
   /// Makes more of the class's space allocatable: loads a group or makes a chunk. False when
   /// neither is possible.
   func grow(_ members: BlockGroupClass) -> Bool {
@@ -53,7 +47,7 @@ extension SpaceManager {
     return makeChunk(in: members) != nil
   }
 
-  /// Makes a chunk of the class and its block group, in memory: `insertNewGroups` tells the
+  /// Makes a chunk of the class and its block group, in memory: `ChunkItems` tells the
   /// trees. Nil when the device has no room. Takes only locks from `spaceManager` up.
   @discardableResult
   func makeChunk(in members: BlockGroupClass) -> BlockGroup? {
@@ -96,20 +90,6 @@ extension SpaceManager {
     let next = Key.size + ChunkItem.fixedSize + copies * ChunkItem.stripeSize
     let new = registry.withLock { $0.new.filter { $0.group.flags.contains(.system) }.count }
     return entries.reduce(0, +) + (new + 1) * next > Format.systemChunkArraySize
-  }
-}
-
-extension SpaceManager {
-  /// The cache on the device was found to be wrong: the next commit is to replace it, whether
-  /// the group changes or not.
-  package func distrustCache(of group: BlockGroup) {
-    let isNew = group.state.withLock { state in
-      state.cache.state = .clear
-      state.cache.dumpedChange = nil
-      defer { state.isListedAsDirty = true }
-      return !state.isListedAsDirty
-    }
-    if isNew { registry.withLock { $0.dirty.append(group) } }
   }
 }
 

@@ -14,9 +14,9 @@ import Synchronization
 /// 4. For each class `free ≥ reserved + promised` whenever a promise is made, and beyond that
 ///    ordinary work leaves `globalReserve` and what pending references may cost.
 /// 5. A chunk exists in memory before the trees know of it; no commit is complete before
-///    `insertNewGroups` has told them of every chunk that holds an extent of it.
+///    `ChunkItems` has told them of every chunk that holds an extent of it.
 /// 6. A group is in `dirty` exactly if its `isListedAsDirty` is set: extents entered or left it
-///    since the last critical section, or that had to leave it without an exact cache.
+///    since the last critical section, or the record of free space wants it to be looked at.
 ///
 /// Lock ranks: `growth` is `reservation`; `registry` and the chunk allocator are `spaceManager`,
 /// and neither is held while the other, or a block group's lock, is taken.
@@ -49,6 +49,8 @@ package final class SpaceManager: Sendable {
   /// Of all devices of the file system.
   let totalBytes: UInt64
   let deviceKey: Key
+  /// The tree that block group items stand in.
+  let groupItemTree: Tree
   let isReadOnly: Bool
   let log: Logger
 
@@ -64,9 +66,9 @@ package final class SpaceManager: Sendable {
   let cluster = TreeBlockCluster()
   let highestLevel = Atomic<Int>(1)
 
-  /// Set once by whoever puts the volume together, before the first change. Reads the caches on
+  /// Set once by whoever puts the volume together, before the first change. Reads the record on
   /// the device; without it every group is loaded from the extent tree.
-  nonisolated(unsafe) package var cacheLoader: (any FreeSpaceLoader)?
+  nonisolated(unsafe) package var freeSpaceLoader: (any FreeSpaceLoader)?
   /// Set once. Commits the running transaction and returns when it is durable.
   nonisolated(unsafe) package var requestCommit: (@Sendable () throws(FilesystemError) -> Void)?
   /// Set once. How many extents have changes that are not in the extent tree.
@@ -88,6 +90,7 @@ package final class SpaceManager: Sendable {
     deviceBytes = device.totalBytes
     totalBytes = superblock.deviceCount > 1 ? superblock.totalBytes : device.totalBytes
     deviceKey = Key(.devItems, .devItem, device.deviceID)
+    groupItemTree = try Self.groupItemTree(trees, superblock)
 
     let mixed = BlockGroupClass(types: [.data, .metadata])
     data = geometry.isMixed ? mixed : BlockGroupClass(types: .data)
@@ -101,7 +104,7 @@ package final class SpaceManager: Sendable {
       space: space, chunks: chunks.all, geometry: geometry, device: device)
     registry = Guarded(
       Registry(deviceBytesUsed: device.bytesUsed), rank: .spaceManager)
-    try readGroups(from: Self.groupItemTree(trees, superblock))
+    try readGroups()
     if !isReadOnly { prepareForWriting() }
   }
 
@@ -125,12 +128,14 @@ package final class SpaceManager: Sendable {
     return extents
   }
 
-  private func readGroups(from tree: Tree) throws(FilesystemError) {
+  private func readGroups() throws(FilesystemError) {
     var groups: [BlockGroup] = []
     var used: UInt64 = 0
     for chunk in chunks.all {
       let key = Key(ObjectID(chunk.start.rawValue), .blockGroupItem, chunk.length)
-      let item = try tree.find(key) { bytes throws(FilesystemError) in try BlockGroupItem(bytes) }
+      let item = try groupItemTree.find(key) { bytes throws(FilesystemError) in
+        try BlockGroupItem(bytes)
+      }
       guard let item else { throw .corrupt("chunk \(chunk.start) has no block group item") }
       guard item.flags == chunk.item.flags else {
         throw .corrupt("block group \(chunk.start) and its chunk have different types")

@@ -31,19 +31,28 @@ extension Volume {
     let references = DelayedReferences(
       geometry: geometry, extentTree: trees.extent, space: space, checksums: checksums,
       memory: image.memory.references, treeBlockFreed: { cache.drop($0) })
-    let cacheWriter = try CacheWriter(
-      space: space, trees: trees, references: references, device: image.device,
-      geometry: geometry, superblock: image.superblock,
-      mode: options.spaceCache == .v1 ? .kept : .none, clear: options.clearCache, log: log)
+    let record = try Self.record(
+      of: image, space: space, references: references, options: options, log: log)
+    let committer = Committer(
+      transactions: transactions,
+      sequence: CommitSequence(
+        transactions: transactions, blockCache: cache, device: image.device, geometry: geometry,
+        superblock: image.superblock,
+        participants: [
+          ChunkItems(space: space), references, BlockGroupItems(space: space),
+          RootItems(trees: trees), record,
+        ]))
 
     let volume = Volume(
-      image: image, space: space, references: references, checksums: checksums,
-      cacheWriter: cacheWriter, transactions: transactions, options: options, log: log)
+      image: image, space: space, references: references, checksums: checksums, record: record,
+      committer: committer, transactions: transactions, options: options, log: log)
     trees.context.allocator = space
     trees.context.references = references
+    space.freeSpaceLoader = record
+    space.pendingReferences = { [weak references] in references?.pendingCount ?? 0 }
     transactions.reserver = space
-    transactions.relieveMemory = { [memory = image.memory, weak volume] in
-      if memory.wantsCommit { volume?.relieveMemory() }
+    transactions.relieveMemory = { [weak periodic = volume.periodicCommit] in
+      periodic?.relieveMemory()
     }
     image.memory.dropClean = { [weak cache] in cache?.trim() }
     PageMemory.shared.raiseBound(to: image.memory.totalBytes / 16 * 13)
@@ -54,91 +63,48 @@ extension Volume {
     return volume
   }
 
+  /// What keeps free space on the image: what it has, unless the options ask for another.
+  private static func record(
+    of image: OpenedImage, space: SpaceManager, references: DelayedReferences,
+    options: VolumeOptions, log: Logger
+  ) throws(FilesystemError) -> any FreeSpaceRecord {
+    let superblock = image.superblock
+    let hasCaches =
+      switch options.spaceCache {
+      // The owner of an image that says 0 wants none; a new one says 2^64 − 1.
+      case .asImage: superblock.cacheGeneration != 0
+      case .v1: true
+      case .none: false
+      }
+    guard hasCaches else {
+      return NoRecord(
+        root: image.trees.root, references: references,
+        deletesCaches: options.spaceCache == .none, log: log)
+    }
+    return try CacheFiles(
+      space: space, trees: image.trees, references: references, device: image.device,
+      geometry: image.geometry, superblock: superblock,
+      clear: options.clearCache && image.readOnlyReason == nil, log: log)
+  }
+
   private func start() throws(FilesystemError) {
     guard !isReadOnly else { return }
-    space.requestCommit = { [weak self] () throws(FilesystemError) in try self?.commit() }
-    if options.clearCache, options.spaceCache == .v1 {
-      for group in space.groups where group.isCacheable { space.distrustCache(of: group) }
+    space.requestCommit = { [weak committer] () throws(FilesystemError) in
+      try committer?.commit()
+    }
+    if record.wantsCommit {
       try transactions.performUnreserved { (handle) throws(FilesystemError) in handle.noteChange() }
     }
     try disownQuotas()
     try cleanOrphans()
-    periodicThread = BackgroundThread { [weak self, interval = options.commitInterval] in
-      var periodEnd = SuspendingClock.now + .seconds(interval)
-      while let volume = self {
-        switch volume.waitForNextCommit(before: periodEnd) {
-        case .unmount: return
-        case .period:
-          volume.commitPeriodically()
-          periodEnd = .now + .seconds(interval)
-        case .memory:
-          // The last commit may have been enough. What the errors are, others find out.
-          if volume.memory.wantsCommit { try? volume.commit() }
-        }
-      }
-    }
-  }
-
-  private enum WakeReason { case unmount, period, memory }
-
-  /// Waits until the next commit is due. Those that memory asks for do not put the others off,
-  /// which write file data, too.
-  private func waitForNextCommit(before periodEnd: SuspendingClock.Instant) -> WakeReason {
-    let seconds = (periodEnd - .now) / .seconds(1)
-    var reason = WakeReason.period
-    periodic.wait(atMost: max(seconds, 0)) { state in
-      if state.mustStop {
-        reason = .unmount
-      } else if state.isMemoryShort, seconds > 0 {
-        reason = .memory
-      }
-      state.isMemoryShort = false
-      return reason != .period
-    }
-    return reason
-  }
-
-  /// Sees to a commit because of what it lets go: by the thread that commits periodically, so
-  /// that the caller can go on; but when there is too much by now the caller waits for it.
-  private func relieveMemory() {
-    guard memory.requiresCommit else {
-      let isNews = periodic.withLock { state in
-        defer { state.isMemoryShort = true }
-        return !state.isMemoryShort
-      }
-      if isNews { periodic.update { _ in } }
-      return
-    }
-    do throws(FilesystemError) {
-      if let writing = transactions.writing {
-        // What it holds may be enough; and what runs now is better left to grow meanwhile.
-        try transactions.waitUntilCommitted(writing)
-      } else {
-        try commit()
-      }
-    } catch {
-      // The join that follows fails, too.
-    }
-  }
-
-  private func commitPeriodically() {
-    guard transactions.failure == nil else { return }
-    do throws(FilesystemError) {
-      // Data that are lost are the business of who asks for them.
-      files.flushAll()
-      try commit()
-    } catch {
-      log.error("the periodic commit failed: \(error)")
-    }
+    periodicCommit.start(interval: options.commitInterval)
   }
 
   /// Writes everything, removes what was unlinked while open, and commits. Nobody calls the
   /// volume during this or after it. Throws also when all of that went well, but data were lost
   /// before that nobody who synchronized the volume was told of.
   package func unmount() throws(FilesystemError) {
-    periodic.update { $0.mustStop = true }
-    periodicThread?.join()
-    periodicThread = nil
+    periodicCommit.stop()
     defer { workers.stop() }
     guard !isReadOnly else { return }
 

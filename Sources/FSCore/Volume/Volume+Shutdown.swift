@@ -17,7 +17,7 @@ extension Volume {
     transactions.abort(.shutDown)
     // What had begun ends as ever, so that nothing is written after this call: a commit, and
     // data on their way. What is still buffered goes.
-    commitTurn.when({ !$0.isCommitting }) { _ in }
+    committer.waitUntilIdle()
     files.flushAll()
     try outcome.get()
   }

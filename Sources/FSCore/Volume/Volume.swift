@@ -4,9 +4,7 @@ import Logging
 /// thread.
 ///
 /// 1. What `synchronizeAll`, `synchronize` and `unmount` have returned from is durable.
-/// 2. On the device the last commit is whole at every moment: nothing that its superblock leads
-///    to is overwritten before the next superblock is durable.
-/// 3. Once a commit has failed nothing is written any more.
+/// 2. Once a commit has failed nothing is written any more.
 package final class Volume: @unchecked Sendable {
   package let geometry: Geometry
   package let device: LogicalDevice
@@ -15,7 +13,8 @@ package final class Volume: @unchecked Sendable {
   package let space: SpaceManager
   package let references: DelayedReferences
   package let checksums: ChecksumTree
-  package let cacheWriter: CacheWriter
+  package let record: any FreeSpaceRecord
+  package let committer: Committer
   package let workers: WorkerPool
   package let log: Logger
   package let options: VolumeOptions
@@ -30,37 +29,26 @@ package final class Volume: @unchecked Sendable {
   package let files: FileStore
 
   package let memory: MemoryBudget
-  let blockCache: TreeBlockCache
-  let superblock: Guarded<Superblock>
-  let commitTurn = Guarded(CommitTurn(), rank: .commit)
-  let periodic = Guarded(PeriodicState(), rank: .leaf)
-  var periodicThread: BackgroundThread?
-
-  struct PeriodicState {
-    var mustStop = false
-    /// The budget wants a commit.
-    var isMemoryShort = false
-  }
+  let periodicCommit: PeriodicCommit
 
   package var isReadOnly: Bool { readOnlyReason != nil }
 
   init(
     image: OpenedImage, space: SpaceManager, references: DelayedReferences,
-    checksums: ChecksumTree, cacheWriter: CacheWriter, transactions: TransactionManager,
-    options: VolumeOptions, log: Logger
+    checksums: ChecksumTree, record: any FreeSpaceRecord, committer: Committer,
+    transactions: TransactionManager, options: VolumeOptions, log: Logger
   ) {
     geometry = image.geometry
     device = image.device
     trees = image.trees
-    blockCache = image.cache
-    superblock = Guarded(image.superblock, rank: .leaf)
     readOnlyReason = image.readOnlyReason
     rootDirectory = image.rootDirectory
     self.transactions = transactions
     self.space = space
     self.references = references
     self.checksums = checksums
-    self.cacheWriter = cacheWriter
+    self.record = record
+    self.committer = committer
     self.options = options
     self.log = log
     workers = WorkerPool()
@@ -72,7 +60,11 @@ package final class Volume: @unchecked Sendable {
       geometry: image.geometry, device: image.device, transactions: transactions, space: space,
       references: references, checksums: checksums, workers: workers, log: log,
       isReadOnly: image.readOnlyReason != nil, memory: memory)
+    periodicCommit = PeriodicCommit(
+      committer: committer, transactions: transactions, files: files, memory: memory, log: log)
   }
+
+  deinit { periodicCommit.requestStop() }
 
   /// The time that an operation stamps on what it changes.
   package func now() -> Timestamp { .now }

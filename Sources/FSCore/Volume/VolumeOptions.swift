@@ -1,10 +1,12 @@
 /// How a volume is mounted.
 package struct VolumeOptions: Sendable {
-  /// What becomes of the free space caches.
+  /// What keeps free space on the image.
   package enum SpaceCache: Sendable {
-    /// Written at every commit (v1).
+    /// What the image has. One whose `cache_generation` is 0 has nothing.
+    case asImage
+    /// Caches, written at every commit.
     case v1
-    /// Neither read nor written.
+    /// Nothing; caches that the image has are deleted.
     case none
   }
 
@@ -31,7 +33,7 @@ package struct VolumeOptions: Sendable {
   /// Seconds from a change to the commit that makes it durable.
   package var commitInterval = 5.0
 
-  package var spaceCache = SpaceCache.v1
+  package var spaceCache = SpaceCache.asImage
 
   /// Believe none of the free space caches that stand in the image, and write all anew.
   package var clearCache = false

@@ -233,7 +233,7 @@ struct ExtentReferencesTests {
       #expect(try !isExclusive())
     }
     try fixture.commit()
-    references.didCommit()
+    references.didCommit(0)
     #expect(try isExclusive())
 
     try fixture.change { (h) throws(FilesystemError) in

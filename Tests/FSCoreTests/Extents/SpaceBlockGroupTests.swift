@@ -228,21 +228,27 @@ import Testing
 
   @Test func thePictureHasWhatIsPinned() throws {
     let (group, _) = try Self.makeGroup()
+    var cache = GroupCache()
+    func step(_ generation: Generation, maySetUp: Bool = true) -> CacheStep {
+      cache.nextStep(group.moment, generation, maySetUp: maySetUp, mayWrite: true)
+    }
     let address = try #require(
       group.allocate(length: 1 << 20, alignment: 4096, hint: nil, usingReserved: false))
-    #expect(group.nextCacheStep(9, maySetUp: true, mayWrite: true) == .nothing)
+    #expect(step(9) == .nothing)
     _ = try group.didInsert(address, 1 << 20)
-    #expect(group.nextCacheStep(9, maySetUp: true, mayWrite: true) == .setUp)
-    #expect(group.nextCacheStep(9, maySetUp: false, mayWrite: true) == .invalidate)
-    #expect(group.takePicture(9) == nil)
+    #expect(step(9) == .setUp)
+    #expect(step(9, maySetUp: false) == .invalidate)
+    #expect(cache.beginWriting(9) == nil)
 
-    group.didSetUpCache(9, CacheFileLocation(inode: 256, address: 0, length: 65536))
-    #expect(group.nextCacheStep(9, maySetUp: true, mayWrite: true) == .write)
+    let file = CacheFileLocation(inode: 256, address: 0, length: 65536)
+    cache.didSetUp(9, file)
+    #expect(step(9) == .write)
     _ = try group.didFree(address, 1 << 20, 9)
-    let picture = try #require(group.takePicture(9))
+    let picture = try #require(group.takePicture())
+    #expect(cache.beginWriting(9) == file)
     #expect(try picture.combined().freeBytes == Self.length - 65536)
-    group.didWriteCache(picture.change)
-    #expect(group.isCacheExact && group.cacheState == .written)
+    cache.didWrite(picture.change)
+    #expect(cache.isExact(group.moment) && cache.state == .written)
 
     // Data in flight: there must be no picture, and nothing to do about it.
     let other = try #require(
@@ -250,12 +256,12 @@ import Testing
     let third = try #require(
       group.allocate(length: 4096, alignment: 4096, hint: nil, usingReserved: false))
     _ = try group.didInsert(other, 4096)
-    #expect(group.takePicture(9) == nil)
-    #expect(group.nextCacheStep(9, maySetUp: true, mayWrite: true) == .invalidate)
-    group.didInvalidateCache()
-    #expect(group.nextCacheStep(9, maySetUp: true, mayWrite: true) == .nothing)
+    #expect(group.takePicture() == nil)
+    #expect(step(9) == .invalidate)
+    cache.didInvalidate()
+    #expect(step(9) == .nothing)
     // The next transaction starts anew.
     try group.abandon(third, 4096)
-    #expect(group.nextCacheStep(10, maySetUp: true, mayWrite: true) == .setUp)
+    #expect(step(10) == .setUp)
   }
 }

@@ -19,6 +19,9 @@ extension Volume {
     return try mount(device: device, options: options, logger: logger)
   }
 
+  /// The v1 caches of a volume that has them.
+  var caches: CacheFiles { record as! CacheFiles }
+
   func find(_ path: String) throws -> InodeID {
     var id = rootDirectory
     for part in path.split(separator: "/") { id = try lookup(Array(part.utf8), in: id).id }

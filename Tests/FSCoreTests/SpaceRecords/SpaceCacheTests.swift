@@ -46,7 +46,7 @@ import Testing
     for round in 0..<3 {
       let volume = try Volume.mountForTest(device)
       if variant.earlyWrites {
-        volume.cacheWriter.hooks.withLock { $0.earlyWriteThreshold = 0 }
+        volume.caches.hooks.withLock { $0.earlyWriteThreshold = 0 }
       }
       // More than the small groups of a new file system hold: the next ones have caches.
       let large = try volume.makeFile("/large\(round)")
@@ -80,12 +80,14 @@ import Testing
       }
       return answer
     }
+
+    func distrust(_ group: BlockGroup) { inner.distrust(group) }
   }
 
   private static func mountCounting(_ device: any BlockDevice) throws -> (Volume, CountingLoader) {
     let volume = try Volume.mountForTest(device)
-    let loader = CountingLoader(try #require(volume.space.cacheLoader))
-    volume.space.cacheLoader = loader
+    let loader = CountingLoader(try #require(volume.space.freeSpaceLoader))
+    volume.space.freeSpaceLoader = loader
     return (volume, loader)
   }
 
@@ -147,7 +149,7 @@ import Testing
     #expect(group.loading == .loaded)
     if !isChecksumOfUnusedPage {
       #expect(loader.others.load(ordering: .relaxed) == 1)
-      #expect(group.cacheState == .clear)
+      #expect(volume.caches.state(of: group) == .clear)
     }
     try volume.makeFile("/one more")
     try volume.unmount()
@@ -172,7 +174,14 @@ import Testing
     }
     try CacheJudge.check(device)
 
+    // An image without caches stays so until somebody asks for them.
     volume = try Volume.mountForTest(device)
+    try volume.makeFile("/still without")
+    try volume.unmount()
+    #expect(try ImageReader(device: device).superblock.cacheGeneration == 0)
+    try CacheJudge.check(device)
+
+    volume = try Volume.mountForTest(device) { $0.spaceCache = .v1 }
     try volume.makeFile("/with again")
     try volume.unmount()
     reader = try ImageReader(device: device)
@@ -192,7 +201,7 @@ import Testing
     try volume.synchronizeAll()
     let victim = try #require(try CacheJudge.judge(device.copy()).valid.first)
 
-    volume.cacheWriter.hooks.withLock { hooks in
+    volume.caches.hooks.withLock { hooks in
       switch fault {
       case .pages: hooks.refusesPages = { $0 == victim }
       case .io:
@@ -205,7 +214,7 @@ import Testing
     for _ in 0..<40 { try work.step() }
     try volume.synchronizeAll()
     let group = try volume.space.group(containing: victim)
-    #expect(group.cacheState == .error)
+    #expect(volume.caches.state(of: group) == .error)
     // Without space for one, none is set up after it.
     let without = fault == .setup ? Set(volume.space.groups.map(\.start)) : [victim]
     try CacheJudge.check(device.copy())
@@ -221,10 +230,10 @@ import Testing
       #expect(found.reasons == ["the inode's generation is 0"])
     }
 
-    volume.cacheWriter.hooks.withLock { $0 = CacheWriterHooks() }
+    volume.caches.hooks.withLock { $0 = CacheFilesHooks() }
     for _ in 0..<40 { try work.step() }
     try volume.synchronizeAll()
-    #expect(group.cacheState == .written)
+    #expect(volume.caches.state(of: group) == .written)
     try CacheJudge.judge(device.copy())
     try volume.unmount()
     try CacheJudge.check(device)
@@ -291,7 +300,10 @@ import Testing
 
     volume = try Volume.mountForTest(device)
     for group in volume.space.groups { volume.space.load(group) }
-    #expect(volume.space.groups.allSatisfy { $0.loading == .loaded && $0.cacheState != .clear })
+    #expect(
+      volume.space.groups.allSatisfy {
+        $0.loading == .loaded && volume.caches.state(of: $0) != .clear
+      })
     try volume.makeFile("/after")
     try volume.remove("/fragments")
     try volume.unmount()

@@ -55,7 +55,7 @@ import Testing
   @Test func theCommitPassesWhileEveryWorkerWaitsToJoin() throws {
     let volume = try Self.makeVolume()
     let wasCalled = Guarded(false, rank: .leaf)
-    volume.cacheWriter.hooks.withLock { hooks in
+    volume.caches.hooks.withLock { hooks in
       // Called inside the critical section, before the pages of a cache are taken.
       hooks.refusesPages = { [unowned volume] _ in
         let isFirst = wasCalled.withLock { called in
@@ -70,7 +70,7 @@ import Testing
     #expect(sync.ends(within: 120))
     #expect(wasCalled.withLock { $0 })
     sync.join()
-    volume.cacheWriter.hooks.withLock { $0 = CacheWriterHooks() }
+    volume.caches.hooks.withLock { $0 = CacheFilesHooks() }
     try volume.unmount()
   }
 
@@ -99,7 +99,7 @@ import Testing
   @Test func withoutTheRuleTheCommitHangs() throws {
     let volume = try Self.makeVolume()
     let completions = Guarded<[@Sendable () -> Void]>([], rank: .leaf)
-    volume.cacheWriter.hooks.withLock { hooks in
+    volume.caches.hooks.withLock { hooks in
       hooks.completesThrough = { [unowned volume] completion in
         Self.blockAllWorkers(of: volume)
         completions.withLock { $0.append(completion) }
@@ -111,7 +111,7 @@ import Testing
     #expect(volume.transactions.waitingToJoin >= volume.workers.threadCount)
 
     // Freed by doing what the workers cannot, and with the rule again all is well.
-    volume.cacheWriter.hooks.withLock { $0 = CacheWriterHooks() }
+    volume.caches.hooks.withLock { $0 = CacheFilesHooks() }
     while !sync.ends(within: 0.05) {
       for completion in completions.withLock({ $0 }) { completion() }
     }

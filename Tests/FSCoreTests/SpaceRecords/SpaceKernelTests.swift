@@ -60,7 +60,7 @@ struct SpaceKernelTests {
   private func expectTrueLoads(_ volume: Volume, _ device: FileDevice) throws {
     let survey = CacheSurvey(try ImageReader(device: device))
     let scan = ExtentTreeScan(extentTree: volume.trees.extent, geometry: volume.geometry)
-    let loader = try #require(volume.space.cacheLoader)
+    let loader = try #require(volume.space.freeSpaceLoader)
     var loaded = 0
     for group in volume.space.groups where group.isCacheable {
       let chunk = try volume.device.chunks.chunk(containing: group.start)

@@ -16,7 +16,7 @@ import Testing
     }
     let device = try SimulatedDevice(base, recording: true)
     let volume = try Volume.mountForTest(device)
-    if seed == 31 { volume.cacheWriter.hooks.withLock { $0.earlyWriteThreshold = 0 } }
+    if seed == 31 { volume.caches.hooks.withLock { $0.earlyWriteThreshold = 0 } }
     var work = SpaceWorkload(volume, seed: seed)
     // More than the small group of a new file system holds: the next one has a cache.
     let large = try volume.makeFile("/large")

@@ -109,7 +109,7 @@ import Testing
     #expect(memory.references.used == 0)
     #expect(memory.fileData.used == 0)
     #expect(memory.inodes.used == volume.inodes.count * InodeTable.inodeBytes)
-    let cache = volume.blockCache
+    let cache = volume.trees.context.cache
     #expect(memory.cleanBlocks.used == cache.counts.clean * cache.blockBytes)
     try fixture.unmountAndCheck()
   }

@@ -8,7 +8,7 @@ struct MountOptionsTests {
     let options = try MountOptions([])
     #expect(!options.volume.readOnly)
     #expect(options.volume.commitInterval == 5)
-    #expect(options.volume.spaceCache == .v1)
+    #expect(options.volume.spaceCache == .asImage)
     #expect(options.volume.cacheBytes == 256 << 20)
     #expect(options.volume.accessTimes == .relatime)
     #expect(options.volume.subvolume == .imageDefault)

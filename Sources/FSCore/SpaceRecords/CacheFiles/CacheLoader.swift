@@ -3,7 +3,7 @@ import Logging
 
 /// Reads block groups' free space caches, and believes them only beyond every doubt. What it
 /// rejects is logged with the reason, and found in the extent tree instead.
-package struct CacheLoader: FreeSpaceLoader {
+package struct CacheLoader: Sendable {
   private let root: Tree
   private let device: LogicalDevice
   private let geometry: Geometry

@@ -72,16 +72,17 @@ struct FreeSpaceInode {
   /// Makes an empty inode with generation 0 and a header that says nothing. A header that led
   /// nowhere is replaced.
   static func create(
-    for group: LogicalAddress, number: ObjectID, in root: Tree, _ h: borrowing TransactionHandle
+    for group: LogicalAddress, number: ObjectID, in root: Tree,
+    in handle: borrowing TransactionHandle
   ) throws(FilesystemError) -> FreeSpaceInode {
     let inode = FreeSpaceInode(group: group, number: number, root: root)
     var item = InodeItem(
       generation: 0, mode: mode, uid: 0, gid: 0, now: Timestamp(seconds: 0, nanoseconds: 0))
-    item.transactionID = h.generation
+    item.transactionID = handle.generation
     item.flags = flags
-    try root.insert(inode.inodeKey, size: InodeItem.size, in: h) { item.encode(into: $0) }
+    try root.insert(inode.inodeKey, size: InodeItem.size, in: handle) { item.encode(into: $0) }
     let header = FreeSpaceHeader(inode: number, generation: 0, entryCount: 0, bitmapCount: 0)
-    try root.replace(FreeSpaceHeader.key(of: group), size: FreeSpaceHeader.size, in: h) {
+    try root.replace(FreeSpaceHeader.key(of: group), size: FreeSpaceHeader.size, in: handle) {
       header.encode(into: $0)
     }
     return inode
@@ -89,10 +90,10 @@ struct FreeSpaceInode {
 
   /// Changes the inode's item in place.
   func change(
-    in h: borrowing TransactionHandle, _ body: (inout InodeItem) -> Void
+    in handle: borrowing TransactionHandle, _ body: (inout InodeItem) -> Void
   ) throws(FilesystemError) {
-    let generation = h.generation
-    let isPresent = try root.modify(inodeKey, in: h) { bytes throws(FilesystemError) in
+    let generation = handle.generation
+    let isPresent = try root.modify(inodeKey, in: handle) { bytes throws(FilesystemError) in
       var item = try InodeItem(UnsafeRawBufferPointer(bytes).bytes)
       item.transactionID = generation
       body(&item)
@@ -118,26 +119,26 @@ struct FreeSpaceInode {
   /// Drops all that stands in the file, which has no `fault`; its space is pinned like any other
   /// that is freed.
   func truncate(
-    _ references: DelayedReferences, in h: borrowing TransactionHandle
+    _ references: DelayedReferences, in handle: borrowing TransactionHandle
   ) throws(FilesystemError) {
     for (offset, item) in try extents().items {
-      guard try root.delete(extentKey(offset), in: h) else {
+      guard try root.delete(extentKey(offset), in: handle) else {
         throw .corrupt("free space inode \(number) has lost its extent at \(offset)")
       }
       guard item.hasExtent else { continue }
       references.add(
         item.diskAddress, .data(length: item.diskLength),
         .data(root: .root, inode: number, offset: offset &- item.offset), count: -1,
-        newExtent: false, in: h)
+        newExtent: false, in: handle)
     }
   }
 
   /// Deletes the file, its inode and its header (format §10.7).
   func remove(
-    _ references: DelayedReferences, in h: borrowing TransactionHandle
+    _ references: DelayedReferences, in handle: borrowing TransactionHandle
   ) throws(FilesystemError) {
-    try truncate(references, in: h)
-    _ = try root.delete(inodeKey, in: h)
-    _ = try root.delete(FreeSpaceHeader.key(of: group), in: h)
+    try truncate(references, in: handle)
+    _ = try root.delete(inodeKey, in: handle)
+    _ = try root.delete(FreeSpaceHeader.key(of: group), in: handle)
   }
 }

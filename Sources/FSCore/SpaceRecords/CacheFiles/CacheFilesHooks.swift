@@ -1,5 +1,5 @@
-/// Test hooks of `CacheWriter`: faults to plant, and rules to break. All are nil outside tests.
-package struct CacheWriterHooks: Sendable {
+/// Test hooks of `CacheFiles`: faults to plant, and rules to break. All are nil outside tests.
+package struct CacheFilesHooks: Sendable {
   /// Asked with a group's address: true means that a page of its file cannot be had.
   package var refusesPages: (@Sendable (LogicalAddress) -> Bool)?
 

@@ -1,6 +1,6 @@
 import FreeSpace
 
-extension CacheWriter {
+extension CacheFiles {
   /// A cache on its way: the first of its pages, behind which all are zero, and what its items
   /// must say.
   private final class Job {
@@ -12,10 +12,11 @@ extension CacheWriter {
     var failure: FilesystemError?
 
     init(
-      _ group: BlockGroup, _ picture: CachePicture, _ pages: AlignedBuffer, _ summary: CacheSummary
+      _ group: BlockGroup, _ file: CacheFileLocation, _ picture: FreeSpacePicture,
+      _ pages: AlignedBuffer, _ summary: CacheSummary
     ) {
       self.group = group
-      file = picture.file
+      self.file = file
       change = picture.change
       self.pages = pages
       self.summary = summary
@@ -30,7 +31,7 @@ extension CacheWriter {
   /// Step 2: writes the caches of `groups`, which are set up. What cannot be written is skipped
   /// or fails by itself. The lock is held.
   func writeOut(
-    _ groups: [BlockGroup], in h: borrowing TransactionHandle
+    _ groups: [BlockGroup], in handle: borrowing TransactionHandle
   ) throws(FilesystemError) {
     var rest = groups[...]
     while !rest.isEmpty {
@@ -39,7 +40,7 @@ extension CacheWriter {
       while let group = rest.first {
         bytes += CacheLayout.byteCount(forGroupLength: group.length)
         guard jobs.isEmpty || bytes <= Self.batchBytes else { break }
-        if let job = makeJob(group, h.generation) { jobs.append(job) }
+        if let job = makeJob(group, handle.generation) { jobs.append(job) }
         rest.removeFirst()
       }
 
@@ -47,7 +48,7 @@ extension CacheWriter {
       // bytes are the device's to lose: the commit's flush is what waits for them.
       for job in jobs { submit(job) }
       waitForCompletion()
-      for job in jobs { try complete(job, in: h) }
+      for job in jobs { try complete(job, in: handle) }
     }
   }
 
@@ -59,18 +60,26 @@ extension CacheWriter {
       fail(group, "no memory for its pages", generation)
       return nil
     }
-    guard let picture = group.takePicture(generation) else { return nil }
-    precondition(picture.file.length == length)
+    guard let picture = group.takePicture(), let file = beginWriting(group, generation) else {
+      return nil
+    }
+    precondition(file.length == length)
     do {
       let encoder = try CacheEncoder(
         index: try picture.combined(), pageCount: Int(length) / CacheLayout.pageSize)
       let pages = AlignedBuffer(count: encoder.usedPageCount * CacheLayout.pageSize)
       let summary = encoder.encode(
         generation: generation.rawValue, into: pages.bytes, crc32c: FormatHash.crc32c)
-      return Job(group, picture, pages, summary)
+      return Job(group, file, picture, pages, summary)
     } catch {
       fail(group, "\(error)", generation)
       return nil
+    }
+  }
+
+  private func beginWriting(_ group: BlockGroup, _ generation: Generation) -> CacheFileLocation? {
+    caches.withLock {
+      $0.byGroup[group.start, default: GroupCache()].beginWriting(generation)
     }
   }
 
@@ -101,15 +110,15 @@ extension CacheWriter {
 
   /// What the end of the IO brings: the extent holds data now, and the items vouch for it.
   private func complete(
-    _ job: Job, in h: borrowing TransactionHandle
+    _ job: Job, in handle: borrowing TransactionHandle
   ) throws(FilesystemError) {
     let group = job.group
-    let generation = h.generation
+    let generation = handle.generation
     let inode = FreeSpaceInode(group: group.start, number: job.file.inode, root: trees.root)
     if let failure = job.failure {
       fail(group, "\(failure)", generation)
-      try inode.change(in: h) { $0.generation = 0 }
-      group.didInvalidateCache()
+      try inode.change(in: handle) { $0.generation = 0 }
+      change(group) { $0.didInvalidate() }
       return
     }
 
@@ -120,20 +129,22 @@ extension CacheWriter {
     let header = FreeSpaceHeader(
       inode: job.file.inode, generation: generation, entryCount: job.summary.entryCount,
       bitmapCount: job.summary.bitmapCount)
-    try change(inode.extentKey(0), size: FileExtentItem.size, in: h) { extent.encode(into: $0) }
-    try change(FreeSpaceHeader.key(of: group.start), size: FreeSpaceHeader.size, in: h) {
+    try change(inode.extentKey(0), size: FileExtentItem.size, in: handle) {
+      extent.encode(into: $0)
+    }
+    try change(FreeSpaceHeader.key(of: group.start), size: FreeSpaceHeader.size, in: handle) {
       header.encode(into: $0)
     }
-    try inode.change(in: h) { $0.generation = generation }
-    group.didWriteCache(job.change)
+    try inode.change(in: handle) { $0.generation = generation }
+    change(group) { $0.didWrite(job.change) }
   }
 
   /// Writes an item of the root tree anew, in place.
   private func change(
-    _ key: Key, size: Int, in h: borrowing TransactionHandle,
+    _ key: Key, size: Int, in handle: borrowing TransactionHandle,
     _ fill: (UnsafeMutableRawBufferPointer) -> Void
   ) throws(FilesystemError) {
-    let isPresent = try trees.root.modify(key, in: h) { bytes throws(FilesystemError) in
+    let isPresent = try trees.root.modify(key, in: handle) { bytes throws(FilesystemError) in
       guard bytes.count == size else { throw .corrupt("an item \(key) of \(bytes.count) bytes") }
       fill(bytes)
       return true

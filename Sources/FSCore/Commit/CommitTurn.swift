@@ -1,4 +1,4 @@
-/// Whose turn it is to commit, and who waits. Lock rank: `commit`.
+/// Which thread commits, and which wait for it: the state of `Committer`.
 struct CommitTurn {
   var isCommitting = false
   /// How many threads wait for the commit of which transaction. None is durable.
@@ -56,17 +56,4 @@ struct CommitTurn {
   private static let longest = 0.002
   /// A shorter wait costs more than the commit that it saves.
   private static let shortest = 0.0001
-}
-
-extension Volume {
-  /// Lets threads that synchronize again and again share a commit. Without that those who were
-  /// just served find the next commit under way when they come back, so that half of all threads
-  /// wait for the commits of the other half. Who is alone never waits here.
-  func gather(hasWaited: Bool) {
-    guard let seconds = commitTurn.withLock({ $0.beginGathering(hasWaited: hasWaited) }) else {
-      return
-    }
-    commitTurn.wait(atMost: seconds) { $0.isComplete }
-    commitTurn.withLock { $0.endGathering() }
-  }
 }

@@ -1,0 +1,110 @@
+/// How what is in memory becomes the state that the device holds, step by step.
+///
+/// 1. On the device the last commit is whole at every moment: nothing that its superblock leads
+///    to is overwritten before the next superblock is durable.
+/// 2. Only this type loops over the participants, and only the thread that commits is in here.
+/// 3. An error of step 1 that comes before any change leaves the volume as it was, and the next
+///    commit tries again. Every other error of steps 1 to 3 aborts the volume.
+package final class CommitSequence: Sendable {
+  /// More passes than this make no commit: some participant never comes to an end.
+  private static let longest = 1024
+
+  private let transactions: TransactionManager
+  private let blockCache: TreeBlockCache
+  private let device: LogicalDevice
+  private let geometry: Geometry
+  private let participants: [any CommitParticipant]
+  /// That of the last commit.
+  private let superblock: Guarded<Superblock>
+
+  /// - Parameter participants: each stands behind those whose changes it has to follow.
+  package init(
+    transactions: TransactionManager, blockCache: TreeBlockCache, device: LogicalDevice,
+    geometry: Geometry, superblock: Superblock, participants: [any CommitParticipant]
+  ) {
+    self.transactions = transactions
+    self.blockCache = blockCache
+    self.device = device
+    self.geometry = geometry
+    self.participants = participants
+    self.superblock = Guarded(superblock, rank: .leaf)
+  }
+
+  /// Commits the running transaction, and returns its number when it is durable. Called by one
+  /// thread at a time.
+  func run() throws(FilesystemError) -> Generation {
+    if let refusal = transactions.refusal { throw refusal }
+
+    // 1. What can be done while others still take part.
+    for participant in participants {
+      try transactions.performUnreserved { (handle) throws(FilesystemError) in
+        try participant.prepare(in: handle)
+      }
+    }
+
+    // 2. Alone: the trees take their final form.
+    let frozen = try transactions.criticalSection {
+      (context) throws(FilesystemError) -> FrozenTransaction in
+      try transactions.joinWithoutLock(context) { (handle) throws(FilesystemError) in
+        try settle(in: handle, context)
+      }
+      return try freeze(context)
+    }
+
+    // 3. The next transaction runs; this one goes to the device.
+    do throws(FilesystemError) {
+      try write(frozen)
+    } catch {
+      transactions.abort(error)
+      throw error
+    }
+    let generation = frozen.superblock.generation
+    superblock.withLock { $0 = frozen.superblock }
+    blockCache.superGeneration = generation
+
+    // 4. What the last commit still needed may be overwritten.
+    for participant in participants { participant.didCommit(generation) }
+    return generation
+  }
+
+  /// Asks the participants in turn until none has anything to do. One that has changed something
+  /// may have made work for those before it, so they are asked again first.
+  private func settle(
+    in handle: borrowing TransactionHandle, _ context: borrowing CommitContext
+  ) throws(FilesystemError) {
+    var rounds = [Int](repeating: 0, count: participants.count)
+    for _ in 0..<Self.longest {
+      var hasChanged = false
+      for (index, participant) in participants.enumerated() where !hasChanged {
+        rounds[index] += 1
+        hasChanged = try participant.settle(in: handle, context, round: rounds[index])
+      }
+      if !hasChanged { return }
+    }
+    throw .corrupt("the commit does not come to an end")
+  }
+
+  /// A transaction whose trees will not change any more.
+  private struct FrozenTransaction {
+    var superblock: Superblock
+    var blocks: [TreeBlock]
+  }
+
+  /// Takes down what is to be written. Inside the critical section, after all changes.
+  private func freeze(
+    _ context: borrowing CommitContext
+  ) throws(FilesystemError) -> FrozenTransaction {
+    var next = superblock.withLock { $0 }
+    next.generation = context.generation
+    if geometry.nodeSize > 4096 { next.features.insert(.bigMetadata) }
+    for participant in participants { try participant.seal(&next, context) }
+    return FrozenTransaction(superblock: next, blocks: blockCache.takeDirty())
+  }
+
+  private func write(_ frozen: FrozenTransaction) throws(FilesystemError) {
+    try BlockWriter(device: device, geometry: geometry).write(frozen.blocks)
+    try device.flush()
+    blockCache.didWrite(frozen.blocks)
+    try SuperblockWriter(device: device.device).write(frozen.superblock)
+  }
+}

@@ -1,0 +1,59 @@
+import FreeSpace
+
+/// A group's free space at one moment, as the next mount must find it.
+package struct FreeSpacePicture {
+  /// Free and allocatable. The copy is the receiver's alone.
+  let free: FreeSpaceIndex
+  /// Pinned ranges, by generation; free to the next mount.
+  let pinned: [FreeSpaceIndex]
+  /// The group's `changeCount` when the picture was taken.
+  package let change: UInt64
+
+  /// All that the next mount finds free, in one index.
+  package func combined() throws(FreeSpaceError) -> FreeSpaceIndex {
+    for set in pinned {
+      try set.forEachRange { offset, length throws(FreeSpaceError) in
+        try free.add(offset: offset, length: length)
+      }
+    }
+    return free
+  }
+}
+
+/// What a record of free space needs to know of a group.
+extension BlockGroup {
+  /// A few facts that hold at one moment.
+  package struct Moment: Sendable {
+    package var changeCount: UInt64
+    package var loading: Loading
+    /// Whether space is allocated that no extent item covers yet.
+    package var hasDataInFlight: Bool
+  }
+
+  package var moment: Moment {
+    state.withLock {
+      Moment(
+        changeCount: $0.changeCount, loading: $0.loading, hasDataInFlight: $0.inFlight > 0)
+    }
+  }
+
+  /// One consistent picture, or nil when there is none: the group is not loaded, or data is in
+  /// flight in it.
+  package func takePicture() -> FreeSpacePicture? {
+    state.withLock { state in
+      guard state.inFlight == 0, let index = state.index else { return nil }
+      return FreeSpacePicture(
+        free: index.copy(), pinned: state.pinned.sets.map { $0.ranges.copy() },
+        change: state.changeCount)
+    }
+  }
+
+  /// Puts the group among those that the next commit looks at, whether it changes or not. False
+  /// when it is there already.
+  func listAsDirty() -> Bool {
+    state.withLock { state in
+      defer { state.isListedAsDirty = true }
+      return !state.isListedAsDirty
+    }
+  }
+}

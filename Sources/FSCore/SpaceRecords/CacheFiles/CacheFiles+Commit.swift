@@ -1,0 +1,133 @@
+import FreeSpace
+import Logging
+
+/// What a commit does with the caches.
+extension CacheFiles {
+  /// After so many rounds what is still not written is disowned instead.
+  private static let writingRounds = 24
+
+  /// Loads the changed groups, sets their caches up, and where there are many writes them too, so
+  /// that only what changes again is left for `settle`.
+  package func prepare(in handle: borrowing TransactionHandle) throws(FilesystemError) {
+    for group in space.dirtyGroups where group.isCacheable && group.loading == .unloaded {
+      space.load(group)
+    }
+    makeRoom()
+
+    try state.withLock { state throws(FilesystemError) in
+      try disownOld(in: handle)
+      try setUpDirty(&state, in: handle)
+    }
+    try references.run(in: handle)
+
+    try state.withLock { state throws(FilesystemError) in
+      // Applying the references has changed groups that nothing else had.
+      try setUpDirty(&state, in: handle)
+      let threshold = hooks.withLock { $0.earlyWriteThreshold }
+      let groups = space.dirtyGroups.filter { $0.isCacheable }
+      if groups.count > threshold {
+        try writeOut(groups.filter { cache(of: $0).state == .setup }, in: handle)
+      }
+    }
+    try references.run(in: handle)
+  }
+
+  /// Finds data space for the files of groups that are not set up yet.
+  private func makeRoom() {
+    let lengths = space.dirtyGroups.filter { $0.isCacheable }.map {
+      CacheLayout.byteCount(forGroupLength: $0.length)
+    }
+    let total = lengths.reduce(0, +)
+    if total > 0 { space.makeRoomForRecord(total) }
+  }
+
+  private func setUpDirty(
+    _ state: inout State, in handle: borrowing TransactionHandle
+  ) throws(FilesystemError) {
+    for group in space.dirtyGroups where group.isCacheable {
+      let maySetUp = state.refusedGeneration != handle.generation
+      let step = cache(of: group).nextStep(
+        group.moment, handle.generation, maySetUp: maySetUp, mayWrite: true)
+      if case .setUp = step { try setUp(group, &state, in: handle) }
+    }
+  }
+
+  /// Does what the changed groups need next.
+  ///
+  /// It comes to an end: each group is set up once at most, from when all its items are in blocks
+  /// of this transaction; then writes change in place only. Should rounds still not suffice, the
+  /// rest is disowned, in place too.
+  package func settle(
+    in handle: borrowing TransactionHandle, _ context: borrowing CommitContext, round: Int
+  ) throws(FilesystemError) -> Bool {
+    precondition(handle.isWithinCommit && handle.generation == context.generation)
+    return try state.withLock { state throws(FilesystemError) in
+      try settle(&state, mayWrite: round <= Self.writingRounds, in: handle)
+    }
+  }
+
+  private func settle(
+    _ state: inout State, mayWrite: Bool, in handle: borrowing TransactionHandle
+  ) throws(FilesystemError) -> Bool {
+    let groups = space.dirtyGroups
+    var ready: [BlockGroup] = []
+    var hasChanged = false
+    for group in groups where group.isCacheable {
+      let maySetUp = state.refusedGeneration != handle.generation
+      let step = cache(of: group).nextStep(
+        group.moment, handle.generation, maySetUp: maySetUp, mayWrite: mayWrite)
+      switch step {
+      case .nothing: continue
+      case .write: ready.append(group)
+      case .setUp:
+        try setUp(group, &state, in: handle)
+        hasChanged = true
+      case .invalidate:
+        try invalidate(group, in: handle)
+        hasChanged = true
+      }
+    }
+
+    // What was just set up allocates, so that a cache written now would be stale at once.
+    if hasChanged { return true }
+    if !ready.isEmpty {
+      try writeOut(ready, in: handle)
+      return true
+    }
+    noteWanting(groups)
+    return false
+  }
+
+  /// Nothing is left to do: remembers which groups are left without an exact cache.
+  private func noteWanting(_ groups: [BlockGroup]) {
+    for group in groups where group.isCacheable {
+      let moment = group.moment
+      caches.withLock { caches in
+        let isExact = caches.byGroup[group.start, default: GroupCache()].isExact(moment)
+        caches.wanting[group.start] = isExact || moment.loading == .damaged ? nil : group
+      }
+    }
+  }
+
+  /// A group without an exact cache is looked at by the next commit, too. The list of changed
+  /// groups has been emptied by now.
+  package func seal(_ superblock: inout Superblock, _ context: borrowing CommitContext) {
+    for group in caches.withLock({ Array($0.wanting.values) }) { space.listAsDirty(group) }
+    // Any old number but 0 makes everybody ignore all caches.
+    let generation = context.generation.rawValue
+    superblock.cacheGeneration = old?.isUnfinished == true ? generation - 1 : generation
+  }
+
+  /// Disowns the next caches that nobody vouches for. The lock is held.
+  private func disownOld(in handle: borrowing TransactionHandle) throws(FilesystemError) {
+    guard let old, old.isUnfinished else { return }
+    let hadSome = try old.visitNext { address throws(FilesystemError) in
+      if let group = try? space.group(containing: address), group.start == address {
+        if !cache(of: group).isOurs { try invalidate(group, .clear, in: handle) }
+      } else {
+        try old.remove(address, references, in: handle)
+      }
+    }
+    if hadSome, !old.isUnfinished { log.info("old free space caches are disowned") }
+  }
+}

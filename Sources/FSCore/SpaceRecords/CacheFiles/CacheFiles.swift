@@ -1,0 +1,125 @@
+import FreeSpace
+import Logging
+
+/// The record of free space in its first form (v1): a hidden file for each block group. Set up and
+/// written at every commit, disowned where it cannot be. Lock rank: `freeSpaceInode`; `caches` is a
+/// `leaf`.
+///
+/// 1. When a commit's superblock vouches for the caches, then every cache on the device whose
+///    inode's generation is not 0 describes exactly what that commit's extent tree leaves free.
+/// 2. A cache is written only into an extent that was allocated in the same transaction, so the
+///    last commit's caches stay whole until this commit is durable.
+/// 3. From `setUp` until all of a cache is written the inode's generation is 0.
+/// 4. IO to a cache is done, and completed, on the thread that commits. It never passes through
+///    worker threads: one of them may wait to join, and so for the very commit that waits here.
+/// 5. A cache that fails costs that cache only: its state is `error`, its inode's generation 0,
+///    the reason is in the log, and the commit goes on.
+/// 6. Nothing here joins a transaction: all is done through the handle that is passed.
+///
+///     dirty group ─ setUp ─→ setup ─ writeOut ─→ written ─ changed again ─→ setup
+///          │                   │ data in flight: left, generation 0
+///          └ no space ─→ error └ failure ─→ error
+package final class CacheFiles: FreeSpaceRecord {
+  struct State {
+    /// The transaction in which there was no space for a cache: no more are set up in it.
+    var refusedGeneration: Generation?
+    /// Which group's cache stands in which inode, of those that this mount has set up.
+    var owners: [ObjectID: LogicalAddress] = [:]
+  }
+
+  /// What is remembered of each group's cache; nothing of those that are as the mount found them.
+  struct Caches {
+    var byGroup: [LogicalAddress: GroupCache] = [:]
+    /// Groups that could have a cache and have no exact one: to be looked at by the next commit,
+    /// though they may not change.
+    var wanting: [LogicalAddress: BlockGroup] = [:]
+  }
+
+  let space: SpaceManager
+  let trees: Trees
+  let references: DelayedReferences
+  let device: LogicalDevice
+  let objectIDs: RootObjectIDs
+  let loader: CacheLoader
+  let log: Logger
+  /// Caches in which nobody may believe, and that must be disowned before a superblock vouches for
+  /// all again.
+  let old: OldCacheFiles?
+  package let wantsCommit: Bool
+
+  let state = Guarded(State(), rank: .freeSpaceInode)
+  let caches = Guarded(Caches(), rank: .leaf)
+  /// Test hooks.
+  package let hooks = Guarded(CacheFilesHooks(), rank: .leaf)
+
+  /// - Parameter clear: believe none of the caches that are there (`clear_cache`), and write all
+  ///   anew.
+  package init(
+    space: SpaceManager, trees: Trees, references: DelayedReferences, device: LogicalDevice,
+    geometry: Geometry, superblock: Superblock, clear: Bool, log: Logger
+  ) throws(FilesystemError) {
+    self.space = space
+    self.trees = trees
+    self.references = references
+    self.device = device
+    self.log = log
+    objectIDs = try RootObjectIDs(root: trees.root)
+
+    let isVouchedFor = superblock.cacheGeneration == superblock.generation.rawValue
+    let isTrusted = isVouchedFor && !clear
+    old = isTrusted ? nil : OldCacheFiles(root: trees.root)
+    loader = CacheLoader(
+      root: trees.root, device: device, geometry: geometry,
+      superGeneration: superblock.generation, isTrusted: isTrusted, log: log)
+    wantsCommit = clear
+    if clear {
+      for group in space.groups where group.isCacheable { distrust(group) }
+    }
+  }
+
+  // What is known of a group's cache.
+
+  /// The cache's state, as `cache-writeout.md` names it.
+  package func state(of group: BlockGroup) -> DiskCacheState { cache(of: group).state }
+
+  /// Whether the cache on the device, or the one that the running commit has written, is exact.
+  package func isExact(_ group: BlockGroup) -> Bool { cache(of: group).isExact(group.moment) }
+
+  func cache(of group: BlockGroup) -> GroupCache {
+    caches.withLock { $0.byGroup[group.start] ?? GroupCache() }
+  }
+
+  func change(_ group: BlockGroup, _ body: (inout GroupCache) -> Void) {
+    caches.withLock { body(&$0.byGroup[group.start, default: GroupCache()]) }
+  }
+
+  /// Reports a cache that is given up in this transaction. Its inode's generation must be made
+  /// 0 where it is not.
+  func fail(_ group: BlockGroup, _ reason: String, _ generation: Generation) {
+    log.warning("block group \(group.start): its free space cache is not written: \(reason)")
+    change(group) { $0.didFail(generation) }
+  }
+
+  // Loading.
+
+  package func freeSpace(of group: BlockGroup) throws(FilesystemError) -> RecordedFreeSpace {
+    try loader.freeSpace(of: group)
+  }
+
+  package func distrust(_ group: BlockGroup) {
+    guard group.isCacheable else { return }
+    caches.withLock { caches in
+      caches.byGroup[group.start, default: GroupCache()].didLoseTrust()
+      caches.wanting[group.start] = group
+    }
+    space.listAsDirty(group)
+  }
+}
+
+extension BlockGroup {
+  /// Whether groups of this length have a free space cache on the device.
+  package var isCacheable: Bool {
+    length >= Format.smallestCachedGroup
+      && CacheLayout.pageCount(forGroupLength: length) <= UInt64(CacheLayout.maximumPageCount)
+  }
+}

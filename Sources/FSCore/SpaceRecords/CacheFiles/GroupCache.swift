@@ -1,0 +1,84 @@
+/// A block group's free space cache, as far as `CacheFiles` remembers it.
+///
+/// 1. If `dumpedChange` equals the group's `changeCount` and `isInvalid` is false, then the
+///    cache on the device (or the one that the running commit has written) is exact.
+/// 2. `isInvalid` says that nobody believes what is on the device: there is no header item, or
+///    the inode's generation is 0.
+/// 3. A `setup` counts only while `setupGeneration` is the running transaction.
+struct GroupCache: Sendable {
+  private(set) var state = DiskCacheState.written
+  private var setupGeneration: Generation?
+  /// The file that was preallocated then.
+  private var file: CacheFileLocation?
+  /// The transaction in which a write-out failed: not tried again within it.
+  private var failedGeneration: Generation?
+  /// The value of the group's `changeCount` that the cache on the device describes.
+  private var dumpedChange: UInt64? = 0
+  private var isInvalid = false
+  /// Whether this mount has written the cache: then clearing old ones leaves it alone.
+  private(set) var isOurs = false
+
+  /// Whether the cache on the device, or the one that the running commit has written, is exact.
+  func isExact(_ group: BlockGroup.Moment) -> Bool {
+    dumpedChange == group.changeCount && !isInvalid
+  }
+
+  /// What transaction `generation` has to do next about the cache.
+  ///
+  /// - Parameter mayWrite: false once a commit has given up on writing more.
+  func nextStep(
+    _ group: BlockGroup.Moment, _ generation: Generation, maySetUp: Bool, mayWrite: Bool
+  ) -> CacheStep {
+    if isExact(group) { return .nothing }
+    if mayWrite, group.loading == .loaded, failedGeneration != generation {
+      if setupGeneration != generation {
+        if maySetUp { return .setUp }
+      } else if !group.hasDataInFlight {
+        return .write
+      }
+    }
+    return isInvalid ? .nothing : .invalidate
+  }
+
+  /// The hidden inode has its file and generation 0.
+  mutating func didSetUp(_ generation: Generation, _ newFile: CacheFileLocation) {
+    file = newFile
+    state = .setup
+    setupGeneration = generation
+    isInvalid = true
+  }
+
+  mutating func didFail(_ generation: Generation) {
+    state = .error
+    failedGeneration = generation
+  }
+
+  /// Nobody will believe what is on the device.
+  mutating func didInvalidate(_ newState: DiskCacheState? = nil) {
+    isInvalid = true
+    dumpedChange = nil
+    if let newState { state = newState }
+  }
+
+  /// The cache was found to be wrong, but nobody has been told yet.
+  mutating func didLoseTrust() {
+    state = .clear
+    dumpedChange = nil
+  }
+
+  /// The file to write into; nil when none is set up by `generation`.
+  mutating func beginWriting(_ generation: Generation) -> CacheFileLocation? {
+    guard setupGeneration == generation else { return nil }
+    // The same transaction may write a group more than once.
+    if state == .written { state = .setup }
+    return state >= .setup ? file : nil
+  }
+
+  /// The pages and items of the cache are those of the moment `change`.
+  mutating func didWrite(_ change: UInt64) {
+    state = .written
+    dumpedChange = change
+    isInvalid = false
+    isOurs = true
+  }
+}

@@ -1,0 +1,65 @@
+/// The v1 caches that stood in the image when it was mounted, gone through a part at a time, so
+/// that no commit has to deal with all of them. Used by the thread that commits.
+package final class OldCacheFiles: Sendable {
+  /// How many caches one commit deals with; while there are more, no superblock vouches for any.
+  private static let batchSize = 512
+
+  private let root: Tree
+  /// Where the next part begins; nil when all is done.
+  private let position = Guarded<LogicalAddress?>(0, rank: .leaf)
+
+  package init(root: Tree) { self.root = root }
+
+  package var isUnfinished: Bool { position.withLock { $0 != nil } }
+
+  /// Calls `body` with the groups of the next part. Says whether the image has any caches.
+  func visitNext(
+    _ body: (LogicalAddress) throws(FilesystemError) -> Void
+  ) throws(FilesystemError) -> Bool {
+    guard let start = position.withLock({ $0 }) else { return false }
+    var groups: [LogicalAddress] = []
+    let last = Key(.freeSpace, .untyped, .max)
+    try root.forEach(from: FreeSpaceHeader.key(of: start), through: last) {
+      key, _ throws(FilesystemError) in
+      groups.append(LogicalAddress(key.offset))
+      return groups.count < Self.batchSize
+    }
+    for address in groups { try body(address) }
+
+    let next: LogicalAddress? =
+      if groups.count == Self.batchSize, let last = groups.last, last.rawValue < .max {
+        last + 1
+      } else {
+        nil
+      }
+    position.withLock { $0 = next }
+    return start != 0 || !groups.isEmpty
+  }
+
+  /// Deletes the caches of the next part: files, inodes, headers. Says whether the image had any.
+  package func removeNext(
+    _ references: DelayedReferences, in handle: borrowing TransactionHandle
+  ) throws(FilesystemError) -> Bool {
+    try visitNext { address throws(FilesystemError) in
+      try remove(address, references, in: handle)
+    }
+  }
+
+  /// Deletes the cache of the group that begins, or once began, at `address`.
+  func remove(
+    _ address: LogicalAddress, _ references: DelayedReferences,
+    in handle: borrowing TransactionHandle
+  ) throws(FilesystemError) {
+    guard let inode = try FreeSpaceInode.find(of: address, in: root) else {
+      _ = try root.delete(FreeSpaceHeader.key(of: address), in: handle)
+      return
+    }
+    if try inode.fault() == nil {
+      try inode.remove(references, in: handle)
+    } else {
+      // What a damaged file refers to may not be its own.
+      try inode.change(in: handle) { $0.generation = 0 }
+      _ = try root.delete(FreeSpaceHeader.key(of: address), in: handle)
+    }
+  }
+}

@@ -197,6 +197,16 @@ static bool is_ready(int device) {
   return poll(&request, 1, 0) > 0;
 }
 
+// As `is_ready`, for a thread that has taken a request: were it cancelled in poll(2), the request
+// would be lost.
+static bool is_another_ready(int device) {
+  int state;
+  pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
+  bool ready = is_ready(device);
+  pthread_setcancelstate(state, NULL);
+  return ready;
+}
+
 static void adapt_spin(int64_t waited) {
   if (waited > longest_spin)
     spin = spin > shortest_spin ? spin / 2 : 0;
@@ -210,7 +220,7 @@ static ssize_t listen_alone(int device, void *buffer, size_t size, struct listen
     int code = errno;
     // A client whose last request was just answered may have been as quick as this thread. Only a
     // second one tells of pressure.
-    listening->found_behind_another = is_ready(device);
+    listening->found_behind_another = is_another_ready(device);
     errno = code;
     return count;
   }

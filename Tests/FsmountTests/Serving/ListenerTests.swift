@@ -13,7 +13,7 @@ struct ListenerTests {
 
   /// None of a round's requests ends before all have been taken: each must find a thread that
   /// listens, though nothing told that the one before it would take long.
-  @Test func noRequestWaitsForAnother() throws {
+  @Test(.timeLimit(.minutes(1))) func noRequestWaitsForAnother() throws {
     var ends: [Int32] = [-1, -1]
     try #require(socketpair(AF_UNIX, Int32(SOCK_SEQPACKET.rawValue), 0, &ends) == 0)
     defer { ends.forEach { close($0) } }

@@ -50,8 +50,6 @@ package final class Inode: @unchecked Sendable {
   var openCount = 0
   /// Without a name, and in the list of orphans on disk.
   var isOrphan = false
-  /// The kernel has given up an inode without a name.
-  var isForgotten = false
   /// Used since the table last looked for what to evict.
   var isRecent = true
 

@@ -30,9 +30,8 @@ package final class InodeTable: Sendable {
   /// Exclusive while a directory moves into another: nobody else changes who is whose ancestor.
   let renames = ReadWriteLock(rank: .rename)
 
-  /// Set when somebody calls `Volume.forget` for each inode that it no longer knows: until then
-  /// an inode without a name is kept.
-  let awaitsForget = Atomic<Bool>(false)
+  /// What the kernel refers to: an inode without a name is kept until it no longer does.
+  let lookups = LookupCounts()
 
   private let isShutDown = Atomic<Bool>(false)
 

@@ -133,19 +133,13 @@ extension Volume {
     removeIfUnheld(inode)
   }
 
-  /// The kernel knows an inode no longer. Matters for inodes without a name alone.
-  package func forget(_ id: InodeID) {
-    guard let inode = inodes.loaded(id) else { return }
-    let isOrphan = inodes.withHolders(of: inode) {
-      inode.isForgotten = inode.isOrphan
-      return inode.isOrphan
-    }
-    if isOrphan { removeIfUnheld(inode) }
-  }
+  /// The kernel is about to be given a reference to an inode. One without a name is kept until
+  /// `forget` has given all of them back.
+  package func noteLookup(_ id: InodeID) { inodes.lookups.add(id) }
 
-  /// Says that `forget` will be called: from now on an inode that has lost its last name waits
-  /// for it.
-  package func expectForget() {
-    inodes.awaitsForget.store(true, ordering: .relaxed)
+  /// The kernel has given back `lookups` of its references to an inode.
+  package func forget(_ id: InodeID, lookups: UInt64) {
+    guard inodes.lookups.remove(id, lookups: lookups) else { return }
+    if let inode = inodes.loaded(id) { removeIfUnheld(inode) }
   }
 }

@@ -6,11 +6,9 @@ extension Volume {
   /// Deletes an inode without a name if nobody holds it. Called with no lock held. What cannot
   /// be deleted now stays listed on disk, and is deleted at the next mount.
   func removeIfUnheld(_ inode: Inode) {
-    let awaitsForget = inodes.awaitsForget.load(ordering: .relaxed)
-    let isHeld = inodes.withHolders(of: inode) {
-      !inode.isOrphan || inode.openCount > 0 || awaitsForget && !inode.isForgotten
-    }
-    if !isHeld { removeOrLog(inode) }
+    let isUnheldOrphan = inodes.withHolders(of: inode) { inode.isOrphan && inode.openCount == 0 }
+    // The last to let go looks at both after its change, so one of two that let go sees this.
+    if isUnheldOrphan, !inodes.lookups.contains(inode.id) { removeOrLog(inode) }
   }
 
   private func removeOrLog(_ inode: Inode) {

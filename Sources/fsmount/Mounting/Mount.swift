@@ -16,7 +16,6 @@ struct Mount {
     let log = MountLog.logger("fsmount", level: options.debug ? .debug : .info)
     let device = try openImage()
     let volume = try openVolume(device, log)
-    volume.expectForget()
 
     let server: FuseServer
     let session: FuseSession

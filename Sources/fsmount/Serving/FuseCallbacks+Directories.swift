@@ -115,6 +115,7 @@ extension FuseServer {
   /// What goes with a name in a directory: the attributes, or with number 0 only the type, and
   /// the kernel asks when it needs more.
   fileprivate func entryOfDirectory(_ record: DirectoryRecord) -> fuse_entry_param {
+    // "." and "..", with which the kernel takes no reference, have none.
     if let attributes = record.attributes { return entry(attributes) }
     var entry = fuse_entry_param()
     entry.attr.st_ino = ino_t(nodes.shown(record.id))

@@ -59,7 +59,7 @@ enum FuseCallbacks {
     for item in list {
       guard let id = server.nodes.inode(item.ino) else { continue }
       server.nodes.forget(item.ino, lookups: item.nlookup)
-      server.volume.forget(id)
+      server.volume.forget(id, lookups: item.nlookup)
     }
   }
 

@@ -71,11 +71,11 @@ import Testing
   @Test func inodesWaitToBeForgotten() throws {
     let fixture = try NamesFixture()
     let (volume, root) = (fixture.volume, fixture.root)
-    volume.expectForget()
     let file = try volume.file("file", in: root)
     let other = try volume.file("other", in: root)
     let directory = try volume.directory("d", in: root)
-    volume.forget(file)
+    for id in [file, file, other, directory] { volume.noteLookup(id) }
+    volume.forget(file, lookups: 1)
     try volume.open(file)
     try volume.unlink(Array("file".utf8), in: root)
     try volume.rename("d", in: root, to: "e", in: root)
@@ -84,14 +84,32 @@ import Testing
     try volume.rename("new", in: root, to: "other", in: root)
     for id in [file, other, directory] { #expect(try volume.item(id).linkCount == 0) }
 
-    volume.forget(file)
+    volume.forget(file, lookups: 1)
     #expect(try volume.item(file).linkCount == 0)
     volume.release(file)
-    volume.forget(other)
-    volume.forget(directory)
+    volume.forget(other, lookups: 1)
+    volume.forget(directory, lookups: 1)
     for id in [file, other, directory] {
       #expect(errorNumber { try volume.item(id) } == ESTALE)
     }
+    #expect(try orphans(volume).isEmpty)
+    try fixture.unmountAndCheck()
+  }
+
+  /// The kernel dropped the file, and looked it up again before that was read. What is given back
+  /// late is not the newer reference.
+  @Test func aLateForgetTakesNoNewerReference() throws {
+    let fixture = try NamesFixture()
+    let (volume, root) = (fixture.volume, fixture.root)
+    let file = try volume.file("file", in: root)
+    for _ in 0..<3 { volume.noteLookup(file) }
+    volume.noteLookup(file)
+    try volume.unlink(Array("file".utf8), in: root)
+    volume.forget(file, lookups: 3)
+    #expect(try volume.item(file).linkCount == 0)
+    #expect(try orphans(volume) == [file.number])
+    volume.forget(file, lookups: 1)
+    #expect(errorNumber { try volume.item(file) } == ESTALE)
     #expect(try orphans(volume).isEmpty)
     try fixture.unmountAndCheck()
   }

@@ -11,9 +11,11 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 int cfuse_is_capable(const struct fuse_conn_info *connection, uint64_t capability) {
@@ -82,32 +84,53 @@ static bool drops_privileges(const struct fuse_in_header *header, size_t size) {
   }
 }
 
-#ifndef FUSE_CAP_HANDLE_KILLPRIV_V2
-// The number of the INIT request while it is not answered, if it offers KILLPRIV_V2; else 0.
+// The number of the INIT request while it is not answered; else 0.
 static atomic_uint_least64_t init_request;
 
+static void (*serving_handler)(void *argument);
+static void *serving_argument;
+
+void cfuse_set_serving_handler(void (*handler)(void *argument), void *argument) {
+  serving_handler = handler;
+  serving_argument = argument;
+}
+
+#ifndef FUSE_CAP_HANDLE_KILLPRIV_V2
+static atomic_bool init_offers_privileges;
+#endif
+
 static void note_init(const struct fuse_in_header *header, size_t size) {
+#ifndef FUSE_CAP_HANDLE_KILLPRIV_V2
   const struct fuse_init_in *init = (const void *)(header + 1);
   size_t end = offsetof(struct fuse_init_in, flags) + sizeof(init->flags);
-  if (size >= sizeof(*header) + end && init->flags & FUSE_HANDLE_KILLPRIV_V2)
-    atomic_store(&init_request, header->unique);
+  bool offers = size >= sizeof(*header) + end && (init->flags & FUSE_HANDLE_KILLPRIV_V2) != 0;
+  atomic_store(&init_offers_privileges, offers);
+#else
+  (void)size;
+#endif
+  atomic_store(&init_request, header->unique);
 }
 
-static void answer_init(struct iovec *pieces, int count) {
+// Whether this is the answer to INIT, and says that requests will be served.
+static bool completes_init(struct iovec *pieces, int count) {
   if (atomic_load_explicit(&init_request, memory_order_relaxed) == 0 || count != 2)
-    return;
+    return false;
 
   const struct fuse_out_header *header = pieces[0].iov_base;
-  struct fuse_init_out *init = pieces[1].iov_base;
   if (header->unique != atomic_load(&init_request))
-    return;
-
-  size_t end = offsetof(struct fuse_init_out, flags) + sizeof(init->flags);
-  if (header->error == 0 && pieces[1].iov_len >= end)
-    init->flags |= FUSE_HANDLE_KILLPRIV_V2;
+    return false;
   atomic_store(&init_request, 0);
-}
+  if (header->error != 0)
+    return false;
+
+#ifndef FUSE_CAP_HANDLE_KILLPRIV_V2
+  struct fuse_init_out *init = pieces[1].iov_base;
+  size_t end = offsetof(struct fuse_init_out, flags) + sizeof(init->flags);
+  if (atomic_load(&init_offers_privileges) && pieces[1].iov_len >= end)
+    init->flags |= FUSE_HANDLE_KILLPRIV_V2;
 #endif
+  return true;
+}
 
 static ssize_t read_request(int device, void *buffer, size_t size, void *user_data) {
   (void)user_data;
@@ -117,19 +140,19 @@ static ssize_t read_request(int device, void *buffer, size_t size, void *user_da
     return count;
 
   request_drops_privileges = drops_privileges(header, (size_t)count);
-#ifndef FUSE_CAP_HANDLE_KILLPRIV_V2
   if (header->opcode == FUSE_INIT)
     note_init(header, (size_t)count);
-#endif
   return count;
 }
 
 static ssize_t write_reply(int device, struct iovec *pieces, int count, void *user_data) {
   (void)user_data;
-#ifndef FUSE_CAP_HANDLE_KILLPRIV_V2
-  answer_init(pieces, count);
-#endif
-  return writev(device, pieces, count);
+  bool is_init = completes_init(pieces, count);
+  ssize_t written = writev(device, pieces, count);
+  // By now the kernel has taken it over: it answers INIT within the call.
+  if (is_init && written > 0 && serving_handler)
+    serving_handler(serving_argument);
+  return written;
 }
 
 #if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 17)
@@ -212,6 +235,37 @@ int cfuse_pipe(int ends[2]) { return pipe2(ends, O_CLOEXEC); }
 int cfuse_syncfs(int descriptor) { return syncfs(descriptor); }
 
 pid_t cfuse_fork(void) { return fork(); }
+
+static void close_all(void) {
+  if (syscall(SYS_close_range, 0U, ~0U, 0U) == 0)
+    return;
+  long most = sysconf(_SC_OPEN_MAX);
+  for (int descriptor = 0; descriptor < most; descriptor++)
+    close(descriptor);
+}
+
+int cfuse_unmount_by_child(const char *path) {
+  pid_t child = fork();
+  if (child < 0)
+    return errno;
+  if (child == 0) {
+    // The connection first: with a descriptor of it open here, it would outlive the parent.
+    close_all();
+    int root = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (root >= 0) {
+      syncfs(root);
+      close(root);
+    }
+    _exit(umount2(path, 0) == 0 ? 0 : errno);
+  }
+
+  int status;
+  while (waitpid(child, &status, 0) < 0) {
+    if (errno != EINTR)
+      return errno;
+  }
+  return WIFEXITED(status) ? WEXITSTATUS(status) : EINTR;
+}
 
 int cfuse_open_peer_process(int connection) {
   struct ucred peer;

@@ -69,6 +69,10 @@ ssize_t cfuse_next_request(int device, void *buffer, size_t size);
 /// libfuse's messages go to `handler`, as text with a syslog level.
 void cfuse_set_log_handler(void (*handler)(int level, const char *text));
 
+/// From now on `handler` is called once with `argument`, on the thread that answers the mount's
+/// first request, when the kernel has the answer: from then on it serves all requests.
+void cfuse_set_serving_handler(void (*handler)(void *argument), void *argument);
+
 /// fuse_session_mount, with a connection on which the kernel leaves it to us to take set-user-ID
 /// bits off files (KILLPRIV_V2 of the protocol). In return it does not ask for
 /// `security.capability` before each write.
@@ -96,6 +100,11 @@ int cfuse_pipe(int ends[2]);
 int cfuse_syncfs(int descriptor);
 
 pid_t cfuse_fork(void);
+
+/// Has the kernel write back what it holds of the mount at `path`, then unmounts it; an errno, or
+/// 0. A child does so, which shares no descriptor with this process: a thread of the process that
+/// serves the mount would wait for its own answers, and could not even be killed meanwhile.
+int cfuse_unmount_by_child(const char *path);
 
 /// A descriptor for the process at the other end of the Unix socket `connection`, which becomes
 /// readable when that process has ended; negative when there is none to be had.

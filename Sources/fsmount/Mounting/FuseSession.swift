@@ -57,14 +57,16 @@ final class FuseSession {
   /// Serves requests until the mount is taken away, by umount(8) or after a signal to this
   /// process. Returns 0, or a negative errno when it ended for another reason.
   ///
-  /// - Parameter onReady: called, on another thread, when the first request has been answered.
+  /// - Parameter onReady: called, on another thread, when the mount serves requests.
   func run(
     threads: UInt32?, cloneDescriptors: Bool, readAheadBytes: Int?,
     onReady: @escaping @Sendable () -> Void
   ) -> Int32 {
-    let first = BackgroundThread { [mountPoint] in
-      guard FirstRequest.isAnswered(at: mountPoint) else { return }
-      if let readAheadBytes { FirstRequest.setReadAhead(readAheadBytes, of: mountPoint) }
+    let first = FirstAnswer()
+    first.observe()
+    let starter = BackgroundThread { [mountPoint] in
+      guard first.wait() else { return }
+      if let readAheadBytes { ReadAhead.set(readAheadBytes, of: mountPoint) }
       onReady()
     }
     let stopper = SignalStopper(
@@ -74,8 +76,8 @@ final class FuseSession {
     let status = cfuse_session_loop(session, count, cloneDescriptors ? 1 : 0)
 
     if !stopper.finish() { fuse_session_unmount(session) }
-    // Not before: until the connection is closed it may wait for an answer.
-    first.join()
+    first.giveUp()
+    starter.join()
     // A positive status is a signal, after which everything was done as after an unmount.
     return min(status, 0)
   }

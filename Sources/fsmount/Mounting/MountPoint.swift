@@ -62,7 +62,8 @@ enum MountPoint {
       throw CommandFailure(
         "you may not open /dev/fuse: as root, 'chmod 666 /dev/fuse', or mount as root")
     }
-    guard geteuid() == 0 || Fusermount.path != nil else {
+    let program = Fusermount.path
+    guard geteuid() == 0 || program != nil else {
       throw CommandFailure(
         "fusermount3 is not there, and only root can mount without it: install the package fuse3")
     }
@@ -71,6 +72,7 @@ enum MountPoint {
 
 /// The program that mounts and unmounts for those who are not root.
 enum Fusermount {
+  /// Looked for before anything is mounted: the search may lead into a mount.
   static let path: String? = {
     let search = getenv("PATH").map { String(cString: $0) } ?? ""
     return (search.split(separator: ":").map(String.init) + ["/usr/bin", "/bin"])
@@ -79,18 +81,20 @@ enum Fusermount {
   }()
 
   /// Takes the mount at `path` away; with `lazily`, though it is in use. Where it could not, errno
-  /// says why, as near as it is known, and unless `quietly` the program itself does.
-  static func unmount(_ path: String, lazily: Bool = false, quietly: Bool = false) -> Bool {
+  /// says why, as near as it is known, and so does the program itself.
+  static func unmount(_ path: String, lazily: Bool = false) -> Bool {
     if umount2(path, lazily ? Int32(MNT_DETACH) : 0) == 0 { return true }
-    guard errno == EPERM, let program = Self.path else { return false }
-
-    let options = "-u" + (lazily ? "z" : "") + (quietly ? "q" : "")
-    let arguments = ["fusermount3", options, "--", path]
-    guard run(program, arguments) else {
+    guard errno == EPERM else { return false }
+    guard unmountByProgram(path, lazily ? "-uz" : "-u") else {
       errno = EBUSY
       return false
     }
     return true
+  }
+
+  static func unmountByProgram(_ path: String, _ options: String) -> Bool {
+    guard let program = Self.path else { return false }
+    return run(program, ["fusermount3", options, "--", path])
   }
 
   private static func run(_ program: String, _ arguments: [String]) -> Bool {

@@ -1,0 +1,110 @@
+import Glibc
+import Synchronization
+import TestSupport
+import Testing
+
+extension MountTests {
+  /// The process that serves a mount dies of a trap: it must end, and the mount must say so to all
+  /// programs, instead of keeping them waiting.
+  @Suite struct DaemonDeathTests {
+    private let scratch: Scratch
+    private var random = SeededRandom(seed: 6)
+
+    init() throws {
+      scratch = try Scratch()
+      try scratch.make("--size", "256M")
+      var none = rlimit()
+      setrlimit(__rlimit_resource_t(RLIMIT_CORE.rawValue), &none)
+    }
+
+    /// What is left of a mount answers at once, and can be taken away.
+    private func expectDead(_ mountPoint: String) throws {
+      guard MountTableEntry.at(mountPoint) != nil else { return }
+      let answer = try Shell.run("stat", mountPoint, timeout: 10)
+      #expect(answer.status == 1, "\(answer.summary)")
+      #expect(answer.errors.contains("not connected"), "\(answer.summary)")
+      try unmountWhenIdle { try Shell.run("fusermount3", "-u", mountPoint) }.orThrow()
+      #expect(MountTableEntry.at(mountPoint) == nil)
+    }
+
+    private func takeAway(_ mountPoint: String) {
+      guard MountTableEntry.at(mountPoint) != nil else { return }
+      _ = try? Shell.run("fusermount3", "-uz", mountPoint)
+    }
+
+    @Test(.needsFuse, .timeLimit(.minutes(1)))
+    mutating func whileItStarts() throws {
+      defer { takeAway(scratch.mountPoint) }
+      for _ in 0..<16 {
+        let daemon = try RunningCommand([
+          FsmountProgram.required(), "mount", "-f", scratch.image, scratch.mountPoint,
+        ])
+        usleep(random.below(60_000))
+        daemon.signal(SIGILL)
+        let ending = daemon.wait(timeout: 10)
+        #expect(ending.status == 128 + SIGILL, "\(ending.summary)")
+        try expectDead(scratch.mountPoint)
+      }
+    }
+
+    /// The process that was started says that it went wrong, or the mount had begun.
+    @Test(.needsFuse, .timeLimit(.minutes(1)))
+    mutating func whileItStartsInTheBackground() throws {
+      defer { takeAway(scratch.mountPoint) }
+      for _ in 0..<16 {
+        let starter = try RunningCommand([
+          FsmountProgram.required(), "mount", scratch.image, scratch.mountPoint,
+        ])
+        usleep(random.below(60_000))
+        let children = "/proc/\(starter.processID)/task/\(starter.processID)/children"
+        let child = readText(children).split(separator: " ").first.flatMap { pid_t($0) }
+        if let child { kill(child, SIGILL) }
+        let ending = starter.wait(timeout: 10)
+        #expect(ending.status != nil, "\(ending.summary)")
+        if ending.status == 0, child == nil {
+          try unmountWhenIdle { try FsmountProgram.run("unmount", scratch.mountPoint) }.orThrow()
+        } else if let child {
+          for _ in 0..<1000 where kill(child, 0) == 0 { usleep(5_000) }
+          if ending.status != 0 { #expect(ending.errors.contains("signal"), "\(ending.summary)") }
+          try expectDead(scratch.mountPoint)
+        }
+      }
+    }
+
+    /// With `first`, another signal has told it to unmount.
+    @Test(.needsFuse, .timeLimit(.minutes(1)), arguments: [nil, SIGTERM])
+    mutating func underLoad(after first: Int32?) throws {
+      for _ in 0..<6 {
+        let mounted = try scratch.mount()
+        defer { mounted.killDaemon() }
+        let moment = random.below(150_000 as UInt32)
+        let pause = random.below(8_000 as UInt32)
+        let root = scratch.root
+        let daemon = mounted.processID
+        try onThreads(4) { index in
+          if index == 0 {
+            usleep(moment)
+            if let first {
+              kill(daemon, first)
+              usleep(pause)
+            }
+            kill(daemon, SIGILL)
+            return
+          }
+          // Until the mount answers no more; that it does so is what is tested.
+          let path = root.appending("file \(index)")
+          while true {
+            do {
+              try writeFile(path, [UInt8](repeating: UInt8(index), count: 40_000))
+              _ = try readFile(path)
+              try check("unlink") { path.withCPath { unlink($0) } }
+            } catch {
+              break
+            }
+          }
+        }
+        try expectDead(scratch.mountPoint)
+      }
+    }
+  }
+}

@@ -41,6 +41,8 @@ package enum LockRank: UInt8, Comparable, Sendable {
   case leaf
   /// Where pages come from, and go when an object ends, under whatever lock that is.
   case pageMemory
+  /// The lines of a log that are not written yet: one may come under any lock.
+  case log
 
   package static func < (a: LockRank, b: LockRank) -> Bool { a.rawValue < b.rawValue }
 }

@@ -92,6 +92,9 @@ struct MountCommand: ParsableCommand {
     cfuse_bound_malloc()
     let mount = Mount(
       image: image, mountPoint: mountPoint, options: options, background: background)
-    Glibc.exit(try mount.run())
+    defer { MountLog.flush() }
+    let status = try mount.run()
+    MountLog.flush()
+    Glibc.exit(status)
   }
 }

@@ -140,6 +140,63 @@ extension MountTests {
       #expect(try scratch.holds("file"))
     }
 
+    /// When there is nothing to write nothing is waited for.
+    @Test(.needsFuse, .timeLimit(.minutes(1)))
+    func syncWithoutChangesIsQuick() throws {
+      let scratch = try Scratch()
+      try scratch.make("--size", "256M")
+      let mounted = try scratch.mount("commit=300")
+      defer { try? mounted.unmount() }
+      try scratch.write("file", seed: 3, length: 5_000)
+      let root = open(scratch.mountPoint, O_RDONLY | O_DIRECTORY)
+      try #require(root >= 0)
+      defer { close(root) }
+      let seconds = try (0..<20).map { _ in
+        let start = monotonicSeconds()
+        // BTRFS_IOC_SYNC, which 'fsmount sync' uses.
+        try check("ioctl") { ioctl(root, 0x9408) }
+        return monotonicSeconds() - start
+      }
+      #expect(try #require(seconds.min()) < 0.005, "\(seconds)")
+    }
+
+    /// Nobody reads what the daemon says, as with a terminal that is stopped.
+    @Test(.needsFuse, .timeLimit(.minutes(1)))
+    func aFullPipeOfMessagesStopsNothing() throws {
+      let scratch = try Scratch()
+      try scratch.make("--size", "256M")
+      let program = try FsmountProgram.required()
+      let line = "'\(program)' mount -d '\(scratch.image)' '\(scratch.mountPoint)' 2>&1 | sleep 40"
+      let shell = try RunningCommand(["sh", "-c", line])
+      defer {
+        Self.detach(scratch.mountPoint)
+        kill(-shell.processID, SIGKILL)
+        _ = shell.wait(timeout: 10)
+      }
+      let deadline = monotonicSeconds() + 20
+      while MountTableEntry.at(scratch.mountPoint) == nil, monotonicSeconds() < deadline {
+        usleep(5_000)
+      }
+      // Several times what a pipe holds.
+      for number in 0..<1500 {
+        let path = scratch.root.appending("\(number)")
+        try check("mkdir") { path.withCPath { mkdir($0, 0o755) } }
+      }
+      #expect(monotonicSeconds() < deadline)
+      let ending = try unmountWhenIdle {
+        try FsmountProgram.run("unmount", scratch.mountPoint, timeout: 20)
+      }
+      try ending.orThrow()
+      try scratch.expectSound()
+    }
+
+    @Test(arguments: ["--version"])
+    func version(_ option: String) throws {
+      let result = try FsmountProgram.run(option).orThrow()
+      #expect(result.output.hasPrefix("fsmount 0."), "\(result.summary)")
+      #expect(result.output.contains("libfuse 3."), "\(result.summary)")
+    }
+
     @Test(.needsFuse, .timeLimit(.minutes(1)))
     func commitIntervalCommits() throws {
       let scratch = try Scratch()

@@ -10,6 +10,7 @@ struct Fsmount: ParsableCommand {
       'fsmount IMAGE MOUNTPOINT [-o OPTIONS]' is the same as 'fsmount mount', so that mount(8) \
       can call it: 'mount -t fuse.fsmount IMAGE MOUNTPOINT'.
       """,
+    version: Version.text,
     subcommands: [
       MkfsCommand.self, MountCommand.self, UnmountCommand.self, SyncCommand.self,
       CacheCommand.self, InspectCommand.self,

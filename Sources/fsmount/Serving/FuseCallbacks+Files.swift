@@ -26,7 +26,10 @@ extension FuseCallbacks {
 
     operations.release = { request, number, file in
       FuseServer.answer(request, "release") { server throws(FilesystemError) in
-        OpenFile.of(file)?.release()
+        if let open = OpenFile.of(file) {
+          if open.value.isKept { server.writes.didClose() }
+          open.release()
+        }
         server.volume.release(try server.inode(number))
         return .done
       }
@@ -105,10 +108,13 @@ private final class OpenFile: Sendable {
   /// The kernel lets go of O_APPEND, and of where it writes, when it is asked to; it does not know
   /// which files may but grow.
   let isToAppend: Bool
+  /// The kernel may keep what is written: in memory that a program has mapped, or anything.
+  let isKept: Bool
 
-  init(_ failures: FailureReader, isToAppend: Bool) {
+  init(_ failures: FailureReader, isToAppend: Bool, isKept: Bool) {
     self.failures = failures
     self.isToAppend = isToAppend
+    self.isKept = isKept
   }
 
   var handle: UInt64 { UInt64(UInt(bitPattern: Unmanaged.passRetained(self).toOpaque())) }
@@ -145,7 +151,10 @@ extension FuseServer {
     } else {
       // A page has what stands before the end as well, which nobody has changed.
       let isToAppend = file.flags & O_APPEND != 0 && !isWrittenByPages
-      file.fh = OpenFile(volume.failureReader(of: id), isToAppend: isToAppend).handle
+      let isKept = isWrittenByPages || file.flags & O_ACCMODE == O_RDWR
+      if isKept { writes.didOpen() }
+      file.fh =
+        OpenFile(volume.failureReader(of: id), isToAppend: isToAppend, isKept: isKept).handle
     }
     return file
   }

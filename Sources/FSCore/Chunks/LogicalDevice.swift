@@ -5,6 +5,7 @@
 package final class LogicalDevice: Sendable {
   package let device: any BlockDevice
   package let chunks: ChunkMap
+  package let repairs = MirrorRepairs()
 
   package init(device: any BlockDevice, chunks: ChunkMap) {
     self.device = device

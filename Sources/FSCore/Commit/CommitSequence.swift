@@ -60,7 +60,6 @@ package final class CommitSequence: Sendable {
     }
     let generation = frozen.superblock.generation
     superblock.withLock { $0 = frozen.superblock }
-    blockCache.superGeneration = generation
 
     // 4. What the last commit still needed may be overwritten.
     for participant in participants { participant.didCommit(generation) }

@@ -136,9 +136,10 @@ package final class SpaceManager: Sendable {
       let item = try groupItemTree.find(key) { bytes throws(FilesystemError) in
         try BlockGroupItem(bytes)
       }
-      guard let item else { throw .corrupt("chunk \(chunk.start) has no block group item") }
-      guard item.flags == chunk.item.flags else {
-        throw .corrupt("block group \(chunk.start) and its chunk have different types")
+      // Where chunks and groups do not agree the image is read-only, and the mount has said so.
+      guard let item, item.flags == chunk.item.flags else {
+        if isReadOnly { continue }
+        throw .corrupt("chunk \(chunk.start) has no block group item of its type")
       }
       let members = try groupClass(of: item.flags)
       let group = try BlockGroup(

@@ -12,14 +12,14 @@ struct DataReader: Sendable {
   let geometry: Geometry
   let device: LogicalDevice
   let checksums: ChecksumTree
-  let transactions: TransactionManager
-  let isReadOnly: Bool
   let log: Logger
 
   private var sectorBytes: Int { geometry.sectorBytes }
 
   /// Bytes that are read in one go, which bounds the memory for their checksums.
   private static let longestRead = 1 << 20
+
+  private var mirrors: MirroredReader { MirroredReader(device: device, log: log) }
 
   /// Reads whole sectors of an extent. Where a copy is bad another is used, and the bad one is
   /// written anew. `content` of a file that refers to the extent is held.
@@ -83,49 +83,12 @@ struct DataReader: Sendable {
     at address: LogicalAddress, into target: UnsafeMutableRawBufferPointer,
     expected: UnsafeRawBufferPointer?, _ file: FilePosition
   ) throws(FilesystemError) {
-    let copies = try device.copies(at: address)
-    var bad: [Int] = []
-    var failure: FilesystemError?
-
-    for copy in 0..<copies {
-      do throws(FilesystemError) {
-        try device.read(into: target, at: address, copy: copy)
-      } catch {
-        failure = error
-        bad.append(copy)
-        continue
-      }
-      if let expected,
-        !geometry.checksumType.matches(UnsafeRawBufferPointer(target), expected)
-      {
-        log.warning(
-          """
-          file \(file.inode) offset \(file.offset): wrong checksum of the data at \
-          \(address), copy \(copy + 1) of \(copies)
-          """)
-        bad.append(copy)
-        continue
-      }
-      rewrite(bad, at: address, from: UnsafeRawBufferPointer(target), file)
-      return
-    }
-
-    log.error("file \(file.inode) offset \(file.offset): no good copy of the data at \(address)")
-    throw failure ?? .checksum(what: "data of file \(file.inode)", address: address.rawValue)
-  }
-
-  private func rewrite(
-    _ copies: [Int], at address: LogicalAddress, from good: UnsafeRawBufferPointer,
-    _ file: FilePosition
-  ) {
-    guard !isReadOnly, transactions.failure == nil else { return }
-    for copy in copies {
-      do throws(FilesystemError) {
-        try device.writeCopy(good, at: address, copy: copy)
-        log.notice(
-          "file \(file.inode) offset \(file.offset): copy \(copy + 1) at \(address) rewritten")
-      } catch {
-        log.error("file \(file.inode) offset \(file.offset): \(error)")
+    _ = try mirrors.read(
+      into: target, at: address,
+      of: { "file \(file.inode) offset \(file.offset): the data at \(address)" }
+    ) { (bytes) throws(FilesystemError) in
+      if let expected, !geometry.checksumType.matches(bytes, expected) {
+        throw .checksum(what: "data of file \(file.inode)", address: address.rawValue)
       }
     }
   }

@@ -27,15 +27,14 @@ package final class FileStore: Sendable {
   package init(
     geometry: Geometry, device: LogicalDevice, transactions: TransactionManager,
     space: SpaceManager, references: DelayedReferences, checksums: ChecksumTree,
-    workers: WorkerPool, log: Logger, isReadOnly: Bool, memory: MemoryBudget
+    workers: WorkerPool, log: Logger, memory: MemoryBudget
   ) {
     failures = WriteFailures(log: log)
     let decompressed = DecompressedExtents(capacity: 16)
     reader = FileReader(
       geometry: geometry,
       data: DataReader(
-        geometry: geometry, device: device, checksums: checksums, transactions: transactions,
-        isReadOnly: isReadOnly, log: log),
+        geometry: geometry, device: device, checksums: checksums, log: log),
       decompressed: decompressed)
     seeker = FileSeeker(geometry: geometry)
 

@@ -100,60 +100,29 @@ extension ImageReader {
   private func read(
     _ pointer: BlockPointer, _ bounds: KeyBounds, into buffer: AlignedBuffer
   ) throws(FilesystemError) {
+    let reference = BlockReference(
+      address: pointer.address, generation: pointer.generation, level: pointer.level,
+      tree: pointer.tree, firstKey: bounds.first)
+    let bad = try blocks.read(
+      reference, newest: superblock.generation, into: buffer.bytes
+    ) { (block) throws(FilesystemError) in
+      try check(block, pointer, bounds)
+    }
+    guard !bad.isEmpty else { return }
     let copies = try device.copies(at: pointer.address)
-    var failures: [FilesystemError] = []
-    for copy in 0..<copies {
-      do throws(FilesystemError) {
-        try device.read(into: buffer.bytes, at: pointer.address, copy: copy)
-        try verify(buffer.readable, pointer, bounds)
-        break
-      } catch {
-        failures.append(error)
-      }
-    }
-    guard failures.count < copies else {
-      throw failures.first ?? .onOtherDevice(pointer.address)
-    }
-    for (copy, failure) in failures.enumerated() {
-      note("\(failure) (copy \(copy + 1) of \(copies); another one is good)")
+    for copy in bad {
+      note("\(copy.error) (copy \(copy.mirror + 1) of \(copies); another one is good)")
     }
   }
 
-  private func verify(
+  private func check(
     _ block: UnsafeRawBufferPointer, _ pointer: BlockPointer, _ bounds: KeyBounds
   ) throws(FilesystemError) {
-    let address = pointer.address
-    guard geometry.checksumType.isSealed(block) else {
-      throw .checksum(what: "tree block", address: address.rawValue)
+    let count = Int(block.u32(BlockHeader.Offset.itemCount))
+    guard count > 0, let end = bounds.end else { return }
+    let stride = pointer.level == 0 ? Format.itemHeaderSize : Format.keyPointerSize
+    guard Key(block, at: Format.headerSize + (count - 1) * stride) < end else {
+      throw .corrupt("tree block \(pointer.address): its keys reach into its sibling's")
     }
-    let header = BlockHeader(block.bytes)
-    func require(
-      _ isRight: Bool, _ what: @autoclosure () -> String
-    ) throws(FilesystemError) {
-      if !isRight { throw .corrupt("tree block \(address): \(what())") }
-    }
-    try require(header.fsid == geometry.fsid, "it belongs to another file system")
-    try require(header.address == address, "it was written for address \(header.address)")
-    try require(
-      header.level == pointer.level, "level \(header.level) in place of \(pointer.level)")
-    try require(
-      header.generation == pointer.generation,
-      "generation \(header.generation) in place of \(pointer.generation)")
-    // Snapshots share blocks, which keep the id of the tree that allocated them; the logs of
-    // all subvolumes carry one id.
-    let isOwned =
-      header.owner == pointer.tree || header.owner.isShareable && pointer.tree.isShareable
-    try require(isOwned, "it belongs to tree \(Int64(bitPattern: header.owner.rawValue))")
-    try BlockValidation.check(
-      block, geometry: geometry, address: address, superGeneration: superblock.generation)
-
-    guard header.itemCount > 0 else {
-      return try require(bounds.first == nil, "it is empty, and not the root of its tree")
-    }
-    let stride = header.level == 0 ? Format.itemHeaderSize : Format.keyPointerSize
-    let last = Key(block, at: Format.headerSize + (Int(header.itemCount) - 1) * stride)
-    let first = Key(block, at: Format.headerSize)
-    try require(bounds.first.map { $0 == first } ?? true, "its first key is not its parent's")
-    try require(bounds.end.map { last < $0 } ?? true, "its keys reach into its sibling's")
   }
 }

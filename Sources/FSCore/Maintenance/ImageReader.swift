@@ -10,6 +10,7 @@ package final class ImageReader {
   package let device: LogicalDevice
   package let superblock: Superblock
   package let geometry: Geometry
+  let blocks: BlockReader
   package private(set) var problems: [String] = []
   package private(set) var problemCount = 0
 
@@ -29,6 +30,8 @@ package final class ImageReader {
       checksumType: checksumType, fsid: superblock.blockFSID, chunkTreeUUID: .zero,
       features: superblock.features)
     self.device = LogicalDevice(device: device, chunks: ChunkMap())
+    blocks = BlockReader(
+      mirrors: MirroredReader(device: self.device, log: nil), geometry: geometry)
     if let remark { note(remark) }
     try readChunks()
   }

@@ -45,6 +45,31 @@ package struct ReadOnlyCompatibleFeatures: OptionSet, Sendable {
   ]
 }
 
+/// `flags` of the superblock: an unknown one forbids reading.
+package struct SuperblockFlags: OptionSet, Sendable {
+  package let rawValue: UInt64
+  package init(rawValue: UInt64) { self.rawValue = rawValue }
+
+  package static let written = Self(rawValue: 1 << 0)
+  package static let relocating = Self(rawValue: 1 << 1)
+  /// Something went wrong that only a checker can put right: Linux mounts, and writes nothing.
+  package static let error = Self(rawValue: 1 << 2)
+  package static let seeding = Self(rawValue: 1 << 32)
+  /// Restored from a dump of the metadata alone, so that the content of files is not there. Linux
+  /// takes no notice of it.
+  package static let metadataDump = Self(rawValue: 1 << 33)
+  package static let metadataDumpV2 = Self(rawValue: 1 << 34)
+
+  package static let known: Self = [
+    .written, .relocating, .error, .seeding, .metadataDump, .metadataDumpV2,
+  ]
+
+  package static let names: [(bit: UInt64, name: String)] = [
+    (0, "WRITTEN"), (1, "RELOC"), (2, "ERROR"), (32, "SEEDING"), (33, "METADUMP"),
+    (34, "METADUMP_V2"),
+  ]
+}
+
 /// The type of a chunk and its block group: what it holds and how it is replicated.
 package struct BlockGroupFlags: OptionSet, Hashable, Sendable {
   package let rawValue: UInt64

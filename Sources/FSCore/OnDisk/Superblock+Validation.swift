@@ -18,9 +18,9 @@ extension Superblock {
       let names = Self.names(of: unknown, IncompatibleFeatures.names)
       throw .cannotMount("unsupported feature\(names)")
     }
-    let knownFlags: UInt64 = 0x1 | 0x4 | (1 << 32)
-    guard flags & ~knownFlags == 0 else {
-      throw .cannotMount("superblock flags 0x\(String(flags, radix: 16)) are not supported")
+    guard flags.subtracting(.known).isEmpty else {
+      throw .cannotMount(
+        "superblock flags 0x\(String(flags.rawValue, radix: 16)) are not supported")
     }
 
     guard sectorSize == 4096 else {

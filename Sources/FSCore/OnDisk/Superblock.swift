@@ -57,9 +57,9 @@ package struct Superblock: Sendable {
     set { self[u64: Offset.address] = newValue.rawValue }
   }
 
-  package var flags: UInt64 {
-    get { self[u64: Offset.flags] }
-    set { self[u64: Offset.flags] = newValue }
+  package var flags: SuperblockFlags {
+    get { SuperblockFlags(rawValue: self[u64: Offset.flags]) }
+    set { self[u64: Offset.flags] = newValue.rawValue }
   }
 
   package var magic: UInt64 { self[u64: Offset.magic] }

@@ -1,5 +1,5 @@
 extension Tree {
-  /// Makes every block of the path one of the running transaction, from the root down.
+  /// Makes every block of the path a writable one of the running transaction, from the root down.
   func makeWritable(
     _ path: inout TreePath, in handle: borrowing TransactionHandle
   ) throws(FilesystemError) {
@@ -7,9 +7,7 @@ extension Tree {
     var level = path.rootLevel
     while level >= 0 {
       let block = path.block(level)
-      if block.generation == handle.generation {
-        context.cache.markDirty(block)
-      } else {
+      if !block.isWritable {
         let copy = try self.copy(block, isRoot: level == path.rootLevel, in: handle)
         if level == path.rootLevel {
           root = copy
@@ -31,10 +29,7 @@ extension Tree {
   func makeWritableChild(
     of parent: TreeBlock, slot: Int, _ child: TreeBlock, in handle: borrowing TransactionHandle
   ) throws(FilesystemError) -> TreeBlock {
-    if child.generation == handle.generation {
-      context.cache.markDirty(child)
-      return child
-    }
+    if child.isWritable { return child }
     let copy = try self.copy(child, isRoot: false, in: handle)
     parent.setChild(
       slot, KeyPointer(key: parent.key(slot), address: copy.address, generation: copy.generation))

@@ -123,8 +123,11 @@ extension Tree {
   /// Reads leaves into memory that are likely to be asked for next: at most `count`, from the one
   /// with `key` on, none that begins after `through`.
   ///
-  /// The last comes first, and the first that is there ends it: so who reads them in order
-  /// meanwhile meets this half way, and hardly any leaf is read twice.
+  /// The last comes first, and the first that is there ends it: so a thread that reads them in
+  /// order meanwhile meets this half way, and hardly any leaf is read twice.
+  ///
+  /// Which leaves they are is looked up under the tree's lock; they are read without it, when others
+  /// may be changing them.
   package func prefetchLeaves(
     from key: Key, through: Key, count: Int
   ) throws(FilesystemError) {
@@ -145,8 +148,7 @@ extension Tree {
       return references
     }
     for reference in references.reversed() {
-      guard try context.cache.cached(reference) == nil else { return }
-      _ = try context.cache.load(reference)
+      guard context.cache.readAhead(reference) else { return }
     }
   }
 }

@@ -17,8 +17,8 @@ package final class TreeContext: @unchecked Sendable {
 
 /// One b-tree of items. Lock rank: `tree`, of the extent tree `extentTree`.
 ///
-/// 1. A block of an older generation than the running transaction is never changed: a change
-///    copies the whole path from the root, once a transaction.
+/// 1. A block that is not writable is never changed: a change copies the whole path from the root,
+///    once a transaction. The parent of a writable block is writable.
 /// 2. The key of every pointer equals the first key of its child, and its generation the
 ///    child's.
 /// 3. No block but the root is empty.

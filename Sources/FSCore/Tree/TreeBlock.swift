@@ -4,8 +4,8 @@ import Glibc
 ///
 /// 1. `address`, `generation`, `level` and `owner` never change; a block that changes them is a
 ///    new block.
-/// 2. The content changes only under the exclusive lock of the tree whose running transaction
-///    is `generation`; a block of an older generation never changes.
+/// 2. The content changes only while the block is writable: the running transaction has made it and
+///    does not write it yet. No image can say that of a block: one that was read never is.
 /// 3. A block whose content is not on the device is in `TreeBlockCache`'s dirty set, or in the
 ///    list of the commit that is writing it.
 /// 4. In a block that was made here what lies between the headers and the data is zero, so that
@@ -19,7 +19,10 @@ final class TreeBlock: @unchecked Sendable {
   let level: UInt8
   let buffer: AlignedBuffer
 
-  /// Guarded by the cache's shard lock, but see `TreeBlockCache.markDirty`.
+  /// Set by the cache, before others see the block, and unset while nobody changes a tree.
+  var isWritable = false
+
+  /// Guarded by the cache's shard lock.
   var isDirty = false
   var wasUsed = true
 

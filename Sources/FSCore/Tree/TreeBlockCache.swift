@@ -10,6 +10,13 @@ struct BlockReference {
   var tree: TreeID
   /// The key that the pointer carries; nil for a root.
   var firstKey: Key?
+
+  /// Whether the block may say that it belongs to `owner`. Snapshots share blocks, which keep the id
+  /// of the tree that made them.
+  @inline(__always)
+  func mayBelong(to owner: TreeID) -> Bool {
+    tree.isShareable ? owner.isShareable : owner == tree
+  }
 }
 
 /// The tree blocks in memory, by logical address. Lock rank: `blockCache`, one lock a shard.
@@ -37,27 +44,23 @@ package final class TreeBlockCache: Sendable {
   private let budget: MemoryBudget
   /// What a block takes: its bytes, its object, and what the dictionaries have of it.
   let blockBytes: Int
-  let device: LogicalDevice
   package let geometry: Geometry
-  let log: Logger
+  private let reader: BlockReader
+  let quietReader: BlockReader
 
-  /// The generation of the last commit; nothing on the device is newer than the next one.
-  var superGeneration: Generation {
-    get { Generation(lastCommit.load(ordering: .acquiring)) }
-    set { lastCommit.store(newValue.rawValue, ordering: .releasing) }
-  }
-  private let lastCommit: Atomic<UInt64>
-  let canRepair: Bool
+  /// The last transaction whose blocks may be on the device.
+  var newestOnDevice: Generation { Generation(newest.load(ordering: .acquiring)) }
+  private let newest: Atomic<UInt64>
 
   package init(
     device: LogicalDevice, geometry: Geometry, superGeneration: Generation, budget: MemoryBudget,
-    canRepair: Bool, log: Logger
+    log: Logger
   ) {
-    self.device = device
     self.geometry = geometry
-    lastCommit = Atomic(superGeneration.rawValue)
-    self.canRepair = canRepair
-    self.log = log
+    reader = BlockReader(mirrors: MirroredReader(device: device, log: log), geometry: geometry)
+    quietReader = BlockReader(
+      mirrors: MirroredReader(device: device, log: nil), geometry: geometry)
+    newest = Atomic(superGeneration.rawValue)
     self.budget = budget
     blockBytes = PageMemory.size(holding: geometry.nodeBytes) + 256
     shards = (0..<Self.shardCount).map { _ in Guarded(Shard(), rank: .blockCache) }
@@ -84,12 +87,16 @@ package final class TreeBlockCache: Sendable {
   /// The block, from the device if need be. Hold no tree's lock.
   func load(_ reference: BlockReference) throws(FilesystemError) -> TreeBlock {
     if let block = try cached(reference) { return block }
-    let block = try read(reference)
-    return insert(block)
+    return insert(try read(reference, by: reader))
+  }
+
+  /// Whether there is a block at this address, whatever it is.
+  func isPresent(_ address: LogicalAddress) -> Bool {
+    shard(address).withLock { $0.blocks[address] != nil }
   }
 
   /// Adds a block unless there is one at its address; returns the one that counts.
-  private func insert(_ block: TreeBlock) -> TreeBlock {
+  func insert(_ block: TreeBlock) -> TreeBlock {
     shard(block.address).withLock { shard in
       if let present = shard.blocks[block.address] { return present }
       add(block, to: &shard)
@@ -138,27 +145,17 @@ package final class TreeBlockCache: Sendable {
     for shard in shards where isOverBudget { shard.withLock { sweep(&$0) } }
   }
 
-  /// Adds a block that the running transaction has made.
+  /// Adds a block that the running transaction has made. It is writable until `takeDirty`.
   func insertNew(_ block: TreeBlock) {
+    block.isWritable = true
     shard(block.address).withLock { shard in
-      putDirty(block, in: &shard)
+      remove(block.address, from: &shard)
+      block.isDirty = true
+      shard.dirty[block.address] = block
+      shard.blocks[block.address] = block
+      budget.dirtyBlocks.charge(blockBytes)
       sweep(&shard)
     }
-  }
-
-  /// Says that a block of the running transaction changes. Its tree's exclusive lock is held,
-  /// so nobody else changes `isDirty` of this block.
-  func markDirty(_ block: TreeBlock) {
-    if block.isDirty { return }
-    shard(block.address).withLock { putDirty(block, in: &$0) }
-  }
-
-  private func putDirty(_ block: TreeBlock, in shard: inout Shard) {
-    remove(block.address, from: &shard)
-    block.isDirty = true
-    shard.dirty[block.address] = block
-    shard.blocks[block.address] = block
-    budget.dirtyBlocks.charge(blockBytes)
   }
 
   /// Forgets a block that is no longer part of any tree.
@@ -189,7 +186,8 @@ package final class TreeBlockCache: Sendable {
   }
 
   /// All dirty blocks by ascending address; from here on the caller sees to their being
-  /// written, and they stay in memory until `didWrite`.
+  /// written, and they stay in memory until `didWrite`. None of them is changed any more: whoever
+  /// would change one copies it. Called while nobody changes a tree.
   func takeDirty() -> [TreeBlock] {
     var blocks: [TreeBlock] = []
     for shard in shards {
@@ -197,11 +195,16 @@ package final class TreeBlockCache: Sendable {
         blocks.append(contentsOf: shard.dirty.values)
       }
     }
+    for block in blocks { block.isWritable = false }
     return blocks.sorted { $0.address < $1.address }
   }
 
   /// These blocks are on the device as they are in memory.
   func didWrite(_ blocks: [TreeBlock]) {
+    // Before the first of them can be forgotten and read again.
+    if let last = blocks.map(\.generation).max() {
+      newest.max(last.rawValue, ordering: .acquiringAndReleasing)
+    }
     for block in blocks {
       shard(block.address).withLock { shard in
         guard shard.dirty[block.address] === block else { return }

@@ -135,26 +135,22 @@ package final class Trees: @unchecked Sendable {
       let gained = state.blockDelta - entry.savedBlockDelta
       let nodeSize = Int64(context.geometry.nodeSize)
 
-      let isPresent = try root.modify(entry.rootItemKey, in: handle) {
-        (bytes) throws(FilesystemError) -> Bool in
-        var item = try RootItem(UnsafeRawBufferPointer(bytes).bytes)
-        item.address = state.address
-        item.level = state.level
-        item.generation = state.generation
-        let bytesUsed = Int64(clamping: item.bytesUsed).addingReportingOverflow(
-          Int64(gained) * nodeSize)
-        item.bytesUsed = UInt64(max(bytesUsed.partialValue, nodeSize))
-        if id.isSubvolume {
-          item.lastChange = generation
-          item.changeTime = now
-        }
-        guard bytes.count == RootItem.size else {
-          throw .corrupt("tree \(id) has a root item of the old, short form")
-        }
-        item.encode(into: bytes)
-        return true
+      let found = try root.find(entry.rootItemKey) { (bytes) throws(FilesystemError) in
+        try RootItem(bytes)
       }
-      guard isPresent != nil else { throw .corrupt("tree \(id) has lost its root item") }
+      guard var item = found else { throw .corrupt("tree \(id) has lost its root item") }
+      item.address = state.address
+      item.level = state.level
+      item.generation = state.generation
+      let bytesUsed = Int64(clamping: item.bytesUsed).addingReportingOverflow(
+        Int64(gained) * nodeSize)
+      item.bytesUsed = UInt64(max(bytesUsed.partialValue, nodeSize))
+      if id.isSubvolume {
+        item.lastChange = generation
+        item.changeTime = now
+      }
+      // One of the old, short form becomes a whole one.
+      try root.replace(entry.rootItemKey, size: RootItem.size, in: handle) { item.encode(into: $0) }
       entries.withLock { entries in
         entries[id]?.savedAddress = state.address
         entries[id]?.savedBlockDelta = state.blockDelta

@@ -15,8 +15,7 @@ package struct OpenedImage {
     device: any BlockDevice, options: VolumeOptions, log: Logger
   ) throws(FilesystemError) {
     superblock = try Self.readSuperblock(device)
-
-    var readOnlyReason = try Self.reasonForReadOnly(superblock, options)
+    try Self.requireNoLog(superblock, options)
 
     let chunks = ChunkMap()
     for chunk in try superblock.systemChunks() {
@@ -33,9 +32,7 @@ package struct OpenedImage {
     memory = MemoryBudget(totalBytes: options.cacheBytes)
     cache = TreeBlockCache(
       device: self.device, geometry: geometry, superGeneration: superblock.generation,
-      budget: memory,
-      canRepair: readOnlyReason == nil, log: log
-    )
+      budget: memory, log: log)
 
     let context = TreeContext(cache: cache)
     let chunkTree = try Tree(
@@ -51,13 +48,9 @@ package struct OpenedImage {
     }
 
     trees = try Trees(superblock: superblock, chunk: chunkTree, context: context)
-    if readOnlyReason == nil, let profile = Self.foreignProfile(chunks) {
-      readOnlyReason = "the image has \(profile) block groups"
-    }
-    if readOnlyReason == nil, try Self.hasUnfinishedBalance(trees.root) {
-      readOnlyReason = "a balance of the image is not finished; let Linux end or cancel it"
-    }
-    self.readOnlyReason = readOnlyReason
+    readOnlyReason = try ReadOnlyRules(
+      superblock: superblock, options: options, chunks: chunks, trees: trees
+    ).firstReason()
     let subvolume: TreeID =
       switch options.subvolume {
       case .imageDefault: try Self.defaultSubvolume(trees)
@@ -69,6 +62,11 @@ package struct OpenedImage {
       _ = try trees.subvolume(subvolume)
     } catch .notFound {
       throw .cannotMount("the image has no subvolume \(subvolume)")
+    }
+    if readOnlyReason == nil {
+      MirroredReader(device: self.device, log: log).allowRepairs()
+    } else {
+      self.device.repairs.forbid()
     }
   }
 
@@ -89,51 +87,13 @@ package struct OpenedImage {
     return superblock
   }
 
-  /// Why the image can be read only; throws when it cannot even be read.
-  private static func reasonForReadOnly(
+  private static func requireNoLog(
     _ superblock: Superblock, _ options: VolumeOptions
-  ) throws(FilesystemError) -> String? {
-    if superblock.logRoot.rawValue != 0 && !options.noLogReplay {
-      throw .cannotMount(
-        "the image was not unmounted cleanly by Linux and has a log tree to replay: mount it "
-          + "once with Linux, or with -o nologreplay, read-only, as of the last commit")
-    }
-    if options.readOnly { return "mounted with -o ro" }
-    if superblock.logRoot.rawValue != 0 { return "its log tree is not replayed" }
-
-    if superblock.deviceCount > 1 {
-      return "the image is one of \(superblock.deviceCount) devices of its file system; "
-        + "what has no copy on it cannot be read"
-    }
-    let features = superblock.readOnlyFeatures
-    let known: ReadOnlyCompatibleFeatures = []
-    let unknown = features.rawValue & ~known.rawValue
-    if features.contains(.blockGroupTree) { return "the image has a block group tree" }
-    if features.contains(.freeSpaceTree) {
-      return "the image has a free space tree (space_cache=v2)"
-    }
-    if unknown != 0 {
-      return "the image has the feature"
-        + Superblock.names(of: unknown, ReadOnlyCompatibleFeatures.names)
-    }
-    if superblock.flags & (1 << 32) != 0 { return "the image is a seed device" }
-    return nil
-  }
-
-  /// A profile that is not written here: of several devices, though there may be one left.
-  private static func foreignProfile(_ chunks: ChunkMap) -> String? {
-    chunks.all.map(\.item.flags).first { flags in
-      !flags.intersection(.profiles).isSubset(of: .dup)
-    }?.profileName
-  }
-
-  /// Whether extents are being moved: references of a kind that only Linux keeps.
-  private static func hasUnfinishedBalance(_ root: Tree) throws(FilesystemError) -> Bool {
-    if try root.contains(Key(.balance, .temporaryItem, 0)) { return true }
-    let relocation = TreeID.relocation.objectID
-    return try root.findFirst(atLeast: Key(relocation, .rootItem, 0)) {
-      (key, _) throws(FilesystemError) in key.objectID == relocation
-    } ?? false
+  ) throws(FilesystemError) {
+    guard superblock.logRoot.rawValue != 0, !options.noLogReplay else { return }
+    throw .cannotMount(
+      "the image was not unmounted cleanly by Linux and has a log tree to replay: mount it "
+        + "once with Linux, or with -o nologreplay, read-only, as of the last commit")
   }
 
   private static func add(
@@ -149,11 +109,15 @@ package struct OpenedImage {
   ) throws(FilesystemError) -> UUIDBytes {
     let buffer = AlignedBuffer(count: Int(superblock.nodeSize))
     let type = superblock.checksumType ?? .crc32c
-    for copy in 0..<(try device.copies(at: superblock.chunkRoot)) {
-      try device.read(into: buffer.bytes, at: superblock.chunkRoot, copy: copy)
-      if type.isSealed(buffer.readable) { break }
-    }
-    return BlockHeader(buffer.readable.bytes).chunkTreeUUID
+    let address = superblock.chunkRoot
+    return try MirroredReader(device: device, log: nil).read(
+      into: buffer.bytes, at: address, of: { "the root of the chunk tree" }
+    ) { (block) throws(FilesystemError) in
+      guard type.isSealed(block) else {
+        throw .checksum(what: "tree block", address: address.rawValue)
+      }
+      return BlockHeader(block.bytes).chunkTreeUUID
+    }.value
   }
 
   /// The subvolume that is mounted when none is named.

@@ -56,7 +56,8 @@ extension Volume {
     }
     image.memory.dropClean = { [weak cache] in cache?.trim() }
     PageMemory.shared.raiseBound(to: image.memory.totalBytes / 16 * 13)
-    transactions.onAbort = { error in
+    transactions.onAbort = { [device = image.device] error in
+      device.repairs.forbid()
       if case .shutDown = error { return log.notice("\(error)") }
       log.critical("\(error); the file system is read-only from now on")
     }

@@ -59,7 +59,7 @@ package final class Volume: @unchecked Sendable {
     files = FileStore(
       geometry: image.geometry, device: image.device, transactions: transactions, space: space,
       references: references, checksums: checksums, workers: workers, log: log,
-      isReadOnly: image.readOnlyReason != nil, memory: memory)
+      memory: memory)
     periodicCommit = PeriodicCommit(
       committer: committer, transactions: transactions, files: files, memory: memory, log: log)
   }

@@ -20,7 +20,7 @@ struct SuperblockText {
     list.add("node size", "\(superblock.nodeSize)")
     list.add(
       "checksum", superblock.checksumType?.name ?? "unknown (\(superblock.checksumTypeNumber))")
-    list.add("flags", flags(superblock.flags, [(0, "WRITTEN"), (2, "ERROR"), (32, "SEEDING")]))
+    list.add("flags", flags(superblock.flags.rawValue, SuperblockFlags.names))
     list.add("incompatible", flags(superblock.features.rawValue, IncompatibleFeatures.names))
     list.add(
       "read-only compatible",

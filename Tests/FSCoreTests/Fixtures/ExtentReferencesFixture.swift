@@ -142,7 +142,7 @@ final class ExtentReferencesFixture: @unchecked Sendable {
     cache = TreeBlockCache(
       device: device, geometry: geometry, superGeneration: 10,
       budget: MemoryBudget(totalBytes: 256 << 20),
-      canRepair: false, log: Logger(label: "test"))
+      log: Logger(label: "test"))
     context = TreeContext(cache: cache)
     space = FixtureSpace(nodeSize: nodeSize)
 
@@ -222,7 +222,6 @@ final class ExtentReferencesFixture: @unchecked Sendable {
           superGeneration: Generation(commit.generation.rawValue - 1))
       }
       cache.didWrite(blocks)
-      cache.superGeneration = commit.generation
       space.releasePinned()
     }
   }

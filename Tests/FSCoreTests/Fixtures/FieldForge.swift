@@ -62,7 +62,8 @@ struct FieldForge {
       }
       let at = Format.headerSize + slot * Format.itemHeaderSize
       let type = ItemType(block.u8(at + 8))
-      let what = "\(name) \(ItemText.type(type)) slot \(slot)"
+      let object = ItemText.object(ObjectID(block.u64(at)))
+      let what = "\(name) \(ItemText.type(type)) \(object) slot \(slot)"
       add("\(what) key", places, block, at: at, [(0, 8), (9, 8), (17, 4), (21, 4)])
       let start = Format.headerSize + Int(block.u32(at + 17))
       let size = Int(block.u32(at + 21))
@@ -121,9 +122,10 @@ struct FieldForge {
     }
   }
 
-  /// The field of this name; there is one at least.
-  func field(_ name: String) throws -> Field {
-    guard let field = fields.first(where: { $0.name == name }) else {
+  /// The first field whose name begins and ends like this.
+  func field(_ name: String, _ end: String = "") throws -> Field {
+    guard let field = fields.first(where: { $0.name.hasPrefix(name) && $0.name.hasSuffix(end) })
+    else {
       throw FilesystemError.invalidArgument("no field \(name)")
     }
     return field

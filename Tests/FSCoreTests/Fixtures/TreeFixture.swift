@@ -6,6 +6,7 @@ import Logging
 /// that are kept in a dictionary: the tree layer by itself.
 final class TreeFixture: TreeBlockAllocator, ExtentReferences, @unchecked Sendable {
   let geometry: Geometry
+  let disk: SimulatedDevice
   let device: LogicalDevice
   let memory: MemoryBudget
   let cache: TreeBlockCache
@@ -32,11 +33,12 @@ final class TreeFixture: TreeBlockAllocator, ExtentReferences, @unchecked Sendab
         item: ChunkItem(
           length: 4 << 30, flags: .metadata, sectorSize: 4096, stripes: [stripe])),
       deviceSize: memory.sizeBytes)
-    device = LogicalDevice(device: memory, chunks: chunks)
+    disk = try SimulatedDevice(memory)
+    device = LogicalDevice(device: disk, chunks: chunks)
     self.memory = MemoryBudget(totalBytes: UInt64(cacheBytes))
     cache = TreeBlockCache(
       device: device, geometry: geometry, superGeneration: 1, budget: self.memory,
-      canRepair: true, log: Logger(label: "test"))
+      log: Logger(label: "test"))
     context = TreeContext(cache: cache)
     transactions = TransactionManager(committed: 1)
     nextAddress = Guarded(Self.base + nodeSize, rank: .spaceManager)
@@ -65,15 +67,14 @@ final class TreeFixture: TreeBlockAllocator, ExtentReferences, @unchecked Sendab
     try BlockWriter(device: device, geometry: geometry).write(blocks)
     cache.didWrite(blocks)
     let generation = Generation(transactions.running.rawValue - 1)
-    cache.superGeneration = generation
     transactions.didCommit(generation)
   }
 
   /// Opens the tree anew, with an empty cache: what was committed.
   func reopened() throws -> Tree {
     let fresh = TreeBlockCache(
-      device: device, geometry: geometry, superGeneration: cache.superGeneration,
-      budget: MemoryBudget(totalBytes: 1 << 20), canRepair: false, log: Logger(label: "test"))
+      device: device, geometry: geometry, superGeneration: cache.newestOnDevice,
+      budget: MemoryBudget(totalBytes: 1 << 20), log: Logger(label: "test"))
     let state = tree.rootState
     return try Tree(
       id: tree.id, address: state.address, level: state.level, generation: state.generation,
@@ -116,29 +117,13 @@ final class TreeFixture: TreeBlockAllocator, ExtentReferences, @unchecked Sendab
 }
 
 extension Tree {
-  /// Checks what the type's comment promises of the structure, and returns its items and
-  /// number of blocks.
+  /// The items of a tree that is as it should be, and the number of its blocks.
   func checkedContent() throws -> (items: [(key: Key, bytes: [UInt8])], blockCount: Int) {
+    let blockCount = try checkInvariants()
     var items: [(key: Key, bytes: [UInt8])] = []
-    var blockCount = 0
-
-    func visit(_ block: TreeBlock, isRoot: Bool) throws {
-      blockCount += 1
-      try BlockValidation.check(
-        block.buffer.readable, geometry: context.geometry, address: block.address,
-        superGeneration: Generation(UInt64.max / 4))
-      if !isRoot && block.count == 0 { throw FilesystemError.corrupt("an empty block") }
-      for slot in 0..<block.count {
-        if block.isLeaf {
-          items.append((block.key(slot), Array(block.item(slot))))
-        } else {
-          try visit(context.cache.load(childReference(block, slot)), isRoot: false)
-        }
-      }
-    }
-    try visit(root, isRoot: true)
-    for (a, b) in zip(items, items.dropFirst()) where a.key >= b.key {
-      throw FilesystemError.corrupt("keys \(a.key) and \(b.key) are out of order")
+    try forEach(from: .zero) { (key, bytes) throws(FilesystemError) in
+      items.append((key, bytes.array(0, bytes.byteCount)))
+      return true
     }
     return (items, blockCount)
   }

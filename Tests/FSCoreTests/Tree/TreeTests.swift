@@ -143,4 +143,55 @@ import Testing
     #expect(tree.rootState.address != before)
     #expect(fixture.cache.takeDirty().count == Int(tree.rootState.level) + 1)
   }
+
+  /// Reading ahead looks at leaves after the tree's lock is let go: meanwhile another thread may
+  /// change them, or abandon them before the device has them.
+  @Test(.timeLimit(.minutes(1)), arguments: [false, true])
+  func readingAheadBesideAWriter(isAbandoned: Bool) throws {
+    let fixture = try TreeFixture(id: .uuid, nodeSize: 4096)
+    let tree = fixture.tree!
+    func change(
+      _ numbers: Range<UInt64>,
+      _ body: (Key, borrowing TransactionHandle) throws(FilesystemError) -> Void
+    ) throws {
+      for number in numbers {
+        try fixture.transactions.perform(reserving: 1) { (handle) throws(FilesystemError) in
+          try body(Key(1, .uuidSubvolume, number), handle)
+        }
+      }
+    }
+    // Nine items a leaf.
+    try change(0..<400) { (key, handle) throws(FilesystemError) in
+      try tree.insert(key, size: 400, in: handle) { $0.zero() }
+    }
+    try fixture.commit()
+    // Leaves 0 to 10 are of the running transaction; leaf 11 is to be read.
+    try change(0..<99) { (key, handle) throws(FilesystemError) in
+      _ = try tree.modify(key, in: handle) { (item) throws(FilesystemError) in item[0] = 1 }
+    }
+    #expect(tree.root.child(10).key == Key(1, .uuidSubvolume, 90))
+    let leaf = tree.root.child(10).address
+    fixture.cache.drop(tree.root.child(11).address)
+
+    let reads = fixture.disk.count(.read)
+    fixture.disk.hold(.read)
+    let outcome = Guarded<FilesystemError?>(nil, rank: .leaf)
+    let reader = BackgroundThread {
+      do throws(FilesystemError) {
+        try tree.prefetchLeaves(
+          from: Key(1, .uuidSubvolume, 0), through: Key(1, .uuidSubvolume, .max), count: 11)
+      } catch {
+        outcome.withLock { $0 = error }
+      }
+    }
+    #expect(fixture.disk.wait(.read, beyond: reads))
+    try change(90..<(isAbandoned ? 99 : 91)) { (key, handle) throws(FilesystemError) in
+      try tree.delete(key, in: handle)
+    }
+    if isAbandoned { fixture.cache.drop(leaf) }
+    fixture.disk.letGo(.read)
+    reader.join()
+    #expect(outcome.withLock { $0 } == nil)
+    #expect(try tree.checkedContent().items.count == (isAbandoned ? 391 : 399))
+  }
 }

@@ -68,21 +68,28 @@ package struct CacheLoader: Sendable {
     }
   }
 
-  /// Decodes the first copy of the pages that is whole.
+  /// Decodes the first copy of the pages that is whole. A bad one is left as it is: the next commit
+  /// that changes the group writes the cache anew.
   private func decode(
     _ group: BlockGroup, _ header: FreeSpaceHeader, _ extents: [FileExtentItem], size: Int
   ) throws(CacheDoubt) -> FreeSpaceIndex {
     let pages = AlignedBuffer(count: size)
-    var copy = 0
-    while true {
-      do throws(CacheDoubt) {
-        try read(extents, into: pages, copy: copy)
-        return try decode(pages, header, group)
-      } catch {
-        copy += 1
-        // Data has two copies at the most.
-        if copy == 2 { throw error }
-      }
+    var doubt: CacheDoubt?
+    do throws(FilesystemError) {
+      var copies = 1
+      for extent in extents { copies = max(copies, try device.copies(at: extent.diskAddress)) }
+      return try MirroredReader.firstGood(of: copies, at: group.start) {
+        (copy) throws(FilesystemError) in
+        do throws(CacheDoubt) {
+          try read(extents, into: pages, copy: copy)
+          return try decode(pages, header, group)
+        } catch {
+          doubt = doubt ?? error
+          throw .corrupt("\(error)")
+        }
+      }.value
+    } catch {
+      throw doubt ?? .reading(error)
     }
   }
 

@@ -55,6 +55,7 @@ enum DirectoryEntries {
   }
 
   private static func findNextIndex(of directory: Inode) throws(FilesystemError) {
+    directory.lock.assertHeldExclusively()
     if directory.nextEntryIndex == 0 {
       let number = directory.number
       let last = try directory.tree.findLast(

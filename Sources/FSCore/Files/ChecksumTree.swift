@@ -178,6 +178,7 @@ extension ChecksumTree {
     from address: LogicalAddress, to end: LogicalAddress, _ scratch: AlignedBuffer,
     in handle: borrowing TransactionHandle
   ) throws(FilesystemError) {
+    changes.assertHeld()
     // From the last item back to the first. Each round removes one, or leaves it ending at
     // `address`.
     while let item = try lastItem(below: end), item.end > address {

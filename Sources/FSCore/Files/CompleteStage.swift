@@ -25,7 +25,7 @@ struct CompleteStage: Sendable {
       rest = rest.dropFirst(Self.mostInTransaction)
     }
 
-    // In one step: who finds cells leaves it to write-back to bring the size to disk.
+    // In one step: a thread that finds cells leaves it to write-back to bring the size to disk.
     inode.content.exclusive {
       add(clip(rest, inode), isLast: true, inode)
       buffer.remove(batch, next: extents.last?.end)

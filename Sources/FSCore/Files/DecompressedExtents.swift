@@ -1,6 +1,6 @@
 /// The last few compressed extents that were read, decompressed. Lock rank: `leaf`.
 ///
-/// An entry is right as long as its space holds the extent, and whoever reads it has a file that
+/// An entry is right as long as its space holds the extent, and every reader of it has a file that
 /// refers to that. The space gets other data only by being allocated: then `drop` is called,
 /// before anything is written there.
 final class DecompressedExtents: Sendable {

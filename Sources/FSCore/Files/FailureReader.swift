@@ -5,7 +5,7 @@ import Synchronization
 package final class FailureReader: Sendable {
   private let failures: Atomic<UInt64>
 
-  /// - Parameter known: failures that are no business of who opens the file now.
+  /// - Parameter known: failures that are no business of the new open.
   init(known: UInt64) { failures = Atomic(known) }
 
   var known: UInt64 { failures.load(ordering: .acquiring) }

@@ -8,9 +8,10 @@ import Synchronization
 /// 3. The bytes of a cell in `writing` never change: its checksums and the device get the same.
 /// 4. In the last sector of the file, the bytes beyond its size are zero.
 /// 5. While nothing is buffered the whole size is on the device, unless there was no space for it.
-/// 6. `dirty` changes at the hands of who holds the inode's `lock`, at least shared, and of the
-///    one pass of write-back that may run. So who holds it exclusively, and has waited for
-///    write-back, finds the file's extents as they are until it lets go.
+/// 6. `dirty` is changed by threads that hold the inode's `lock`, at least shared, and by the one
+///    pass of write-back that may run. So a thread that holds it exclusively, and has waited for
+///    write-back, finds the file's extents unchanged until it lets go.
+/// 7. `checkInvariants` holds the numbers against the cells, in debug builds at each commit.
 final class FileBuffers: @unchecked Sendable {
   /// Written to, and not on its way to the device.
   var dirty: [UInt64: BufferCell] = [:]
@@ -128,6 +129,6 @@ struct WriteBackPasses {
   var isRunning: Bool { started != ended }
   /// Something was buffered that the running pass may not see.
   var isAnotherWanted = false
-  /// Counts what the passes finish, for those who wait for part of one.
+  /// Counts what the passes finish, for threads that wait for part of one.
   var batches: UInt64 = 0
 }

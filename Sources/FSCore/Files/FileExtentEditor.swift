@@ -21,6 +21,7 @@ struct FileExtentEditor: Sendable {
     _ found: [FileExtent], _ range: Range<UInt64>, of inode: Inode,
     in handle: borrowing TransactionHandle
   ) throws(FilesystemError) {
+    inode.content.assertHeldExclusively()
     for extent in found {
       let end = extent.end(sectorSize)
       guard extent.start < range.upperBound, end > range.lowerBound else { continue }
@@ -61,6 +62,7 @@ struct FileExtentEditor: Sendable {
     _ old: [FileExtent], with new: [FileExtent], of inode: Inode,
     in handle: borrowing TransactionHandle
   ) throws(FilesystemError) {
+    inode.content.assertHeldExclusively()
     // Never fewer references than before or after: the last would free the extent.
     let difference = new.count - old.count
     if difference > 0 { changeReferences(of: old[0], inode, by: Int32(difference), in: handle) }
@@ -81,6 +83,7 @@ struct FileExtentEditor: Sendable {
   func insertNewExtent(
     _ extent: FileExtent, _ inode: Inode, in handle: borrowing TransactionHandle
   ) throws(FilesystemError) {
+    inode.content.assertHeldExclusively()
     references.add(
       extent.item.diskAddress, .data(length: extent.item.diskLength), extent.identity(of: inode),
       count: 1, newExtent: true, in: handle)
@@ -92,6 +95,7 @@ struct FileExtentEditor: Sendable {
   func insertInline(
     _ content: UnsafeRawBufferPointer, _ inode: Inode, in handle: borrowing TransactionHandle
   ) throws(FilesystemError) {
+    inode.content.assertHeldExclusively()
     let header = FileExtentItem.inlineHeaderSize
     let item = FileExtentItem(
       generation: handle.generation, kind: .inline, diskAddress: 0, diskLength: 0,
@@ -109,6 +113,7 @@ struct FileExtentEditor: Sendable {
   func fillHoles(
     of inode: Inode, in range: Range<UInt64>, in handle: borrowing TransactionHandle
   ) throws(FilesystemError) {
+    inode.content.assertHeldExclusively()
     guard !geometry.hasNoHoles, !range.isEmpty else { return }
     var position = range.lowerBound
     for extent in try inode.extents(in: range) {
@@ -143,6 +148,7 @@ struct FileExtentEditor: Sendable {
   func raiseDiskSize(
     of inode: Inode, to end: UInt64, in handle: borrowing TransactionHandle
   ) throws(FilesystemError) {
+    inode.content.assertHeldExclusively()
     let (old, new) = inode.item.withLock { (inode.diskSize, min(end, $0.size)) }
     guard new > old else { return }
     let first = min(old, Format.largestFileSize).roundedUp(to: sectorSize)

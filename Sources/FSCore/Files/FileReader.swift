@@ -72,6 +72,7 @@ struct FileReader: Sendable {
   func readSectors(
     _ inode: Inode, at start: UInt64, into target: UnsafeMutableRawBufferPointer
   ) throws(FilesystemError) {
+    inode.content.assertHeld()
     let end = start + UInt64(target.count)
     let buffers = inode.file
     if buffers.isEmpty { return try readStored(inode, start..<end, into: target) }
@@ -96,6 +97,7 @@ struct FileReader: Sendable {
   func readStored(
     _ inode: Inode, _ range: Range<UInt64>, into target: UnsafeMutableRawBufferPointer
   ) throws(FilesystemError) {
+    inode.content.assertHeld()
     var position = range.lowerBound
     for extent in try inode.extents(in: range) {
       let start = max(extent.start, position)

@@ -7,6 +7,7 @@ struct FileSizeEditor: Sendable {
   /// Sets times, and the size when there is one, after the extents have changed. The inode's
   /// `lock` is held exclusively; takes its `content`.
   func finishChange(of inode: Inode, size: UInt64?) throws(FilesystemError) {
+    inode.lock.assertHeldExclusively()
     try inode.content.exclusive { () throws(FilesystemError) in
       try transactions.perform(reserving: 6, useGlobalReserve: true) {
         (handle) throws(FilesystemError) in
@@ -21,6 +22,7 @@ struct FileSizeEditor: Sendable {
   /// Brings the size to disk where adding extents did not: all of them lay beyond a new end, or
   /// failed, and the file grew meanwhile. `content` is held exclusively.
   func settle(_ inode: Inode) {
+    inode.content.assertHeldExclusively()
     let size = inode.fileSize
     let isBehind = inode.item.withLock { _ in inode.diskSize < size }
     guard isBehind, inode.file.isEmpty, transactions.failure == nil else { return }

@@ -30,6 +30,7 @@ struct FileWriter: Sendable {
   func write(
     _ inode: Inode, at offset: UInt64, _ bytes: UnsafeRawBufferPointer
   ) throws(FilesystemError) {
+    inode.lock.assertHeld()
     guard !bytes.isEmpty else { return }
     let range = try Format.fileRange(offset, UInt64(bytes.count))
     buffer.budget.waitForRoom {

@@ -14,6 +14,7 @@ struct HolePuncher: Sendable {
   func punchHole(
     _ inode: Inode, at offset: UInt64, length: UInt64
   ) throws(FilesystemError) {
+    inode.lock.assertHeldExclusively()
     let range = try Format.fileRange(offset, length)
     writeBack.flush(inode)
 

@@ -19,6 +19,7 @@ struct InlineWriter: Sendable {
   /// does not. `content` is held exclusively: nothing can make the file grow between the
   /// decision and its end, and there is no IO to wait for.
   func write(_ inode: Inode) -> Bool {
+    inode.content.assertHeldExclusively()
     do throws(FilesystemError) {
       let size = inode.fileSize
       guard let replaced = try replaced(inode, size: size) else { return false }

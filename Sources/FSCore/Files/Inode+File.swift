@@ -33,6 +33,7 @@ extension Inode {
 
   /// Sets the size of the file, and its times to now. `content` is held exclusively.
   func setFileSize(_ size: UInt64) {
+    content.assertHeldExclusively()
     let now = Timestamp.now
     item.withLock { item in
       item.size = size
@@ -43,6 +44,7 @@ extension Inode {
 
   /// Sets the times to now, and the size when it is smaller. `content` is held exclusively.
   func growFile(to size: UInt64) {
+    content.assertHeldExclusively()
     let now = Timestamp.now
     item.withLock { item in
       item.size = max(item.size, size)

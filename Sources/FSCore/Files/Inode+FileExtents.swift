@@ -1,5 +1,5 @@
 /// Which extents a file has. All of these are called with the inode's `content` held, or with its
-/// `lock` held exclusively and no pass of write-back under way.
+/// `lock` held exclusively and no pass of write-back under way (debug builds look at the locks).
 extension Inode {
   func extentKey(_ offset: UInt64) -> Key { Key(number, .extentData, offset) }
 
@@ -8,6 +8,7 @@ extension Inode {
     in range: Range<UInt64>, atMost limit: Int = .max
   ) throws(FilesystemError) -> [FileExtent] {
     let sectorSize = subvolume.geometry.sectorSize
+    assertExtentsStand()
     var found: [FileExtent] = []
     guard !range.isEmpty, limit > 0 else { return found }
 
@@ -48,16 +49,29 @@ extension Inode {
 
   /// The last extent that begins at or before `offset`.
   func lastExtent(atMost offset: UInt64) throws(FilesystemError) -> FileExtent? {
-    try tree.findLast(atMost: extentKey(offset)) {
+    assertExtentsStand()
+    return try tree.findLast(atMost: extentKey(offset)) {
       (key, bytes) throws(FilesystemError) -> FileExtent? in
       guard key.objectID == number, key.type == .extentData else { return nil }
       return try Self.decode(key, bytes)
     } ?? nil
   }
 
+  private func assertExtentsStand() {
+    assert(
+      content.isHeld(exclusively: false) || lock.isHeld(exclusively: true),
+      "the extents of \(id) may change while they are looked at")
+  }
+
   private static func decode(_ key: Key, _ bytes: RawSpan) throws(FilesystemError) -> FileExtent {
-    let item = try FileExtentItem(bytes)
-    guard item.kind == .inline else { return FileExtent(start: key.offset, item: item) }
+    var item = try FileExtentItem(bytes)
+    guard item.kind == .inline else {
+      // Old kernels wrote another number than the extent's length here and there. It means nothing
+      // where nothing is compressed. Linux mends it in memory, too, and on disk leaves it alone;
+      // here, pieces that are written anew get the right one.
+      if item.compression == .none, item.hasExtent { item.ramBytes = item.diskLength }
+      return FileExtent(start: key.offset, item: item)
+    }
     let header = FileExtentItem.inlineHeaderSize
     return FileExtent(
       start: key.offset, item: item, inlineBytes: bytes.array(header, bytes.byteCount - header))

@@ -19,6 +19,7 @@ struct Preallocator: Sendable {
   func preallocate(
     _ inode: Inode, at offset: UInt64, length: UInt64, keepSize: Bool
   ) throws(FilesystemError) {
+    inode.lock.assertHeldExclusively()
     let range = try Format.fileRange(offset, length)
     try prepare(inode, for: range, keepSize: keepSize)
     try allocate(inode, geometry.sectors(around: range), replacingData: false)
@@ -29,6 +30,7 @@ struct Preallocator: Sendable {
   func zeroRange(
     _ inode: Inode, at offset: UInt64, length: UInt64, keepSize: Bool
   ) throws(FilesystemError) {
+    inode.lock.assertHeldExclusively()
     let range = try Format.fileRange(offset, length)
     try prepare(inode, for: range, keepSize: keepSize)
 

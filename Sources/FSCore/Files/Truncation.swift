@@ -19,6 +19,7 @@ struct Truncation: Sendable {
   /// the end unless the file grows. The inode's `lock` is held exclusively; takes its `content`,
   /// and may wait for write-back.
   func changeSize(of inode: Inode, to size: UInt64) throws(FilesystemError) {
+    inode.lock.assertHeldExclusively()
     guard size <= Format.largestFileSize else { throw .fileTooLarge }
     if size > inode.fileSize {
       try grow(inode, to: size)
@@ -30,6 +31,7 @@ struct Truncation: Sendable {
   /// Removes all that a file holds, on disk too. The inode's `lock` is held exclusively, and
   /// nobody will read or write the file again.
   func deleteContent(of inode: Inode) throws(FilesystemError) {
+    inode.lock.assertHeldExclusively()
     inode.content.exclusive {
       buffer.discard(inode, from: 0)
       inode.item.withLock { $0.size = 0 }

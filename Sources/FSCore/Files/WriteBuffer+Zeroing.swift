@@ -3,6 +3,7 @@ extension WriteBuffer {
   /// Buffers zeros for the parts of `range` that are not whole sectors, where there are data.
   /// Says whether there were. `content` is held exclusively.
   func zeroEdges(of range: Range<UInt64>, _ inode: Inode) throws(FilesystemError) -> Bool {
+    inode.content.assertHeldExclusively()
     let size = inode.fileSize
     var isChanged = false
     for edge in edges(of: range) where edge.lowerBound < size {

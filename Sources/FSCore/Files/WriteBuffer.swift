@@ -33,6 +33,7 @@ final class WriteBuffer: Sendable {
   func put(
     _ inode: Inode, _ range: Range<UInt64>, _ bytes: UnsafeRawBufferPointer?, size: UInt64
   ) throws(FilesystemError) {
+    inode.content.assertHeldExclusively()
     let outer = geometry.sectors(around: range)
     // Of the sectors at the edges the rest is kept. It is read before anything is changed.
     let head = try edge(inode, outer.lowerBound, within: range, size: size)
@@ -145,6 +146,7 @@ final class WriteBuffer: Sendable {
   func settleTail(
     of inode: Inode, size: UInt64, upTo offset: UInt64
   ) throws(FilesystemError) {
+    inode.content.assertHeldExclusively()
     let sector = size.roundedDown(to: sectorSize)
     guard sector < size, offset >= sector + sectorSize, !isDirty(inode.file, sector),
       inode.file.bytes(at: sector, end: size) == nil,
@@ -162,6 +164,7 @@ final class WriteBuffer: Sendable {
   /// Buffers the first sector, as it is, when it stands in an inline extent and the file is
   /// about to grow: an inline extent must be the only one, and as long as the file.
   func keepInlineAlone(_ inode: Inode, size: UInt64) throws(FilesystemError) {
+    inode.content.assertHeldExclusively()
     guard size > 0, size < sectorSize, !isDirty(inode.file, 0),
       let extent = try inode.extents(in: 0..<sectorSize, atMost: 1).first, extent.isInline
     else { return }
@@ -171,6 +174,7 @@ final class WriteBuffer: Sendable {
   /// Drops what is buffered at and beyond `offset`, a multiple of the sector size, and is not on
   /// its way to the device.
   func discard(_ inode: Inode, from offset: UInt64) {
+    inode.content.assertHeldExclusively()
     let buffers = inode.file
     var reserved: UInt64 = 0
     var dropped = 0
@@ -188,6 +192,7 @@ final class WriteBuffer: Sendable {
   }
 
   func unlistIfEmpty(_ inode: Inode) {
+    inode.content.assertHeldExclusively()
     guard inode.file.isEmpty, inode.file.isListed else { return }
     inode.file.isListed = false
     dirtyFiles.remove(inode)
@@ -198,6 +203,7 @@ final class WriteBuffer: Sendable {
   /// Takes the next cells off `indexes`, which is descending, for a batch that is written back; nil
   /// when none is left.
   func takeBatch(of inode: Inode, _ indexes: inout [UInt64]) -> WriteBatch? {
+    inode.content.assertHeldExclusively()
     let buffers = inode.file
     var cells: [BufferCell] = []
     var bytes = 0
@@ -213,6 +219,7 @@ final class WriteBuffer: Sendable {
 
   /// Lets a batch go that the device has. `next` is where the next extent had best stand.
   func remove(_ batch: borrowing WriteBatch, next: LogicalAddress?) {
+    batch.inode.content.assertHeldExclusively()
     let buffers = batch.inode.file
     var bytes = 0
     for cell in batch.cells {

@@ -1,12 +1,12 @@
 import Logging
 
-/// What write-back has lost, and who was told of it. Lock rank: `leaf`.
+/// What write-back has lost, and which callers were told of it. Lock rank: `leaf`.
 ///
 /// 1. The file keeps the error, and each open of it learns of it through a `FailureReader`.
 /// 2. The first error since the last synchronization of the whole volume is kept for the next.
 final class WriteFailures: Sendable {
   private let log: Logger
-  /// The first error that nobody who synchronizes the volume was told of. The lock guards the
+  /// The first error that no synchronization of the volume has reported. The lock guards the
   /// errors that files keep, too.
   private let lost = Guarded<FilesystemError?>(nil, rank: .leaf)
 

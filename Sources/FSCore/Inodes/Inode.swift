@@ -13,10 +13,10 @@ package final class Inode: @unchecked Sendable {
   package let subvolume: Subvolume
 
   /// Names, attributes, existence.
-  package let lock = ReadWriteLock(rank: .inode, severalOfRank: true)
+  package let lock: ReadWriteLock
 
   /// The bytes of a regular file.
-  package let content = ReadWriteLock(rank: .fileContent, severalOfRank: true)
+  package let content: ReadWriteLock
 
   /// The attributes; `size` is what `stat` shows.
   package let item: Guarded<InodeItem>
@@ -66,6 +66,8 @@ package final class Inode: @unchecked Sendable {
       throw .corrupt("inode \(id) with mode \(String(item.mode, radix: 8))")
     }
     self.id = id
+    lock = ReadWriteLock(rank: .inode, order: id)
+    content = ReadWriteLock(rank: .fileContent, order: id)
     self.subvolume = subvolume
     self.type = type
     self.item = Guarded(item, rank: .leaf)
@@ -82,7 +84,7 @@ package final class Inode: @unchecked Sendable {
   /// is not on disk.
   package var isStub: Bool { id.number == .emptySubvolume }
 
-  /// The inode is gone from the tree; whoever still refers to it gets `.stale`.
+  /// The inode is gone from the tree; operations that still refer to it get `.stale`.
   var isDeleted: Bool { deleted.load(ordering: .acquiring) }
 
   func markDeleted() { deleted.store(true, ordering: .releasing) }
@@ -97,7 +99,7 @@ package final class Inode: @unchecked Sendable {
     guard !isStub else { return }
     let generation = handle.generation
 
-    // Encoded under the tree's lock: of two who write at a time, the second writes the newer.
+    // Encoded under the tree's lock: of two threads at a time, the second writes the newer one.
     let written: Void? = try tree.modify(itemKey, in: handle) {
       (bytes) throws(FilesystemError) in
       guard bytes.count == InodeItem.size else { throw .corrupt("the item of inode \(id)") }

@@ -1,4 +1,5 @@
-/// Items that hold several entries (DIR_ITEM, INODE_REF, XATTR_ITEM): read and changed in memory, where a change may still be refused, and then written in one transaction.
+/// Items that hold several entries (DIR_ITEM, INODE_REF, XATTR_ITEM): read and changed in memory,
+/// where a change may still be refused, and then written in one transaction.
 ///
 /// The inodes that the items belong to are locked from the first `load` to `write`.
 struct ItemEdits {

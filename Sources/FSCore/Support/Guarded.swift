@@ -42,24 +42,28 @@ package final class Guarded<State>: @unchecked Sendable {
   package func withLock<R: ~Copyable, E: Error>(
     _ body: (inout State) throws(E) -> R
   ) throws(E) -> R {
-    HeldLocks.willTake(rank)
+    HeldLocks.willTake(mutex, rank)
     pthread_mutex_lock(mutex)
     defer {
       pthread_mutex_unlock(mutex)
-      HeldLocks.didRelease(rank)
+      HeldLocks.didRelease(mutex)
     }
     return try body(&state.pointee)
   }
+
+  /// Traps in debug builds unless the thread holds the lock.
+  @inline(__always)
+  package func assertHeld() { assert(HeldLocks.holds(mutex, exclusively: true)) }
 
   /// Waits until `ready` holds, then runs `body` under the same hold of the lock.
   package func when<R, E: Error>(
     _ ready: (State) -> Bool, _ body: (inout State) throws(E) -> R
   ) throws(E) -> R {
-    HeldLocks.willTake(rank)
+    HeldLocks.willTake(mutex, rank)
     pthread_mutex_lock(mutex)
     defer {
       pthread_mutex_unlock(mutex)
-      HeldLocks.didRelease(rank)
+      HeldLocks.didRelease(mutex)
     }
     while !ready(state.pointee) { pthread_cond_wait(condition, mutex) }
     return try body(&state.pointee)
@@ -74,11 +78,11 @@ package final class Guarded<State>: @unchecked Sendable {
     deadline.tv_sec += nanoseconds / 1_000_000_000
     deadline.tv_nsec = nanoseconds % 1_000_000_000
 
-    HeldLocks.willTake(rank)
+    HeldLocks.willTake(mutex, rank)
     pthread_mutex_lock(mutex)
     defer {
       pthread_mutex_unlock(mutex)
-      HeldLocks.didRelease(rank)
+      HeldLocks.didRelease(mutex)
     }
     while !ready(&state.pointee) {
       if pthread_cond_timedwait(condition, mutex, &deadline) == ETIMEDOUT {
@@ -90,12 +94,12 @@ package final class Guarded<State>: @unchecked Sendable {
 
   /// Changes the value and wakes whoever waits for a change.
   package func update<R, E: Error>(_ body: (inout State) throws(E) -> R) throws(E) -> R {
-    HeldLocks.willTake(rank)
+    HeldLocks.willTake(mutex, rank)
     pthread_mutex_lock(mutex)
     defer {
       pthread_cond_broadcast(condition)
       pthread_mutex_unlock(mutex)
-      HeldLocks.didRelease(rank)
+      HeldLocks.didRelease(mutex)
     }
     return try body(&state.pointee)
   }

@@ -3,7 +3,7 @@ import Glibc
 /// The order in which one thread may take locks: only a higher rank than all that it holds.
 ///
 /// Where several locks of one rank are taken together (`inode`, `fileContent`), they are taken
-/// in ascending order of their inode's id, in one place each. In debug builds a wrong order traps.
+/// in ascending order of their inode's id. In debug builds a wrong order traps (`HeldLocks`).
 package enum LockRank: UInt8, Comparable, Sendable {
   /// One rename of a directory into another directory at a time.
   case rename
@@ -45,56 +45,4 @@ package enum LockRank: UInt8, Comparable, Sendable {
   case log
 
   package static func < (a: LockRank, b: LockRank) -> Bool { a.rawValue < b.rawValue }
-}
-
-/// What the current thread holds, kept in debug builds only.
-enum HeldLocks {
-  #if DEBUG
-    private static let key: pthread_key_t = {
-      var key = pthread_key_t()
-      pthread_key_create(&key) { $0?.deallocate() }
-      return key
-    }()
-
-    /// One counter a rank.
-    private static var counters: UnsafeMutablePointer<UInt16> {
-      if let pointer = pthread_getspecific(key) {
-        return pointer.assumingMemoryBound(to: UInt16.self)
-      }
-      let pointer = UnsafeMutablePointer<UInt16>.allocate(capacity: 32)
-      pointer.initialize(repeating: 0, count: 32)
-      pthread_setspecific(key, pointer)
-      return pointer
-    }
-  #endif
-
-  @inline(__always)
-  static func willTake(_ rank: LockRank, severalOfRank: Bool = false) {
-    #if DEBUG
-      let counters = self.counters
-      let first = Int(rank.rawValue) + (severalOfRank ? 1 : 0)
-      for held in first..<32 where counters[held] > 0 {
-        fatalError("lock order: \(rank) taken while holding rank \(held)")
-      }
-      counters[Int(rank.rawValue)] += 1
-    #endif
-  }
-
-  @inline(__always)
-  static func didRelease(_ rank: LockRank) {
-    #if DEBUG
-      counters[Int(rank.rawValue)] -= 1
-    #endif
-  }
-
-  /// Traps in debug builds when the thread holds a lock of this rank or a higher one.
-  @inline(__always)
-  static func assertMayWait(below rank: LockRank) {
-    #if DEBUG
-      let counters = self.counters
-      for held in Int(rank.rawValue)..<32 where counters[held] > 0 {
-        fatalError("waiting for \(rank) while holding rank \(held)")
-      }
-    #endif
-  }
 }

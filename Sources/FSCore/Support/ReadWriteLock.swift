@@ -6,8 +6,9 @@ package final class ReadWriteLock: @unchecked Sendable {
   private let lock: UnsafeMutablePointer<pthread_rwlock_t>
   package let rank: LockRank
 
-  /// Several of these locks may be held by one thread; their order is the caller's business.
-  private let severalOfRank: Bool
+  #if DEBUG
+    private let order: InodeID?
+  #endif
 
   /// Never changed once they are made.
   nonisolated(unsafe) private static let attributes: UnsafePointer<pthread_rwlockattr_t> = {
@@ -19,9 +20,12 @@ package final class ReadWriteLock: @unchecked Sendable {
     return UnsafePointer(attributes)
   }()
 
-  package init(rank: LockRank, severalOfRank: Bool = false) {
+  /// - Parameter order: when a thread may hold several locks of this rank: in which order.
+  package init(rank: LockRank, order: InodeID? = nil) {
     self.rank = rank
-    self.severalOfRank = severalOfRank
+    #if DEBUG
+      self.order = order
+    #endif
     lock = .allocate(capacity: 1)
     lock.initialize(to: pthread_rwlock_t())
     pthread_rwlock_init(lock, Self.attributes)
@@ -32,19 +36,49 @@ package final class ReadWriteLock: @unchecked Sendable {
     lock.deallocate()
   }
 
+  @inline(__always)
+  private func willTake(isExclusive: Bool, isTried: Bool = false) {
+    #if DEBUG
+      HeldLocks.willTake(lock, rank, order: order, isExclusive: isExclusive, isTried: isTried)
+    #endif
+  }
+
   package func lockShared() {
-    HeldLocks.willTake(rank, severalOfRank: severalOfRank)
+    willTake(isExclusive: false)
     pthread_rwlock_rdlock(lock)
   }
 
   package func lockExclusive() {
-    HeldLocks.willTake(rank, severalOfRank: severalOfRank)
+    willTake(isExclusive: true)
     pthread_rwlock_wrlock(lock)
   }
 
   package func unlock() {
     pthread_rwlock_unlock(lock)
-    HeldLocks.didRelease(rank)
+    HeldLocks.didRelease(lock)
+  }
+
+  /// Takes the lock shared unless that would mean to wait. Says whether it did.
+  package func tryLockShared() -> Bool {
+    guard pthread_rwlock_tryrdlock(lock) == 0 else { return false }
+    willTake(isExclusive: false, isTried: true)
+    return true
+  }
+
+  /// Traps in debug builds unless the thread holds the lock, shared or exclusively.
+  @inline(__always)
+  package func assertHeld() { assert(isHeld(exclusively: false), "\(rank) is not held") }
+
+  /// Traps in debug builds unless the thread holds the lock exclusively.
+  @inline(__always)
+  package func assertHeldExclusively() {
+    assert(isHeld(exclusively: true), "\(rank) is not held exclusively")
+  }
+
+  /// Whether the thread holds the lock; always in release builds.
+  @inline(__always)
+  package func isHeld(exclusively: Bool) -> Bool {
+    HeldLocks.holds(lock, exclusively: exclusively)
   }
 
   @inline(__always)

@@ -4,6 +4,9 @@ extension Volume {
   /// dirty file data: that is `synchronizeAll`'s business. See `Committer.commit`.
   package func commit() throws(FilesystemError) {
     guard readOnlyReason == nil else { return }
+    #if DEBUG
+      files.checkInvariants()
+    #endif
     try committer.commit()
   }
 

@@ -23,7 +23,10 @@ import Testing
     _ volume: Volume, _ id: InodeID, sector: UInt64, copy: Int
   ) throws -> PhysicalAddress {
     let offset = sector * 4096
-    let extents = try volume.file(id).extents(in: offset..<(offset + 4096))
+    let inode = try volume.file(id)
+    let extents = try inode.content.shared { () throws(FilesystemError) in
+      try inode.extents(in: offset..<(offset + 4096))
+    }
     let extent = try #require(extents.first)
     return try volume.device.locate(extent.address(of: offset), length: 4096, copy: copy)
   }

@@ -6,7 +6,10 @@ import Testing
 /// What files take, on the device and in memory.
 @Suite struct FilesSpaceTests {
   static func extents(_ volume: Volume, _ id: InodeID) throws -> [FileExtent] {
-    try volume.file(id).extents(in: 0..<UInt64.max)
+    let inode = try volume.file(id)
+    return try inode.content.shared { () throws(FilesystemError) in
+      try inode.extents(in: 0..<UInt64.max)
+    }
   }
 
   private static func setSize(_ volume: Volume, _ id: InodeID, _ size: UInt64) throws {

@@ -1,0 +1,49 @@
+/// What debug builds look at now and then, whatever the files hold.
+extension FileBuffers {
+  /// Traps where an invariant of these buffers does not hold. `content` of the inode is held.
+  func checkInvariants(of inode: Inode) {
+    inode.content.assertHeld()
+    let buffered = Self.check(dirty)
+    let onTheirWay = Self.check(writing)
+    precondition(onTheirWay == writingBytes, "bytes of \(inode.id) that are written")
+    precondition(buffered + onTheirWay == bufferedBytes, "buffered bytes of \(inode.id)")
+    precondition(isListed != isEmpty, "the list of dirty files lies about \(inode.id)")
+    checkEnd(of: inode)
+  }
+
+  /// Returns how many bytes the cells have.
+  private static func check(_ cells: [UInt64: BufferCell]) -> Int {
+    cells.reduce(0) { sum, entry in
+      precondition(entry.key == entry.value.index && !entry.value.isEmpty)
+      precondition(entry.value.reserved & ~entry.value.sectors == 0)
+      return sum + entry.value.byteCount
+    }
+  }
+
+  /// Nothing is dirty beyond the file's last sector, and in it only zeros are beyond its size.
+  private func checkEnd(of inode: Inode) {
+    let size = inode.fileSize
+    let end = size.roundedUp(to: inode.subvolume.geometry.sectorSize)
+    for cell in dirty.values where cell.start + BufferCell.size > size {
+      cell.forEachRun { sectors in
+        let runEnd = cell.start + UInt64(sectors.upperBound * cell.sectorSize)
+        precondition(runEnd <= end, "dirty sectors beyond the end of \(inode.id)")
+        guard runEnd > size else { return }
+        let bytes = cell.bytes(sectors)
+        let tail = bytes[(bytes.count - Int(runEnd - size))...]
+        precondition(tail.allSatisfy { $0 == 0 }, "bytes beyond the end of \(inode.id)")
+      }
+    }
+  }
+}
+
+extension FileStore {
+  /// Traps where an invariant of buffered data does not hold. May be called anywhere: a file that
+  /// would have to be waited for is left out.
+  package func checkInvariants() {
+    for inode in buffer.dirtyFiles.all where inode.content.tryLockShared() {
+      inode.file.checkInvariants(of: inode)
+      inode.content.unlock()
+    }
+  }
+}

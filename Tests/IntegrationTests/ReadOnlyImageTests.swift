@@ -5,22 +5,6 @@ import Testing
 extension MountTests {
   /// Images we do not write to are read, and one line says why.
   @Suite struct ReadOnlyImageTests {
-    @Test(.needsRoot, .timeLimit(.minutes(1)))
-    func freeSpaceTree() throws {
-      let scratch = try Scratch()
-      try Shell.run("truncate", "-s", "512M", scratch.image).orThrow()
-      try Shell.run("mkfs.btrfs", "-q", "-f", "-R", "free-space-tree", scratch.image).orThrow()
-      let kernel = try scratch.mountByKernel("noatime")
-      defer { try? kernel.unmount() }
-      try scratch.work(seed: 41, operations: 200)
-      let written = try scratch.snapshot()
-      try kernel.unmount()
-      try expectReadOnly(scratch, naming: "free space tree") {
-        let found = try TreeSnapshot(scratch.root, sync: false)
-        try written.expectSame(as: found, names: ("the kernel's", "ours"))
-      }
-    }
-
     /// A power cut after `fsync` leaves a log tree, which we do not replay yet.
     @Test(.needsRoot, .timeLimit(.minutes(1)))
     func logTree() throws {
@@ -45,53 +29,6 @@ extension MountTests {
         let isThere = try cut.holds("committed")
         #expect(isThere)
       }
-    }
-
-    /// Debian's mkfs.btrfs cannot make such an image: a newer one did, see TESTING.md.
-    @Test(.needsFuse, .timeLimit(.minutes(1)))
-    func blockGroupTree() throws {
-      let scratch = try Scratch()
-      try Fixture("block-group-tree.img.zst").unpack(to: scratch.image)
-      let numbers = (1...8000).map { "\($0)\n" }.joined()
-      let line = "the same line, again and again\n"
-
-      try expectReadOnly(scratch, naming: "block group tree") {
-        func expect(
-          _ name: String, _ text: String, location: SourceLocation = #_sourceLocation
-        ) throws {
-          let bytes = try readFile(scratch.root.appending(name))
-          #expect(bytes == Array(text.utf8), "\(name)", sourceLocation: location)
-        }
-        for directory in ["", "snapshot/"] {
-          try expect(directory + "inline", "small enough for its inode\n")
-          try expect(directory + "hard", "small enough for its inode\n")
-          try expect(directory + "symbolic", "small enough for its inode\n")
-          try expect(directory + "numbers", numbers)
-          try expect(directory + "cloned", numbers)
-          try expect(directory + "compressed/lines", String(repeating: line, count: 10_000))
-          let zeros = String(repeating: "\0", count: 1 << 20)
-          try expect(directory + "holes", zeros + "end\n" + zeros.dropLast(4))
-          try expect(directory + "preallocated", "start\n" + zeros.dropLast(6))
-          for index in 1...40 { try expect(directory + "many/\(index)", "file \(index)\n") }
-          #expect(try directoryNames(scratch.root.appending(directory + "many")).count == 40)
-        }
-        try expect("subvolume/numbers", (1...1000).map { "\($0)\n" }.joined())
-        var note = [UInt8](repeating: 0, count: 100)
-        let inline = scratch.root.appending("inline")
-        let length = inline.withCPath { Linux.lgetxattr($0, "user.note", &note, note.count) }
-        #expect(note.prefix(max(length, 0)).elementsEqual("kept beside it".utf8))
-
-        // Only the block group tree says how much is in use: 1,355,776 bytes, and metadata twice.
-        var numbers = statvfs()
-        try check("statvfs") { statvfs(scratch.mountPoint, &numbers) }
-        let used = (numbers.f_blocks - numbers.f_bfree) * numbers.f_frsize
-        #expect(used > 1_355_776 && used < 20 << 20, "\(used) bytes are called used")
-      }
-
-      let groups = try FsmountProgram.run("inspect", "groups", scratch.image).orThrow().output
-      #expect(groups.contains("data single: 1.05 MiB of"), "\(groups)")
-      let cache = try FsmountProgram.run("cache", scratch.image, "--verify").orThrow().output
-      #expect(cache.contains("free space tree"), "\(cache)")
     }
 
     /// RAID0 of a single device, which Linux allows.

@@ -56,6 +56,11 @@ extension BlockGroup {
       guard state.inFlight >= length else {
         throw .corrupt("block group \(start): extent \(address) was never allocated")
       }
+      do throws(FreeSpaceError) {
+        try state.changes?.take(address, length)
+      } catch {
+        throw FilesystemError(error, group: start)
+      }
       state.inFlight -= length
       state.used += length
       counters.withLock { counters in
@@ -80,6 +85,7 @@ extension BlockGroup {
       var news: News = []
       do throws(FreeSpaceError) {
         if try state.pinned.add(address, length, generation) { news.insert(.pinned) }
+        try state.changes?.free(address, length)
       } catch {
         throw FilesystemError(error, group: start)
       }

@@ -11,7 +11,8 @@ import Synchronization
 ///    the running or the last durable transaction covers, nor what is in flight or pinned, nor
 ///    where a superblock copy stands.
 /// 4. `changeCount` grows whenever the set of bytes that extent items cover changes.
-/// 5. The class's counters change together with the group's state, under the group's lock.
+/// 5. `changes`, where the record of free space wants them, are noted in the same moment.
+/// 6. The class's counters change together with the group's state, under the group's lock.
 package final class BlockGroup: Sendable {
   package enum Loading: Sendable { case unloaded, loading, loaded, damaged }
 
@@ -30,6 +31,8 @@ package final class BlockGroup: Sendable {
     var changeCount: UInt64 = 0
     /// Whether the manager's list of changed groups has this one.
     var isListedAsDirty = false
+    /// Nil where no record of free space asks for them.
+    var changes: SpaceChanges?
   }
 
   package let start: LogicalAddress
@@ -41,6 +44,8 @@ package final class BlockGroup: Sendable {
   package let sectorSize: UInt64
   /// What the group's item said when the volume was mounted; 0 for a new group.
   package let usedAtMount: UInt64
+  /// Whether the chunk was made in this mount.
+  package let isNew: Bool
 
   let counters: Guarded<SpaceCounters>
   let state: Guarded<State>
@@ -51,8 +56,8 @@ package final class BlockGroup: Sendable {
   /// A group that the extent tree has an item for, not loaded; or a new one, which is to be
   /// published with `publishEmpty` before anybody waits for it.
   init(
-    chunk: Chunk, used: UInt64, isNew: Bool = false, sectorSize: UInt64,
-    counters: Guarded<SpaceCounters>
+    chunk: Chunk, used: UInt64, isNew: Bool = false, notesChanges: Bool = false,
+    sectorSize: UInt64, counters: Guarded<SpaceCounters>
   ) throws(FilesystemError) {
     start = chunk.start
     length = chunk.length
@@ -61,6 +66,7 @@ package final class BlockGroup: Sendable {
     superblockBytes = superblockRanges.reduce(0) { $0 + $1.length }
     self.sectorSize = sectorSize
     usedAtMount = used
+    self.isNew = isNew
     self.counters = counters
     guard
       FreeSpaceIndex.canDescribe(
@@ -74,6 +80,7 @@ package final class BlockGroup: Sendable {
         loading: isNew ? .loading : .unloaded, used: used, writtenUsed: used,
         pinned: PinnedExtents(start: start, length: length, sectorSize: sectorSize)),
       rank: .blockGroup)
+    if notesChanges { state.withLock { $0.changes = emptyChanges() } }
     let free = length - superblockBytes - used
     let usable = length - superblockBytes
     counters.withLock { counters in
@@ -84,6 +91,10 @@ package final class BlockGroup: Sendable {
   }
 
   package var end: LogicalAddress { start + length }
+
+  func emptyChanges() -> SpaceChanges {
+    SpaceChanges(start: start, length: length, sectorSize: sectorSize)
+  }
 
   package func contains(_ address: LogicalAddress, _ count: UInt64) -> Bool {
     address >= start && address < end && count <= end - address

@@ -73,6 +73,8 @@ package struct ChunkItems: CommitParticipant {
       BlockGroupItems.key(new.group), size: BlockGroupItem.size, in: handle
     ) { groupItem.encode(into: $0) }
     new.group.state.withLock { $0.writtenUsed = 0 }
+    // Its free space has to be recorded, though nothing may be in it.
+    if space.notesChanges { space.listAsDirty(new.group) }
   }
 }
 

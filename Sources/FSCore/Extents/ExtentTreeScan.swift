@@ -2,7 +2,7 @@ import FreeSpace
 
 /// Says what is free in a block group, from a record of it rather than from the extent tree.
 /// What it says may be as old as the mount: see `BlockGroup+Loading`.
-package protocol FreeSpaceLoader: Sendable {
+package protocol FreeSpaceLoader: AnyObject, Sendable {
   func freeSpace(of group: BlockGroup) throws(FilesystemError) -> RecordedFreeSpace
 
   /// What the record says of the group is wrong: it is to be replaced, whether the group changes
@@ -30,6 +30,17 @@ package struct ExtentTreeScan {
 
   /// Free space, superblock copies excluded. Throws when extents overlap or leave the group.
   package func freeSpace(of group: BlockGroup) throws(FilesystemError) -> FreeSpaceIndex {
+    let index = try gaps(of: group)
+    do throws(FreeSpaceError) {
+      for range in group.superblockRanges { try index.clear(range.start.rawValue, range.length) }
+    } catch {
+      throw FilesystemError(error, group: group.start)
+    }
+    return index
+  }
+
+  /// All that no extent covers. Throws when extents overlap or leave the group.
+  package func gaps(of group: BlockGroup) throws(FilesystemError) -> FreeSpaceIndex {
     let index = group.emptyIndex()
     var position = group.start
     try forEachExtent(in: group) { address, length throws(FilesystemError) in
@@ -41,11 +52,6 @@ package struct ExtentTreeScan {
       return true
     }
     try addGap(from: position, to: group.end, index, group)
-    do throws(FreeSpaceError) {
-      for range in group.superblockRanges { try index.clear(range.start.rawValue, range.length) }
-    } catch {
-      throw FilesystemError(error, group: group.start)
-    }
     return index
   }
 

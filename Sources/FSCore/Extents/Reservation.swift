@@ -9,7 +9,7 @@ extension SpaceManager: MetadataReserver {
   private var policy: ReservationPolicy {
     ReservationPolicy(
       nodeSize: geometry.nodeSize, height: UInt64(highestLevel.load(ordering: .relaxed)) + 1,
-      isMixed: geometry.isMixed)
+      isMixed: geometry.isMixed, hasFreeSpaceTree: notesChanges)
   }
 
   /// Promises what changing `items` items may need; `releaseMetadata` takes it back. Called with

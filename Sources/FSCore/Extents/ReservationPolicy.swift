@@ -5,6 +5,8 @@ struct ReservationPolicy: Sendable {
   let height: UInt64
   /// Whether data stand in the metadata space as well.
   let isMixed: Bool
+  /// Whether what enters and leaves the extent tree changes a free space tree as well.
+  var hasFreeSpaceTree = false
 
   /// What changing `items` items of trees may take, at most, in bytes.
   ///
@@ -33,10 +35,10 @@ struct ReservationPolicy: Sendable {
 
   /// What applying pending references to the extent tree, and removing checksums, may take.
   ///
-  /// Each touches one leaf of either tree at most. But no block is copied twice in one
+  /// Each touches one leaf of either tree at most, and one of a free space tree. But no block is copied twice in one
   /// transaction, so all blocks there are is a bound too, and what new items add on top.
   func referenceCost(pending: UInt64, metadataUsed: UInt64) -> UInt64 {
-    let each = pending.multipliedReportingOverflow(by: 2 * nodeSize)
+    let each = pending.multipliedReportingOverflow(by: (hasFreeSpaceTree ? 3 : 2) * nodeSize)
     let all = metadataUsed + 160 * min(pending, 1 << 40) + 16 * nodeSize
     return each.overflow ? all : min(each.partialValue, all)
   }

@@ -60,8 +60,8 @@ extension SpaceManager {
     do throws(FilesystemError) {
       try chunks.add(chunk, deviceSize: deviceBytes)
       let group = try BlockGroup(
-        chunk: chunk, used: 0, isNew: true, sectorSize: geometry.sectorSize,
-        counters: members.counters)
+        chunk: chunk, used: 0, isNew: true, notesChanges: notesChanges,
+        sectorSize: geometry.sectorSize, counters: members.counters)
       registry.withLock { registry in
         // Chunks come in ascending order, but two threads may arrive here in either.
         let index = registry.groups.lastIndex { $0.start < group.start }.map { $0 + 1 } ?? 0

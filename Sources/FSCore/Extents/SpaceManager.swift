@@ -52,6 +52,8 @@ package final class SpaceManager: Sendable {
   /// The tree that block group items stand in.
   let groupItemTree: Tree
   let isReadOnly: Bool
+  /// Whether groups note what changes in them for the record of free space.
+  let notesChanges: Bool
   let log: Logger
 
   let data: BlockGroupClass
@@ -67,8 +69,8 @@ package final class SpaceManager: Sendable {
   let highestLevel = Atomic<Int>(1)
 
   /// Set once by whoever puts the volume together, before the first change. Reads the record on
-  /// the device; without it every group is loaded from the extent tree.
-  nonisolated(unsafe) package var freeSpaceLoader: (any FreeSpaceLoader)?
+  /// the device; without it every group is loaded from the extent tree. It holds this object.
+  nonisolated(unsafe) package weak var freeSpaceLoader: (any FreeSpaceLoader)?
   /// Set once. Commits the running transaction and returns when it is durable.
   nonisolated(unsafe) package var requestCommit: (@Sendable () throws(FilesystemError) -> Void)?
   /// Set once. How many extents have changes that are not in the extent tree.
@@ -77,14 +79,18 @@ package final class SpaceManager: Sendable {
   nonisolated(unsafe) package var bufferedPieces: (@Sendable () -> Int)?
 
   /// Reads the block groups and the device's extents. Only system groups are loaded.
+  ///
+  /// - Parameter notesChanges: groups note what changes in them, and whoever keeps the record of
+  ///   free space takes it at every commit.
   package init(
     trees: Trees, chunks: ChunkMap, geometry: Geometry, superblock: Superblock,
-    isReadOnly: Bool, log: Logger
+    isReadOnly: Bool, notesChanges: Bool = false, log: Logger
   ) throws(FilesystemError) {
     let device = try superblock.deviceItem
     self.trees = trees
     self.chunks = chunks
     self.isReadOnly = isReadOnly
+    self.notesChanges = notesChanges
     self.geometry = geometry
     self.log = log
     deviceBytes = device.totalBytes
@@ -143,7 +149,8 @@ package final class SpaceManager: Sendable {
       }
       let members = try groupClass(of: item.flags)
       let group = try BlockGroup(
-        chunk: chunk, used: item.used, sectorSize: geometry.sectorSize, counters: members.counters)
+        chunk: chunk, used: item.used, notesChanges: notesChanges,
+        sectorSize: geometry.sectorSize, counters: members.counters)
       members.append(group)
       groups.append(group)
       used += item.used

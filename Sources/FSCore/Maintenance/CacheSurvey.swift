@@ -1,6 +1,7 @@
 import FreeSpace
 
-/// Looks at the free space caches of an image without mounting it: what `fsmount cache` shows.
+/// Looks at the record of free space of an image, caches or the free space tree, without mounting
+/// it: what `fsmount cache` shows.
 package struct CacheSurvey {
   /// Whether a cache would be believed.
   package enum Verdict: String, Sendable {
@@ -34,6 +35,10 @@ package struct CacheSurvey {
     package var used: UInt64 = 0
     package var header: FreeSpaceHeader?
     package var file: CacheFile?
+    /// Where the image has a free space tree.
+    package var treeItems: TreeItems?
+    /// Of that; only when they were asked for.
+    package var treeEntries: [CacheEntry] = []
     package var verdict = Verdict.absent
     /// Why there is no cache, or why the one that is there would not be believed.
     package var reasons: [String] = []
@@ -112,11 +117,14 @@ package struct CacheSurvey {
   let reader: ImageReader
   private let blockGroupTree: BlockPointer?
   let extentTree: BlockPointer?
+  let freeSpaceTree: BlockPointer?
 
   package init(_ reader: ImageReader) {
     self.reader = reader
     extentTree = Self.root(of: .extent, reader)
     let hasOwnTree = reader.superblock.readOnlyFeatures.contains(.blockGroupTree)
+    let hasFreeSpaceTree = reader.superblock.readOnlyFeatures.contains(.freeSpaceTree)
+    freeSpaceTree = hasFreeSpaceTree ? Self.root(of: .freeSpace, reader) : nil
     blockGroupTree = hasOwnTree ? Self.root(of: .blockGroup, reader) : extentTree
   }
 
@@ -129,12 +137,13 @@ package struct CacheSurvey {
     }
   }
 
-  /// Why no cache of this image would be believed, whatever is in it; nil when they may be.
+  /// Why nothing of the record would be believed, whatever is in it; nil when it may be.
   package var generalDoubt: String? {
     let superblock = reader.superblock
     let generation = superblock.generation
     if superblock.readOnlyFeatures.contains(.freeSpaceTree) {
-      return "the free space tree is in use in their place"
+      return superblock.readOnlyFeatures.contains(.freeSpaceTreeValid)
+        ? nil : "the superblock does not say that the free space tree is valid"
     }
     switch superblock.cacheGeneration {
     case generation.rawValue: return nil
@@ -145,12 +154,17 @@ package struct CacheSurvey {
     }
   }
 
-  /// What is known of one group. Reads its cache whole, and with `verify` its part of the extent
+  /// What is known of one group. Reads its part of the record whole, and with `verify` its part of the extent
   /// tree. What is returned is small unless the entries are to be kept.
   package func survey(_ chunk: Chunk, verify: Bool, keepingEntries: Bool = false) -> Group {
     var group = Group(chunk: chunk)
     var content: FreeSpaceIndex?
     group.used = blockGroupItem(of: chunk)?.used ?? 0
+    if record == .freeSpaceTree {
+      content = readTree(&group, keepingEntries: keepingEntries)
+      if verify { compare(content, &group) }
+      return group
+    }
     readHeader(&group)
     if let header = group.header {
       group.verdict = .valid

@@ -40,6 +40,9 @@ package struct ReadOnlyCompatibleFeatures: OptionSet, Sendable {
   package static let verity = Self(rawValue: 1 << 2)
   package static let blockGroupTree = Self(rawValue: 1 << 3)
 
+  /// What this implementation keeps up when it writes.
+  package static let known: Self = [.freeSpaceTree, .freeSpaceTreeValid, .blockGroupTree]
+
   package static let names: [(bit: UInt64, name: String)] = [
     (0, "FREE_SPACE_TREE"), (1, "FREE_SPACE_TREE_VALID"), (2, "VERITY"), (3, "BLOCK_GROUP_TREE"),
   ]

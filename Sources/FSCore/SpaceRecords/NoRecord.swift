@@ -1,32 +1,34 @@
 import Logging
 
 /// No record of free space: every block group is found in the extent tree. With `-o nospace_cache`
-/// the v1 caches that an image has are deleted.
+/// what the image has is deleted.
 package final class NoRecord: FreeSpaceRecord {
   /// What is still to be deleted; nil when the image is to stay as it is.
-  private let old: OldCacheFiles?
+  private let oldCaches: OldCacheFiles?
+  private let oldTree: OldFreeSpaceTree?
   private let references: DelayedReferences
-  private let root: Tree
   private let log: Logger
+  package let wantsCommit: Bool
 
-  /// - Parameter deletesCaches: false leaves an image alone whose owner has no caches.
-  package init(root: Tree, references: DelayedReferences, deletesCaches: Bool, log: Logger) {
-    self.root = root
+  /// - Parameter deletesOthers: false leaves an image alone whose owner has no record.
+  package init(
+    trees: Trees, references: DelayedReferences, superblock: Superblock, deletesOthers: Bool,
+    log: Logger
+  ) {
     self.references = references
     self.log = log
-    old = deletesCaches ? OldCacheFiles(root: root) : nil
+    oldCaches = deletesOthers ? OldCacheFiles(root: trees.root) : nil
+    oldTree = deletesOthers ? OldFreeSpaceTree(superblock, trees: trees, log: log) : nil
+    wantsCommit = deletesOthers && (superblock.cacheGeneration != 0 || oldTree != nil)
   }
-
-  package var wantsCommit: Bool { false }
 
   package func freeSpace(of group: BlockGroup) -> RecordedFreeSpace { .unknown }
 
   package func distrust(_ group: BlockGroup) {}
 
   package func prepare(in handle: borrowing TransactionHandle) throws(FilesystemError) {
-    guard let old, old.isUnfinished else { return }
-    let hadSome = try old.removeNext(references, in: handle)
-    if hadSome, !old.isUnfinished { log.info("old free space caches are deleted") }
+    try oldTree?.remove(in: handle)
+    try oldCaches?.removeAll(references, log, in: handle)
     try references.run(in: handle)
   }
 
@@ -35,8 +37,7 @@ package final class NoRecord: FreeSpaceRecord {
   ) -> Bool { false }
 
   package func seal(_ superblock: inout Superblock, _ context: borrowing CommitContext) {
-    // Any old number but 0 makes everybody ignore all caches.
-    superblock.cacheGeneration =
-      old?.isUnfinished == true ? context.generation.rawValue - 1 : 0
+    oldTree?.seal(&superblock)
+    superblock.cacheGeneration = 0
   }
 }

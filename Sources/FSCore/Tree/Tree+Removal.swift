@@ -22,6 +22,9 @@ extension Tree {
     return blocks
   }
 
+  /// Throws when a node cannot be read, and so the tree could not be removed.
+  package func checkNodes() throws(FilesystemError) { _ = try blocksBelowRoot() }
+
   /// Leaves one empty leaf. Throws before anything is changed when a node cannot be read.
   package func removeAll(in handle: borrowing TransactionHandle) throws(FilesystemError) {
     let blocks = try blocksBelowRoot()

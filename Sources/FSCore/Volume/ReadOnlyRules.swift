@@ -26,11 +26,9 @@ struct ReadOnlyRules {
         + "what has no copy on it cannot be read"
     }
     let features = superblock.readOnlyFeatures
-    let known: ReadOnlyCompatibleFeatures = []
-    let unknown = features.rawValue & ~known.rawValue
-    if features.contains(.blockGroupTree) { return "the image has a block group tree" }
-    if features.contains(.freeSpaceTree) {
-      return "the image has a free space tree (space_cache=v2)"
+    let unknown = features.rawValue & ~ReadOnlyCompatibleFeatures.known.rawValue
+    if features.contains(.blockGroupTree), !superblock.features.contains(.noHoles) {
+      return "the image has a block group tree without NO_HOLES, which Linux refuses"
     }
     if unknown != 0 {
       return "the image has the feature"

@@ -24,14 +24,16 @@ extension Volume {
     let geometry = image.geometry
     let transactions = TransactionManager(committed: image.superblock.generation)
     let checksums = ChecksumTree(tree: trees.checksum, geometry: geometry)
+    let recordKind = try SpaceRecordKind(of: image, options)
     let space = try SpaceManager(
       trees: trees, chunks: image.device.chunks, geometry: geometry,
-      superblock: image.superblock, isReadOnly: image.readOnlyReason != nil, log: log)
+      superblock: image.superblock, isReadOnly: image.readOnlyReason != nil,
+      notesChanges: recordKind == .freeSpaceTree && image.readOnlyReason == nil, log: log)
     let cache = image.cache
     let references = DelayedReferences(
       geometry: geometry, extentTree: trees.extent, space: space, checksums: checksums,
       memory: image.memory.references, treeBlockFreed: { cache.drop($0) })
-    let record = try Self.record(
+    let record = try recordKind.makeRecord(
       of: image, space: space, references: references, options: options, log: log)
     let committer = Committer(
       transactions: transactions,
@@ -64,41 +66,31 @@ extension Volume {
     return volume
   }
 
-  /// What keeps free space on the image: what it has, unless the options ask for another.
-  private static func record(
-    of image: OpenedImage, space: SpaceManager, references: DelayedReferences,
-    options: VolumeOptions, log: Logger
-  ) throws(FilesystemError) -> any FreeSpaceRecord {
-    let superblock = image.superblock
-    let hasCaches =
-      switch options.spaceCache {
-      // The owner of an image that says 0 wants none; a new one says 2^64 − 1.
-      case .asImage: superblock.cacheGeneration != 0
-      case .v1: true
-      case .none: false
-      }
-    guard hasCaches else {
-      return NoRecord(
-        root: image.trees.root, references: references,
-        deletesCaches: options.spaceCache == .none, log: log)
-    }
-    return try CacheFiles(
-      space: space, trees: image.trees, references: references, device: image.device,
-      geometry: image.geometry, superblock: superblock,
-      clear: options.clearCache && image.readOnlyReason == nil, log: log)
-  }
-
   private func start() throws(FilesystemError) {
     guard !isReadOnly else { return }
     space.requestCommit = { [weak committer] () throws(FilesystemError) in
       try committer?.commit()
     }
-    if record.wantsCommit {
-      try transactions.performUnreserved { (handle) throws(FilesystemError) in handle.noteChange() }
-    }
+    if record.wantsCommit { try commitRecord() }
     try disownQuotas()
     try cleanOrphans()
     periodicCommit.start(interval: options.commitInterval)
+  }
+
+  /// Lets the record of free space be written anew, or changed for another, before anything else
+  /// happens: it is all in one commit, by which the image has the one or the other.
+  private func commitRecord() throws(FilesystemError) {
+    // The reservation is what loads metadata groups. When there is no room for it, the global
+    // reserve may still do.
+    let items = 64 + space.groups.count / 8
+    do throws(FilesystemError) {
+      try transactions.perform(reserving: items, for: .freeing) {
+        (handle) throws(FilesystemError) in handle.noteChange()
+      }
+    } catch .noSpace {
+      try transactions.performUnreserved { (handle) throws(FilesystemError) in handle.noteChange() }
+    }
+    try commit()
   }
 
   /// Writes everything, removes what was unlinked while open, and commits. Nobody calls the

@@ -6,7 +6,9 @@ package struct VolumeOptions: Sendable {
     case asImage
     /// Caches, written at every commit.
     case v1
-    /// Nothing; caches that the image has are deleted.
+    /// The free space tree.
+    case v2
+    /// Nothing; whatever the image has is deleted.
     case none
   }
 
@@ -35,7 +37,7 @@ package struct VolumeOptions: Sendable {
 
   package var spaceCache = SpaceCache.asImage
 
-  /// Believe none of the free space caches that stand in the image, and write all anew.
+  /// Believe nothing of what the image has of that, and write all anew.
   package var clearCache = false
 
   /// Bounds the memory for all that grows with the work: see `MemoryBudget`.

@@ -4,19 +4,20 @@ import FSCore
 struct CacheCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "cache",
-    abstract: "Show the free space caches of an image, without mounting it.",
+    abstract: "Show what an image records of its free space, without mounting it.",
     discussion: """
-      Exits with 1 when a cache is stale or wrong, or when the image is damaged where that would \
+      The record is a cache for each block group (v1), or the free space tree (v2). Exits with 1 when \
+      a part of it is stale or wrong, or when the image is damaged where that would \
       have to be found out.
       """)
 
   @Option(help: "Only the block group at this logical address.")
   var group: UInt64?
 
-  @Flag(help: "List the entries of each cache.")
+  @Flag(help: "List the entries of each block group.")
   var entries = false
 
-  @Flag(help: "Compare each cache with the extent tree.")
+  @Flag(help: "Compare the record with the extent tree.")
   var verify = false
 
   @Flag(help: "Print JSON.")
@@ -34,7 +35,8 @@ struct CacheCommand: ParsableCommand {
 
     let groups = chunks.map { survey.survey($0, verify: verify, keepingEntries: entries) }
     let report = CacheReport(
-      path: image.path, superblock: reader.superblock, doubt: survey.generalDoubt, groups: groups,
+      path: image.path, superblock: reader.superblock, record: survey.record,
+      doubt: survey.generalDoubt, groups: groups,
       problems: reader.problems, isVerified: verify, showsEntries: entries)
     if json {
       print(report.json.text())

@@ -56,7 +56,7 @@ extension MountOptions {
   static let valueHints = [
     "commit": "1 to 86400 seconds",
     "cache": "a size of at least 16M",
-    "space_cache": "v1 only: free space trees (v2) are read, not written",
+    "space_cache": "v1 or v2",
     "rescue": "nologreplay only",
     "subvolid": "a subvolume's number, or 5 for the top level",
     "max_threads": "1 to 1024",
@@ -81,8 +81,8 @@ extension MountOptions {
       return true
     },
     "space_cache": .settingWithValue(orElse: "v1") { options, value in
-      options.volume.spaceCache = .v1
-      return value == "v1"
+      options.volume.spaceCache = value == "v2" ? .v2 : .v1
+      return value == "v1" || value == "v2"
     },
     "nospace_cache": .setting { $0.volume.spaceCache = .none },
     "clear_cache": .setting { $0.volume.clearCache = true },

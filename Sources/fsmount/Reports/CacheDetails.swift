@@ -1,11 +1,12 @@
 import FSCore
 import FreeSpace
 
-/// One cache in full: its file, its pages, its entries.
+/// One cache in full: its file, its pages, its entries; or a group's items in the free space tree.
 struct CacheDetails {
   let group: CacheSurvey.Group
 
   func lines(_ style: TextStyle) -> [String] {
+    if group.treeItems != nil { return treeLines(style) }
     guard let pages = group.pages, let header = group.header else { return [] }
     var list = TextList()
     if let file = group.file {
@@ -35,6 +36,19 @@ struct CacheDetails {
     }
     let title = style.paint("Cache of block group \(group.start)", .bold)
     return [title] + list.lines(style) + table.lines(style)
+  }
+
+  private func treeLines(_ style: TextStyle) -> [String] {
+    var table = TextTable([("KIND", .left), ("START", .right), ("BYTES", .right), ("", .right)])
+    for entry in group.treeEntries {
+      let isBitmap = entry.kind == .bitmap
+      table.add([
+        .init(isBitmap ? "bitmap" : "extent", isBitmap ? .cyan : nil), .init("\(entry.offset)"),
+        .init("\(entry.bytes)"), .init(ByteCount.text(entry.bytes), .dim),
+      ])
+    }
+    let title = style.paint("Free space of block group \(group.start)", .bold)
+    return [title] + table.lines(style)
   }
 
   /// A character for each page: `E` entries, `B` bitmap, `.` unused, `!` a wrong checksum.

@@ -7,6 +7,7 @@ extension CacheReport {
       ("image", .string(path)),
       ("fsid", .string(superblock.fsid.description)),
       ("generation", .number(superblock.generation.rawValue)),
+      ("record", .string(record.rawValue)),
       ("cache_generation", .number(superblock.cacheGeneration)),
       ("doubt", doubt.map { .string($0) } ?? .null),
       ("good", .bool(!hasFindings)),
@@ -27,8 +28,8 @@ extension CacheReport {
       ("cache", .string(group.verdict.rawValue)),
       ("reasons", .array(group.reasons.map { .string($0) })),
       ("cache_generation", .optional(group.header?.generation.rawValue)),
-      ("entries", .optional(group.header?.entryCount)),
-      ("bitmaps", .optional(group.header?.bitmapCount)),
+      ("entries", .optional(group.treeItems?.count ?? group.header?.entryCount)),
+      ("bitmaps", .optional(group.treeItems?.bitmapCount ?? group.header?.bitmapCount)),
       ("free", .optional(group.freeBytes)),
       ("largest_run", .optional(group.largestRun)),
       ("inode", .optional(group.file?.number.rawValue)),
@@ -40,7 +41,8 @@ extension CacheReport {
       members.append(("extent_tree", json(comparison)))
     }
     if showsEntries {
-      members.append(("entry_list", .array(group.entries.map(json))))
+      let entries = group.treeItems == nil ? group.entries.map(json) : group.treeEntries.map(json)
+      members.append(("entry_list", .array(entries)))
     }
     return .object(members)
   }
@@ -55,6 +57,14 @@ extension CacheReport {
       ("free_ranges", .number(UInt64(comparison.freeRangeCount))),
       ("in_use_but_listed", .number(comparison.usedButListed.bytes)),
       ("free_but_missing", .number(comparison.freeButMissing.bytes)),
+    ])
+  }
+
+  private func json(_ entry: CacheEntry) -> JSONText {
+    .object([
+      ("offset", .number(entry.offset)),
+      ("bytes", .number(entry.bytes)),
+      ("type", .number(UInt64(entry.rawKind))),
     ])
   }
 

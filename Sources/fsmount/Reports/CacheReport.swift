@@ -1,10 +1,11 @@
 import FSCore
 import FreeSpace
 
-/// The findings about all caches of an image, as text or JSON.
+/// The findings about the record of free space of an image, as text or JSON.
 struct CacheReport {
   let path: String
   let superblock: Superblock
+  let record: CacheSurvey.Record
   let doubt: String?
   let groups: [CacheSurvey.Group]
   let problems: [String]
@@ -23,7 +24,7 @@ struct CacheReport {
     var lines = heading(style) + [""] + table(style)
     lines += reasons(style)
     if showsEntries {
-      for group in groups where group.pages != nil {
+      for group in groups where group.pages != nil || group.treeItems != nil {
         lines += [""] + CacheDetails(group: group).lines(style)
       }
     }
@@ -33,18 +34,21 @@ struct CacheReport {
   private func heading(_ style: TextStyle) -> [String] {
     let cacheGeneration =
       superblock.cacheGeneration == .max ? "none yet" : "\(superblock.cacheGeneration)"
+    let kind = record == .freeSpaceTree ? "free space tree" : "cache generation \(cacheGeneration)"
     var lines = [
-      style.paint(path, .bold)
-        + "  generation \(superblock.generation), cache generation \(cacheGeneration)"
+      style.paint(path, .bold) + "  generation \(superblock.generation), \(kind)"
     ]
-    if let doubt { lines.append(style.paint("No cache would be believed: ", .yellow) + doubt) }
+    let nothing =
+      record == .freeSpaceTree ? "It would not be believed: " : "No cache would be believed: "
+    if let doubt { lines.append(style.paint(nothing, .yellow) + doubt) }
     return lines
   }
 
   private func table(_ style: TextStyle) -> [String] {
     var columns: [(String, TextTable.Alignment)] = [
       ("START", .right), ("LENGTH", .right), ("TYPE", .left), ("PROFILE", .left), ("IN USE", .left),
-      ("", .right), ("USED", .right), ("CACHE", .left), ("GEN", .right), ("EXTENTS", .right),
+      ("", .right), ("USED", .right), (record == .freeSpaceTree ? "TREE" : "CACHE", .left),
+      ("GEN", .right), ("EXTENTS", .right),
       ("MAPS", .right), ("FREE", .right), ("LARGEST", .right), ("PAGES", .left),
     ]
     if isVerified { columns.append(("EXTENT TREE", .left)) }
@@ -60,13 +64,17 @@ struct CacheReport {
     func size(_ bytes: UInt64?) -> TextTable.Cell { .init(bytes.map(ByteCount.text) ?? "") }
     func number(_ value: UInt64?) -> TextTable.Cell { .init(value.map { "\($0)" } ?? "") }
     let header = group.header
-    let extents = header.map { $0.entryCount &- min($0.bitmapCount, $0.entryCount) }
+    let items = group.treeItems
+    let extents =
+      items?.extentCount
+      ?? header.map { $0.entryCount &- min($0.bitmapCount, $0.entryCount) }
 
     var cells: [TextTable.Cell] = [
       .init("\(group.start)"), size(group.length), .init(flags.typeName),
       .init(flags.profileName), .init(style.bar(group.used, of: group.length, width: 10), fill),
       .init("\(percent)%"), size(group.used), state(of: group),
-      number(header?.generation.rawValue), number(extents), number(header?.bitmapCount),
+      number(header?.generation.rawValue), number(extents),
+      number(items?.bitmapCount ?? header?.bitmapCount),
       size(group.freeBytes), size(group.largestRun), pages(of: group),
     ]
     if isVerified { cells.append(judgement(of: group)) }
@@ -141,6 +149,7 @@ struct CacheReport {
       (small, "too small for one", nil),
     ]
     let caches = states.filter { $0.0 > 0 }.map { style.paint("\($0.0) \($0.1)", $0.2) }
-    return parts.joined(separator: ", ") + "; caches: " + caches.joined(separator: ", ")
+    let record = record == .freeSpaceTree ? "; free space tree: " : "; caches: "
+    return parts.joined(separator: ", ") + record + caches.joined(separator: ", ")
   }
 }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import FSCore
 import TestSupport
 
 struct CoreBenchCommand: ParsableCommand {
@@ -16,7 +17,7 @@ struct CoreBenchCommand: ParsableCommand {
   @Option(help: "Size of the file that is read in one go, in MiB.")
   var megabytes = 512
 
-  @Option(help: "Number of block groups with a cache.")
+  @Option(help: "Number of block groups that a commit changes.")
   var groups = 16
 
   @Option(help: "Number of commits of one small file.")
@@ -24,22 +25,26 @@ struct CoreBenchCommand: ParsableCommand {
 
   func run() throws {
     let directory = try TemporaryDirectory(inMemory: true)
+    let sizeBytes = UInt64(megabytes) << 20 + UInt64(groups + 6) << 30
     let bench = try CoreBench(
-      image: directory.file("core.img"),
-      sizeBytes: UInt64(megabytes) << 20 + UInt64(groups + 6) << 30)
+      image: directory.file("core.img"), sizeBytes: sizeBytes)
     try bench.names(count: files)
     try bench.smallReads(count: files * 10)
     try bench.sequentialRead(megabytes: megabytes)
     try bench.smallCommits(count: commits)
     try bench.groupCommits(groups: groups)
     try bench.end()
+    let tree = try CoreBench(
+      image: directory.file("tree.img"), sizeBytes: sizeBytes, record: .v2)
+    try tree.groupCommits(groups: groups)
+    try tree.end()
     let shared = try [1, 8].map {
       try SharedCommitBench.run(
         threads: $0, callsEach: max(commits / 5, 1), flushMicroseconds: 2_000)
     }
 
     say("| in-process, without FUSE | |\n|---|---:|")
-    for row in bench.rows { say("| \(row.what) | \(row.figure) |") }
+    for row in bench.rows + tree.rows { say("| \(row.what) | \(row.figure) |") }
     for result in shared {
       let threads = result.threads == 1 ? "1 thread" : "\(result.threads) threads"
       let what = "write 4 KiB and synchronize, \(threads), a flush takes 2 ms"

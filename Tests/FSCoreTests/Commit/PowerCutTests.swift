@@ -12,12 +12,16 @@ import Testing
     var seed: UInt64
     var nodeSize: UInt64?
     var isMixed = false
+    var record: MakeFilesystem.SpaceRecord?
+    var hasBlockGroupTree = false
     var testDescription: String { "\(name), seed \(seed)" }
   }
 
   @Test(arguments: [
     Variant(name: "default", seed: 11), Variant(name: "small nodes", seed: 12, nodeSize: 4096),
     Variant(name: "mixed", seed: 13, isMixed: true),
+    Variant(name: "free space tree", seed: 14, nodeSize: 4096, record: .v2),
+    Variant(name: "block group tree", seed: 15, hasBlockGroupTree: true),
   ])
   func everyCutHoldsTheOldOrTheNewState(variant: Variant) throws {
     print("power cut: \(variant.testDescription)")
@@ -25,7 +29,10 @@ import Testing
     let base = try TestImage.make(sizeBytes: 2 << 30) { options in
       options.nodeSize = variant.nodeSize
       options.isMixed = variant.isMixed
+      options.spaceRecord = variant.record
+      options.hasBlockGroupTree = variant.hasBlockGroupTree
     }
+    let hasTree = variant.record == .v2 || variant.hasBlockGroupTree
     let device = try SimulatedDevice(base, recording: true)
     let volume = try Volume.mountForTest(device)
 
@@ -50,6 +57,9 @@ import Testing
         for density in [0, 30, 70, 100] {
           let image = try device.image(
             after: cut, of: recorded, density: density, random: &random)
+          if hasTree, number > 1 {
+            try FreeSpaceTreeJudge.judge(image, "cut after event \(cut) at density \(density)")
+          }
           let after = try Volume.mountForTest(image)
           let lines = try after.stateLines()
           try after.unmount()

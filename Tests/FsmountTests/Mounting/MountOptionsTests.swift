@@ -61,7 +61,7 @@ struct MountOptionsTests {
 
   @Test(arguments: [
     "bogus", "commit", "commit=0", "commit=x", "commit=99999999", "ro=1", "cache=1K", "cache=",
-    "space_cache=v2", "subvolid=7", "remount", "noacl", "max_threads=0", "suid=1", "rescue=all",
+    "space_cache=v3", "subvolid=7", "remount", "noacl", "max_threads=0", "suid=1", "rescue=all",
   ])
   func refuses(_ option: String) {
     let error = #expect(throws: CommandFailure.self) { try MountOptions(["rw,\(option)"]) }

@@ -69,8 +69,13 @@ package final class DifferentialRun {
   private func perform(
     round: Int, image: String, peer: MountKind
   ) throws -> Outcome {
+    // Each image has both sides' mounts in turn.
+    let turn = round + (peer == options.peer ? 1 : 0)
     let mounted = try peer.mount(
-      image, at: mountPoint, options: peer == .fsmount ? options.peerMountOptions : "")
+      image, at: mountPoint,
+      options: peer == .fsmount
+        ? options.variant.fsmountOptions(turn: round) + options.peerMountOptions
+        : options.variant.kernelOptions(turn: turn))
     defer { try? mounted.unmount() }
     let root = BytePath(mountPoint)
     if let lastTree {
@@ -160,7 +165,8 @@ package final class DifferentialRun {
 
   /// Lets the kernel share tree blocks (snapshots) and extents (reflinks), and drop some sharing.
   private func makeSharing(_ image: String, round: Int) throws {
-    let mounted = try LoopMount(image, at: mountPoint)
+    let mounted = try LoopMount(
+      image, at: mountPoint, options: options.variant.kernelOptions(turn: 0))
     defer { try? mounted.unmount() }
     func btrfs(_ arguments: String...) throws {
       try Shell.run(["btrfs", "subvolume"] + arguments).orThrow()

@@ -9,6 +9,17 @@ package struct ImageVariant: Sendable, CustomStringConvertible {
   /// The sequence works in a subvolume, of which the kernel makes snapshots, and in them.
   package var hasSnapshots = false
   package var size = "3G"
+  package var record = Record.v1
+
+  /// What keeps free space in the image.
+  package enum Record: Sendable {
+    case v1
+    case v2
+    /// A free space tree, and block group items in a tree of their own.
+    case blockGroupTree
+    /// v1 at first; then whoever mounts the image makes it v1, v2 or nothing.
+    case changing
+  }
 
   package init(name: String) { self.name = name }
 
@@ -34,7 +45,24 @@ package struct ImageVariant: Sendable, CustomStringConvertible {
         $0.nodeSize = 4096
         $0.metadata = "single"
       },
+      make("v2") { $0.record = .v2 },
+      make("v2-node4k") {
+        $0.record = .v2
+        $0.nodeSize = 4096
+      },
+      make("v2-mixed") {
+        $0.record = .v2
+        $0.isMixed = true
+        $0.nodeSize = 4096
+        $0.metadata = "single"
+      },
+      make("block-group-tree") { $0.record = .blockGroupTree },
+      make("record-changes") { $0.record = .changing },
       make("snapshots") { $0.hasSnapshots = true },
+      make("snapshots-v2") {
+        $0.record = .v2
+        $0.hasSnapshots = true
+      },
       make("snapshots4k") {
         $0.hasSnapshots = true
         $0.nodeSize = 4096
@@ -46,12 +74,32 @@ package struct ImageVariant: Sendable, CustomStringConvertible {
 
   package static func named(_ name: String) -> ImageVariant? { all.first { $0.name == name } }
 
-  /// An image by `mkfs.btrfs`.
+  /// How the kernel mounts the image; `turn` counts the mounts.
+  package func kernelOptions(turn: Int) -> String {
+    switch record {
+    case .v1: LoopMount.kernelOptions
+    case .v2, .blockGroupTree: "space_cache=v2,noatime"
+    case .changing:
+      // Without clear_cache the kernel never gives a free space tree up.
+      [
+        "space_cache=v2", "clear_cache,space_cache=v1", "clear_cache,nospace_cache",
+      ][turn % 3] + ",noatime"
+    }
+  }
+
+  /// What fsmount is told of the record, with a comma behind it; `turn` counts the mounts.
+  package func fsmountOptions(turn: Int) -> String {
+    guard record == .changing else { return "" }
+    return ["space_cache=v1,", "nospace_cache,", "space_cache=v2,", ""][turn % 4]
+  }
+
+  /// An image by `mkfs.btrfs`, or where that cannot make such images by `fsmount mkfs`.
   package func makeWithKernelTools(_ image: String) throws {
+    guard record != .blockGroupTree else { return try makeWithFsmount(image) }
     try Shell.run("truncate", "-s", size, image).orThrow()
     var arguments = [
-      "mkfs.btrfs", "-q", "-f", "-R", "^free-space-tree", "-n", "\(nodeSize)", "-m", metadata,
-      "-d", data, "--csum", checksum,
+      "mkfs.btrfs", "-q", "-f", "-R", record == .v2 ? "free-space-tree" : "^free-space-tree",
+      "-n", "\(nodeSize)", "-m", metadata, "-d", data, "--csum", checksum,
     ]
     if isMixed { arguments.append("-M") }
     try Shell.run(arguments + [image]).orThrow()
@@ -64,6 +112,8 @@ package struct ImageVariant: Sendable, CustomStringConvertible {
       "--csum", checksum,
     ]
     if isMixed { arguments.append("--mixed") }
+    if record == .v2 { arguments += ["--space-cache", "v2"] }
+    if record == .blockGroupTree { arguments.append("--block-group-tree") }
     try FsmountProgram.run(arguments + [image]).orThrow()
   }
 }

@@ -9,6 +9,7 @@ extension CacheFiles {
   /// Loads the changed groups, sets their caches up, and where there are many writes them too, so
   /// that only what changes again is left for `settle`.
   package func prepare(in handle: borrowing TransactionHandle) throws(FilesystemError) {
+    try oldTree?.remove(in: handle)
     for group in space.dirtyGroups where group.isCacheable && group.loading == .unloaded {
       space.load(group)
     }
@@ -113,6 +114,7 @@ extension CacheFiles {
   /// groups has been emptied by now.
   package func seal(_ superblock: inout Superblock, _ context: borrowing CommitContext) {
     for group in caches.withLock({ Array($0.wanting.values) }) { space.listAsDirty(group) }
+    oldTree?.seal(&superblock)
     // Any old number but 0 makes everybody ignore all caches.
     let generation = context.generation.rawValue
     superblock.cacheGeneration = old?.isUnfinished == true ? generation - 1 : generation

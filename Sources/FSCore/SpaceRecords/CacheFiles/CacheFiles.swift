@@ -45,6 +45,8 @@ package final class CacheFiles: FreeSpaceRecord {
   /// Caches in which nobody may believe, and that must be disowned before a superblock vouches for
   /// all again.
   let old: OldCacheFiles?
+  /// The free space tree that the image had before; nil when it had none.
+  let oldTree: OldFreeSpaceTree?
   package let wantsCommit: Bool
 
   let state = Guarded(State(), rank: .freeSpaceInode)
@@ -71,8 +73,10 @@ package final class CacheFiles: FreeSpaceRecord {
     loader = CacheLoader(
       root: trees.root, device: device, geometry: geometry,
       superGeneration: superblock.generation, isTrusted: isTrusted, log: log)
-    wantsCommit = clear
-    if clear {
+    oldTree = OldFreeSpaceTree(superblock, trees: trees, log: log)
+    // An image without caches that is to have them gets all in one commit.
+    wantsCommit = clear || oldTree != nil || superblock.cacheGeneration == 0
+    if wantsCommit {
       for group in space.groups where group.isCacheable { distrust(group) }
     }
   }

@@ -1,7 +1,9 @@
-/// The v1 caches that stood in the image when it was mounted, gone through a part at a time, so
-/// that no commit has to deal with all of them. Used by the thread that commits.
+import Logging
+
+/// The v1 caches that stood in the image when it was mounted, gone through a part at a time: one a
+/// commit, or between which references are applied. Used by the thread that commits.
 package final class OldCacheFiles: Sendable {
-  /// How many caches one commit deals with; while there are more, no superblock vouches for any.
+  /// How many caches are in a part. Until all have been disowned, no superblock vouches for any.
   private static let batchSize = 512
 
   private let root: Tree
@@ -36,12 +38,17 @@ package final class OldCacheFiles: Sendable {
     return start != 0 || !groups.isEmpty
   }
 
-  /// Deletes the caches of the next part: files, inodes, headers. Says whether the image had any.
-  package func removeNext(
-    _ references: DelayedReferences, in handle: borrowing TransactionHandle
-  ) throws(FilesystemError) -> Bool {
-    try visitNext { address throws(FilesystemError) in
-      try remove(address, references, in: handle)
+  /// Deletes all that are left: files, inodes, headers. In one transaction, so that never two
+  /// records stand in an image.
+  func removeAll(
+    _ references: DelayedReferences, _ log: Logger, in handle: borrowing TransactionHandle
+  ) throws(FilesystemError) {
+    while isUnfinished {
+      let hadSome = try visitNext { address throws(FilesystemError) in
+        try remove(address, references, in: handle)
+      }
+      if hadSome, !isUnfinished { log.info("old free space caches are deleted") }
+      try references.run(in: handle)
     }
   }
 

@@ -1,0 +1,143 @@
+import FreeSpace
+import Logging
+
+/// What a commit does with the free space tree.
+extension FreeSpaceTree {
+  package func prepare(in handle: borrowing TransactionHandle) throws(FilesystemError) {
+    try oldCaches?.removeAll(references, log, in: handle)
+
+    try state.withLock { state throws(FilesystemError) in
+      guard !state.isToBeRebuilt else { return }
+      for group in space.dirtyGroups where !mustRewrite(group, state) {
+        _ = try update(group, &state, in: handle)
+      }
+    }
+    try references.run(in: handle)
+  }
+
+  package func settle(
+    in handle: borrowing TransactionHandle, _ context: borrowing CommitContext, round: Int
+  ) throws(FilesystemError) -> Bool {
+    precondition(handle.isWithinCommit && handle.generation == context.generation)
+    return try state.withLock { state throws(FilesystemError) in
+      if state.isToBeRebuilt {
+        try rebuild(&state, in: handle)
+        return true
+      }
+      var hasChanged = false
+      for group in space.dirtyGroups where !mustRewrite(group, state) {
+        if try update(group, &state, in: handle) { hasChanged = true }
+      }
+      for group in groupsToRewrite(state) {
+        hasChanged = true
+        do throws(FilesystemError) {
+          try rewrite(group, &state, in: handle)
+        } catch {
+          guard error.isOfReading else { throw error }
+          log.warning("the free space tree is made anew: \(error)")
+          state.isToBeRebuilt = true
+          break
+        }
+      }
+      return hasChanged
+    }
+  }
+
+  package func seal(_ superblock: inout Superblock, _ context: borrowing CommitContext) {
+    superblock.readOnlyFeatures.formUnion([.freeSpaceTree, .freeSpaceTreeValid])
+    superblock.cacheGeneration = 0
+  }
+
+  /// A new group has no items yet.
+  private func mustRewrite(_ group: BlockGroup, _ state: State) -> Bool {
+    (group.isNew && !state.verified.contains(group.start)) || isDistrusted(group)
+  }
+
+  private func groupsToRewrite(_ state: State) -> [BlockGroup] {
+    let distrusted = distrusted.withLock { Array($0.values) }
+    let new = space.dirtyGroups.filter { $0.isNew && !state.verified.contains($0.start) }
+    return (distrusted + new).sorted { $0.start < $1.start }
+  }
+
+  /// Carries a group's changes into the tree; says whether there were any. A group whose items are
+  /// found wrong is distrusted from then on.
+  private func update(
+    _ group: BlockGroup, _ state: inout State, in handle: borrowing TransactionHandle
+  ) throws(FilesystemError) -> Bool {
+    guard let tree = state.tree, group.hasSpaceChanges else { return false }
+    let items = FreeSpaceTreeGroup(tree, group)
+    do throws(FilesystemError) {
+      var recorded: UInt64?
+      if !state.verified.contains(group.start) { recorded = try items.read().index.freeBytes }
+      let taken = group.takeSpaceChanges(recordedFree: recorded)
+      guard taken.isSumRight else {
+        throw .corrupt("\(recorded ?? 0) bytes are free there, which is not the group's sum")
+      }
+      state.verified.insert(group.start)
+      try items.apply(taken.changes, in: handle)
+      return true
+    } catch {
+      guard error.isOfReading else { throw error }
+      warn(group, error)
+      distrust(group)
+      return true
+    }
+  }
+
+  /// Writes a group's items anew from the extent tree.
+  private func rewrite(
+    _ group: BlockGroup, _ state: inout State, in handle: borrowing TransactionHandle
+  ) throws(FilesystemError) {
+    guard let tree = state.tree else { return }
+    // Whatever came and went so far is in the extent tree, and what follows is noted again.
+    _ = group.takeSpaceChanges(recordedFree: nil)
+    let scan = ExtentTreeScan(extentTree: trees.extent, geometry: space.geometry)
+    try FreeSpaceTreeGroup(tree, group).write(scan.gaps(of: group), in: handle)
+    state.verified.insert(group.start)
+    _ = distrusted.withLock { $0.removeValue(forKey: group.start) }
+  }
+
+  /// Makes the tree, or empties it, and writes all groups. Read errors abort: without the extent
+  /// tree there is nothing to say.
+  private func rebuild(
+    _ state: inout State, in handle: borrowing TransactionHandle
+  ) throws(FilesystemError) {
+    if let tree = state.tree {
+      try tree.removeAll(in: handle)
+    } else {
+      state.tree = try trees.create(.freeSpace, in: handle)
+    }
+    state.verified = []
+    state.isToBeRebuilt = false
+    for group in space.groups { try rewrite(group, &state, in: handle) }
+  }
+}
+
+extension FilesystemError {
+  /// Whether what stands on the device is at fault, and nothing has been changed.
+  fileprivate var isOfReading: Bool {
+    switch self {
+    case .corrupt, .checksum, .onOtherDevice: true
+    case .device(let operation, _, _): "\(operation)" == "read"
+    default: false
+    }
+  }
+}
+
+extension BlockGroup {
+  var hasSpaceChanges: Bool { state.withLock { $0.changes?.isEmpty == false } }
+
+  /// Takes what extent items have come to cover, and do not cover any more, since the last time.
+  ///
+  /// - Parameter recordedFree: how much the record says is free, which is looked at in the same
+  ///   moment; nil when it is known to be right.
+  func takeSpaceChanges(recordedFree: UInt64?) -> (changes: SpaceChanges, isSumRight: Bool) {
+    state.withLock { state in
+      let changes = state.changes ?? emptyChanges()
+      if state.changes != nil { state.changes = emptyChanges() }
+      guard let recordedFree else { return (changes, true) }
+      let free = recordedFree &+ changes.freedBytes &- changes.takenBytes
+      return (changes, free == length - state.used)
+    }
+  }
+}

@@ -1,0 +1,45 @@
+import Logging
+
+/// The free space tree of an image that is to have another record. Used by the thread that commits.
+package final class OldFreeSpaceTree: Sendable {
+  private enum Fate { case present, removed, kept }
+
+  private let trees: Trees
+  private let log: Logger
+  private let fate = Guarded<Fate>(.present, rank: .leaf)
+
+  /// Nil when the image has none.
+  package init?(_ superblock: Superblock, trees: Trees, log: Logger) {
+    guard superblock.readOnlyFeatures.contains(.freeSpaceTree) else { return nil }
+    self.trees = trees
+    self.log = log
+  }
+
+  package var isPresent: Bool { fate.withLock { $0 == .present } }
+
+  /// Removes the tree, its root item and all of its blocks. A tree that cannot be read stays where
+  /// it is, but nobody is to believe it any more.
+  package func remove(in handle: borrowing TransactionHandle) throws(FilesystemError) {
+    guard isPresent else { return }
+    let tree: Tree?
+    do throws(FilesystemError) {
+      tree = try trees.optional(.freeSpace)
+      try tree?.checkNodes()
+    } catch {
+      log.error("the free space tree is left where it is, not valid any more: \(error)")
+      return fate.withLock { $0 = .kept }
+    }
+    if let tree { try trees.remove(tree, in: handle) }
+    log.info("the free space tree is removed")
+    fate.withLock { $0 = .removed }
+  }
+
+  package func seal(_ superblock: inout Superblock) {
+    switch fate.withLock({ $0 }) {
+    case .present: break
+    case .removed:
+      superblock.readOnlyFeatures.subtract([.freeSpaceTree, .freeSpaceTreeValid])
+    case .kept: superblock.readOnlyFeatures.remove(.freeSpaceTreeValid)
+    }
+  }
+}

@@ -1,0 +1,76 @@
+import Glibc
+import TestSupport
+import Testing
+
+extension MountTests {
+  /// An image by an mkfs.btrfs of today: a free space tree and a block group tree.
+  @Suite struct BlockGroupTreeTests {
+    /// Debian's mkfs.btrfs cannot make such an image: a newer one did, see TESTING.md.
+    @Test(.needsFuse, .timeLimit(.minutes(1)))
+    func blockGroupTree() throws {
+      let scratch = try Scratch()
+      try Fixture("block-group-tree.img.zst").unpack(to: scratch.image)
+      let numbers = (1...8000).map { "\($0)\n" }.joined()
+      let line = "the same line, again and again\n"
+
+      func expectContent() throws {
+        func expect(
+          _ name: String, _ text: String, location: SourceLocation = #_sourceLocation
+        ) throws {
+          let bytes = try readFile(scratch.root.appending(name))
+          #expect(bytes == Array(text.utf8), "\(name)", sourceLocation: location)
+        }
+        for directory in ["", "snapshot/"] {
+          try expect(directory + "inline", "small enough for its inode\n")
+          try expect(directory + "hard", "small enough for its inode\n")
+          try expect(directory + "symbolic", "small enough for its inode\n")
+          try expect(directory + "numbers", numbers)
+          try expect(directory + "cloned", numbers)
+          try expect(directory + "compressed/lines", String(repeating: line, count: 10_000))
+          let zeros = String(repeating: "\0", count: 1 << 20)
+          try expect(directory + "holes", zeros + "end\n" + zeros.dropLast(4))
+          try expect(directory + "preallocated", "start\n" + zeros.dropLast(6))
+          for index in 1...40 { try expect(directory + "many/\(index)", "file \(index)\n") }
+          #expect(try directoryNames(scratch.root.appending(directory + "many")).count == 40)
+        }
+        try expect("subvolume/numbers", (1...1000).map { "\($0)\n" }.joined())
+        var note = [UInt8](repeating: 0, count: 100)
+        let inline = scratch.root.appending("inline")
+        let length = inline.withCPath { Linux.lgetxattr($0, "user.note", &note, note.count) }
+        #expect(note.prefix(max(length, 0)).elementsEqual("kept beside it".utf8))
+
+        // Only the block group tree says how much is in use: 1,355,776 bytes, and metadata twice.
+        var numbers = statvfs()
+        try check("statvfs") { statvfs(scratch.mountPoint, &numbers) }
+        let used = (numbers.f_blocks - numbers.f_bfree) * numbers.f_frsize
+        #expect(used > 1_355_776 && used < 20 << 20, "\(used) bytes are called used")
+      }
+      let mounted = try scratch.mount()
+      defer { try? mounted.unmount() }
+      try expectContent()
+      try scratch.write("new", seed: 6, length: 3_000_000)
+      try mounted.unmount()
+      try scratch.expectSound()
+      let again = try scratch.mount("ro")
+      defer { try? again.unmount() }
+      try expectContent()
+      let isThere = try scratch.holds("new")
+      #expect(isThere)
+      try again.unmount()
+
+      let groups = try FsmountProgram.run("inspect", "groups", scratch.image).orThrow().output
+      #expect(groups.contains("data single: "), "\(groups)")
+      let cache = try FsmountProgram.run("cache", scratch.image, "--verify").orThrow().output
+      #expect(cache.contains("free space tree") && cache.contains("agrees"), "\(cache)")
+
+      for record in ["space_cache=v1", "nospace_cache"] {
+        do {
+          try scratch.mount(record).unmount()
+          Issue.record("mounted with \(record)")
+        } catch {
+          #expect("\(error)".contains("block group tree"), "\(error)")
+        }
+      }
+    }
+  }
+}

@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../../Sources/FSCore"
 
-layers=(Support Device OnDisk Chunks Transaction Tree Extents SpaceRecords Inodes Directories Files
+layers=(Support Device OnDisk Chunks Transaction Tree Opening Extents SpaceRecords Inodes Directories Files
   Subvolumes Commit Volume Maintenance)
 status=0
 

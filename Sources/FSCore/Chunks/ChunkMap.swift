@@ -1,78 +1,30 @@
-/// A chunk: a logical range, and where its copies stand on the one device that is open.
-package struct Chunk: Sendable, Equatable {
-  package let start: LogicalAddress
-  package let item: ChunkItem
-  /// Where on the device its whole copies begin. There are none when it stands on other devices of
-  /// the file system, or is striped over several.
-  package let copies: [PhysicalAddress]
-
-  /// A chunk of a file system that has this device only.
-  package init(start: LogicalAddress, item: ChunkItem) {
-    self.init(start: start, item: item, copies: item.stripes.map(\.offset))
-  }
-
-  package init(start: LogicalAddress, item: ChunkItem, copies: [PhysicalAddress]) {
-    self.start = start
-    self.item = item
-    self.copies = copies
-  }
-
-  /// A chunk as the device of `superblock` has it: with the whole copies that stand there.
-  package init(
-    start: LogicalAddress, item: ChunkItem, on superblock: Superblock
-  ) throws(FilesystemError) {
-    var stripes = item.columns == 1 ? item.stripes : []
-    if superblock.deviceCount > 1 {
-      let deviceID = try superblock.deviceItem.deviceID
-      stripes.removeAll { $0.deviceID != deviceID }
-    }
-    self.init(start: start, item: item, copies: stripes.map(\.offset))
-  }
-
-  package var length: UInt64 { item.length }
-  package var end: LogicalAddress { start + length }
-
-  package func contains(_ address: LogicalAddress) -> Bool { address >= start && address < end }
-
-  /// Logical ranges of this chunk in which, on any device, a superblock copy stands: never
-  /// allocated (format §5.7). Sorted, without overlaps.
-  package var superblockRanges: [(start: LogicalAddress, length: UInt64)] {
-    let columns = item.columns
-    let (rest, stripeLength) = (length % columns, length / columns)
-    let longest = stripeLength + (rest > 0 ? 1 : 0)
-    var starts: Set<UInt64> = []
-    for (index, stripe) in item.stripes.enumerated() {
-      for offset in Format.superblockOffsets where offset >= stripe.offset.rawValue {
-        let within = offset - stripe.offset.rawValue
-        guard within < longest else { continue }
-        let row = within / Format.stripeLength
-        let part = (row * columns + item.column(ofStripe: index)) * Format.stripeLength
-        if part < length { starts.insert(start.rawValue + part) }
-      }
-    }
-    return starts.sorted().map {
-      (LogicalAddress($0), min(Format.stripeLength, end.rawValue - $0))
-    }
-  }
-}
-
-/// Where every logical address stands on the device. Lock rank: `chunkMap`.
+/// Where every logical address stands on the devices that are open. Lock rank: `chunkMap`.
 ///
-/// 1. Chunks do not overlap, and each lies inside the device.
-/// 2. A chunk is never changed; it is only added.
+/// 1. Chunks do not overlap, and each stripe on an open device lies inside it.
+/// 2. A chunk is never changed: it comes whole, and goes when nothing refers to it any more.
 /// 3. All stripes of all chunks together have less than 2^63 bytes, so that lengths can be added up
 ///    without another look.
+/// 4. What is read and written in one go is a range of one chunk, as every extent is: each mirror of
+///    it is one segment, a place on a device. A chunk whose stripes are not whole copies has no
+///    mirror here: its ranges would be several segments each.
 package final class ChunkMap: Sendable {
+  private struct Entry {
+    let chunk: Chunk
+    /// Where its whole copies on open devices begin.
+    let mirrors: [DeviceAddress]
+  }
+
+  package let devices: DeviceSet
   private let state = ReadWriteLock(rank: .chunkMap)
 
-  /// Guarded by `state`.
-  nonisolated(unsafe) private var chunks: [Chunk] = []
+  /// Guarded by `state`; by ascending address.
+  nonisolated(unsafe) private var entries: [Entry] = []
   nonisolated(unsafe) private var stripeBytes: UInt64 = 0
 
-  package init() {}
+  package init(devices: DeviceSet) { self.devices = devices }
 
   /// Adds a chunk. One that is there already, and equal, is left.
-  package func add(_ chunk: Chunk, deviceSize: UInt64) throws(FilesystemError) {
+  package func add(_ chunk: Chunk) throws(FilesystemError) {
     let item = chunk.item
     let (end, overflow) = chunk.start.rawValue.addingReportingOverflow(item.length)
     guard item.length > 0, !overflow, item.length % 4096 == 0, chunk.start.rawValue % 4096 == 0,
@@ -80,49 +32,108 @@ package final class ChunkMap: Sendable {
     else {
       throw .corrupt("chunk \(chunk.start): length \(item.length)")
     }
-    for copy in chunk.copies {
-      let (copyEnd, overflow) = copy.rawValue.addingReportingOverflow(item.length)
-      guard !overflow, copyEnd <= deviceSize else {
-        throw .corrupt("chunk \(chunk.start) passes the end of the device")
-      }
-    }
+    let added = item.length.multipliedReportingOverflow(by: UInt64(item.stripes.count))
+    let entry = Entry(chunk: chunk, mirrors: try mirrors(of: chunk))
 
     try state.exclusive { () throws(FilesystemError) in
       let index = firstIndex(endingAfter: chunk.start)
-      if index < chunks.count {
-        if chunks[index] == chunk { return }
-        guard chunks[index].start.rawValue >= end else {
-          throw .corrupt("chunks \(chunks[index].start) and \(chunk.start) overlap")
+      if index < entries.count {
+        if entries[index].chunk == chunk { return }
+        guard entries[index].chunk.start.rawValue >= end else {
+          throw .corrupt("chunks \(entries[index].chunk.start) and \(chunk.start) overlap")
         }
       }
-      let bytes = item.length.multipliedReportingOverflow(by: UInt64(item.stripes.count))
-      let all = stripeBytes.addingReportingOverflow(bytes.partialValue)
-      guard !bytes.overflow, !all.overflow, all.partialValue <= Int64.max else {
+      let all = stripeBytes.addingReportingOverflow(added.partialValue)
+      guard !added.overflow, !all.overflow, all.partialValue <= Int64.max else {
         throw .corrupt("chunk \(chunk.start): the chunks have more than 2^63 bytes")
       }
       stripeBytes = all.partialValue
-      chunks.insert(chunk, at: index)
+      entries.insert(entry, at: index)
     }
+  }
+
+  /// Forgets a chunk: no extent of it is left, and nobody reads what was one. Says whether there was
+  /// such a chunk.
+  @discardableResult
+  package func remove(_ chunk: Chunk) -> Bool {
+    state.exclusive {
+      let index = firstIndex(endingAfter: chunk.start)
+      guard index < entries.count, entries[index].chunk == chunk else { return false }
+      stripeBytes -= chunk.length * UInt64(chunk.item.stripes.count)
+      entries.remove(at: index)
+      return true
+    }
+  }
+
+  private func mirrors(of chunk: Chunk) throws(FilesystemError) -> [DeviceAddress] {
+    guard chunk.item.columns == 1 else { return [] }
+    var mirrors: [DeviceAddress] = []
+    for stripe in chunk.item.stripes {
+      guard let device = devices[stripe.deviceID] else { continue }
+      let (end, overflow) = stripe.offset.rawValue.addingReportingOverflow(chunk.length)
+      guard !overflow, end <= device.sizeBytes else {
+        throw .corrupt("chunk \(chunk.start) passes the end of the device")
+      }
+      mirrors.append(DeviceAddress(device: stripe.deviceID, offset: stripe.offset))
+    }
+    return mirrors
   }
 
   package func chunk(containing address: LogicalAddress) throws(FilesystemError) -> Chunk {
-    let found = state.shared { () -> Chunk? in
-      let index = firstIndex(endingAfter: address)
-      return index < chunks.count && chunks[index].contains(address) ? chunks[index] : nil
+    try found(address) { $0.chunk }
+  }
+
+  /// Where the mirrors of the chunk begin that `address` lies in; none when it is elsewhere.
+  package func mirrors(at address: LogicalAddress) throws(FilesystemError) -> [DeviceAddress] {
+    try found(address) { $0.mirrors }
+  }
+
+  /// How many mirrors there are of what stands at `address`.
+  package func mirrorCount(at address: LogicalAddress) throws(FilesystemError) -> Int {
+    try found(address) { $0.mirrors.count }
+  }
+
+  /// Where one mirror of a range stands.
+  package func segment(
+    _ address: LogicalAddress, length: Int, mirror: Int
+  ) throws(FilesystemError) -> DeviceAddress {
+    enum Found { case place(DeviceAddress), elsewhere, outside }
+    let found = try found(address) { entry -> Found in
+      if entry.mirrors.isEmpty { return .elsewhere }
+      let offset = address - entry.chunk.start
+      guard UInt64(length) <= entry.chunk.length - offset, entry.mirrors.indices.contains(mirror)
+      else { return .outside }
+      return .place(entry.mirrors[mirror] + offset)
     }
-    guard let found else { throw .corrupt("logical address \(address) is in no chunk") }
-    return found
+    switch found {
+    case .place(let place): return place
+    case .elsewhere: throw .onOtherDevice(address)
+    case .outside: throw .corrupt("the range of \(length) bytes at \(address) leaves its chunk")
+    }
   }
 
   /// All chunks by ascending address.
-  package var all: [Chunk] { state.shared { chunks } }
+  package var all: [Chunk] { state.shared { entries.map(\.chunk) } }
+
+  @inline(__always)
+  private func found<R>(
+    _ address: LogicalAddress, _ body: (borrowing Entry) -> R
+  ) throws(FilesystemError) -> R {
+    let result = state.shared { () -> R? in
+      let index = firstIndex(endingAfter: address)
+      guard index < entries.count, entries[index].chunk.contains(address) else { return nil }
+      return body(entries[index])
+    }
+    guard let result else { throw .corrupt("logical address \(address) is in no chunk") }
+    return result
+  }
 
   private func firstIndex(endingAfter address: LogicalAddress) -> Int {
     var low = 0
-    var high = chunks.count
+    var high = entries.count
     while low < high {
       let middle = (low + high) / 2
-      if chunks[middle].end > address { high = middle } else { low = middle + 1 }
+      if entries[middle].chunk.end > address { high = middle } else { low = middle + 1 }
     }
     return low
   }

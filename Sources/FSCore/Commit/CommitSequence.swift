@@ -104,6 +104,7 @@ package final class CommitSequence: Sendable {
     try BlockWriter(device: device, geometry: geometry).write(frozen.blocks)
     try device.flush()
     blockCache.didWrite(frozen.blocks)
-    try SuperblockWriter(device: device.device).write(frozen.superblock)
+    try SuperblockWriter(devices: device.devices).write(
+      frozen.superblock, items: [frozen.superblock.deviceItem])
   }
 }

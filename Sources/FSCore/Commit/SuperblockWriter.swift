@@ -1,14 +1,26 @@
-/// Writes a superblock where it belongs on a device. All that it leads to is durable.
+/// Writes a superblock where it belongs: to every device, with what it says of that one. All that it
+/// leads to is durable.
 struct SuperblockWriter {
-  let device: any BlockDevice
+  let devices: DeviceSet
 
-  /// The first superblock, flush; then its copies, which are for recovery: the next commit's
+  /// The first superblocks, flush; then their copies, which are for recovery: the next commit's
   /// first flush makes them durable, or the one at unmount.
-  func write(_ superblock: Superblock) throws(FilesystemError) {
-    for offset in Superblock.offsets(deviceSize: try superblock.deviceItem.totalBytes) {
-      let copy = superblock.sealed(for: offset)
-      try device.write(copy.readable, at: offset)
-      if offset.rawValue == Format.superblockOffsets[0] { try device.flush() }
+  ///
+  /// - Parameter items: of each device that is open.
+  func write(_ superblock: Superblock, items: [DeviceItem]) throws(FilesystemError) {
+    for isFirst in [true, false] {
+      for member in devices.members {
+        guard let item = items.first(where: { $0.deviceID == member.id }) else {
+          throw .corrupt("the superblock says nothing of device \(member.id)")
+        }
+        var ofDevice = superblock
+        ofDevice.setDeviceItem(item)
+        for place in Superblock.offsets(deviceSize: item.totalBytes)
+        where (place.rawValue == Format.superblockOffsets[0]) == isFirst {
+          try member.device.write(ofDevice.sealed(for: place).readable, at: place)
+        }
+      }
+      if isFirst { try devices.flush() }
     }
   }
 }

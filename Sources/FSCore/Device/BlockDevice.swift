@@ -1,3 +1,14 @@
+/// Pieces of memory that are to stand one behind the other on a device.
+package struct DeviceWrite {
+  package var pieces: [UnsafeRawBufferPointer]
+  package var offset: PhysicalAddress
+
+  package init(_ pieces: [UnsafeRawBufferPointer], at offset: PhysicalAddress) {
+    self.pieces = pieces
+    self.offset = offset
+  }
+}
+
 /// Where an image's bytes are: a file, a block device, or memory in tests.
 ///
 /// 1. A read after a finished write sees it.
@@ -20,10 +31,18 @@ package protocol BlockDevice: AnyObject, Sendable {
     _ pieces: [UnsafeRawBufferPointer], at address: PhysicalAddress
   ) throws(FilesystemError)
 
+  /// Writes to several places, all submitted before any is waited for where the device can do that.
+  /// After an error some may be done and others not.
+  func write(_ writes: [DeviceWrite]) throws(FilesystemError)
+
   func flush() throws(FilesystemError)
 }
 
 extension BlockDevice {
+  package func write(_ writes: [DeviceWrite]) throws(FilesystemError) {
+    for write in writes { try self.write(write.pieces, at: write.offset) }
+  }
+
   package func write(
     _ pieces: [UnsafeRawBufferPointer], at address: PhysicalAddress
   ) throws(FilesystemError) {

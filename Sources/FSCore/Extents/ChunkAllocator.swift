@@ -12,7 +12,7 @@ final class ChunkAllocator: Sendable {
 
   private let state: Guarded<State>
   private let geometry: Geometry
-  private let deviceID: UInt64
+  private let deviceID: DeviceID
   private let deviceUUID: UUIDBytes
 
   init(space: DeviceSpace, chunks: [Chunk], geometry: Geometry, device: DeviceItem) {

@@ -45,7 +45,7 @@ package struct ChunkItems: CommitParticipant {
       let extent = DeviceExtent(
         chunkOffset: chunk.start, length: chunk.length,
         chunkTreeUUID: space.geometry.chunkTreeUUID)
-      let key = Key(ObjectID(stripe.deviceID), .devExtent, stripe.offset.rawValue)
+      let key = Key(stripe.deviceID.objectID, .devExtent, stripe.offset.rawValue)
       try trees.device.insert(key, size: DeviceExtent.size, in: handle) { extent.encode(into: $0) }
     }
     try trees.chunk.insert(

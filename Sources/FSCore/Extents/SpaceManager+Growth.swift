@@ -58,7 +58,7 @@ extension SpaceManager {
     let flags = members.types.union(members.profile)
     guard let chunk = chunkAllocator.makeChunk(flags) else { return nil }
     do throws(FilesystemError) {
-      try chunks.add(chunk, deviceSize: deviceBytes)
+      try chunks.add(chunk)
       let group = try BlockGroup(
         chunk: chunk, used: 0, isNew: true, notesChanges: notesChanges,
         sectorSize: geometry.sectorSize, counters: members.counters)

@@ -95,7 +95,7 @@ package final class SpaceManager: Sendable {
     self.log = log
     deviceBytes = device.totalBytes
     totalBytes = superblock.deviceCount > 1 ? superblock.totalBytes : device.totalBytes
-    deviceKey = Key(.devItems, .devItem, device.deviceID)
+    deviceKey = Key(.devItems, .devItem, device.deviceID.rawValue)
     groupItemTree = try Self.groupItemTree(trees, superblock)
 
     let mixed = BlockGroupClass(types: [.data, .metadata])
@@ -122,11 +122,11 @@ package final class SpaceManager: Sendable {
   }
 
   private static func deviceExtents(
-    _ tree: Tree, deviceID: UInt64
+    _ tree: Tree, deviceID: DeviceID
   ) throws(FilesystemError) -> [(start: UInt64, length: UInt64)] {
     var extents: [(start: UInt64, length: UInt64)] = []
-    let first = Key(ObjectID(deviceID), .devExtent, 0)
-    let last = Key(ObjectID(deviceID), .devExtent, .max)
+    let first = Key(deviceID.objectID, .devExtent, 0)
+    let last = Key(deviceID.objectID, .devExtent, .max)
     try tree.forEach(from: first, through: last) { key, bytes throws(FilesystemError) in
       extents.append((key.offset, try DeviceExtent(bytes).length))
       return true

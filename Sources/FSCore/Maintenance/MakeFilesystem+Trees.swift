@@ -56,7 +56,7 @@ extension MakeFilesystem {
     private func chunkTree() -> LeafBuilder {
       var leaf = LeafBuilder(owner: .chunk)
       let device = deviceItem()
-      leaf.add(Key(.devItems, .devItem, device.deviceID), size: DeviceItem.size) {
+      leaf.add(Key(.devItems, .devItem, device.deviceID.rawValue), size: DeviceItem.size) {
         device.encode(into: $0)
       }
       for chunk in chunks {
@@ -81,7 +81,7 @@ extension MakeFilesystem {
           chunkOffset: chunk.start, length: chunk.length,
           chunkTreeUUID: geometry.chunkTreeUUID)
         for stripe in chunk.item.stripes {
-          let key = Key(ObjectID(stripe.deviceID), .devExtent, stripe.offset.rawValue)
+          let key = Key(stripe.deviceID.objectID, .devExtent, stripe.offset.rawValue)
           leaf.add(key, size: DeviceExtent.size) { item.encode(into: $0) }
         }
       }

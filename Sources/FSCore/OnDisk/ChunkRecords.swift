@@ -1,11 +1,11 @@
 /// CHUNK_ITEM: 48 bytes and 32 for each stripe.
 package struct ChunkItem: Sendable, Equatable {
   package struct Stripe: Sendable, Equatable {
-    package var deviceID: UInt64
+    package var deviceID: DeviceID
     package var offset: PhysicalAddress
     package var deviceUUID: UUIDBytes
 
-    package init(deviceID: UInt64, offset: PhysicalAddress, deviceUUID: UUIDBytes) {
+    package init(deviceID: DeviceID, offset: PhysicalAddress, deviceUUID: UUIDBytes) {
       self.deviceID = deviceID
       self.offset = offset
       self.deviceUUID = deviceUUID
@@ -77,7 +77,7 @@ package struct ChunkItem: Sendable, Equatable {
       let at = Self.fixedSize + index * Self.stripeSize
       stripes.append(
         Stripe(
-          deviceID: bytes.u64(at), offset: PhysicalAddress(rawValue: bytes.u64(at + 8)),
+          deviceID: DeviceID(bytes.u64(at)), offset: PhysicalAddress(rawValue: bytes.u64(at + 8)),
           deviceUUID: bytes.uuid(at + 16)))
     }
   }
@@ -94,7 +94,7 @@ package struct ChunkItem: Sendable, Equatable {
     bytes.store(subStripes, at: 0x2e)
     for (index, stripe) in stripes.enumerated() {
       let at = Self.fixedSize + index * Self.stripeSize
-      bytes.store(stripe.deviceID, at: at)
+      bytes.store(stripe.deviceID.rawValue, at: at)
       bytes.store(stripe.offset.rawValue, at: at + 8)
       bytes.store(stripe.deviceUUID, at: at + 16)
     }
@@ -168,7 +168,7 @@ package struct DeviceExtent: Sendable, Equatable {
 
 /// DEV_ITEM, 98 bytes; also within the superblock.
 package struct DeviceItem: Sendable, Equatable {
-  package var deviceID: UInt64
+  package var deviceID: DeviceID
   package var totalBytes: UInt64
   package var bytesUsed: UInt64
   package var ioAlign: UInt32
@@ -186,7 +186,7 @@ package struct DeviceItem: Sendable, Equatable {
   package static let size = 98
 
   package init(
-    deviceID: UInt64, totalBytes: UInt64, bytesUsed: UInt64, sectorSize: UInt32, uuid: UUIDBytes,
+    deviceID: DeviceID, totalBytes: UInt64, bytesUsed: UInt64, sectorSize: UInt32, uuid: UUIDBytes,
     fsid: UUIDBytes
   ) {
     self.deviceID = deviceID
@@ -203,7 +203,7 @@ package struct DeviceItem: Sendable, Equatable {
     guard bytes.byteCount == Self.size else {
       throw .corrupt("a device item of \(bytes.byteCount) bytes")
     }
-    deviceID = bytes.u64(0)
+    deviceID = DeviceID(bytes.u64(0))
     totalBytes = bytes.u64(8)
     bytesUsed = bytes.u64(0x10)
     ioAlign = bytes.u32(0x18)
@@ -220,7 +220,7 @@ package struct DeviceItem: Sendable, Equatable {
   }
 
   package func encode(into bytes: UnsafeMutableRawBufferPointer) {
-    bytes.store(deviceID, at: 0)
+    bytes.store(deviceID.rawValue, at: 0)
     bytes.store(totalBytes, at: 8)
     bytes.store(bytesUsed, at: 0x10)
     bytes.store(ioAlign, at: 0x18)

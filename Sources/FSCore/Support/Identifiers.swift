@@ -36,7 +36,15 @@ package struct LogicalAddress: ByteAddress {
   @inline(__always) package init(rawValue: UInt64) { self.rawValue = rawValue }
 }
 
-/// A byte address on the device.
+/// The number of a device in its file system.
+package struct DeviceID: FormatNumber {
+  package let rawValue: UInt64
+  @inline(__always) package init(rawValue: UInt64) { self.rawValue = rawValue }
+
+  package var objectID: ObjectID { ObjectID(rawValue: rawValue) }
+}
+
+/// A byte address on one device; which one that is a `DeviceAddress` says.
 package struct PhysicalAddress: ByteAddress {
   package let rawValue: UInt64
   @inline(__always) package init(rawValue: UInt64) { self.rawValue = rawValue }
@@ -90,9 +98,6 @@ package struct TreeID: FormatNumber {
   package var isSubvolume: Bool {
     self == .topLevel || (rawValue >= 256 && rawValue <= UInt64.max - 255)
   }
-
-  /// Whether blocks of this tree may have more than one reference.
-  package var isShareable: Bool { isSubvolume || self == .relocation || self == .dataRelocation }
 
   package var objectID: ObjectID { ObjectID(rawValue: rawValue) }
 }

@@ -55,7 +55,7 @@ package struct BlockReader: Sendable {
     try require(
       header.generation == reference.generation,
       "generation \(header.generation) in place of \(reference.generation)")
-    let bound = reference.tree == .log ? newest.next : newest
+    let bound = reference.tree.kind.isAheadOfCommits ? newest.next : newest
     try require(
       header.generation <= bound,
       "it is from a future transaction: \(header.generation), the last one is \(newest)")

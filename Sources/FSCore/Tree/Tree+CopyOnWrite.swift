@@ -84,7 +84,7 @@ extension Tree {
     // A block that was made after the last snapshot of its tree belongs to this tree alone.
     let isReloc = block.flags & 2 != 0
     let maybeShared =
-      id.isShareable && !isRoot && (block.generation <= lastSnapshot || isReloc)
+      id.kind.isShareable && !isRoot && (block.generation <= lastSnapshot || isReloc)
     if maybeShared {
       try shareOut(block, copy, in: handle)
     } else {

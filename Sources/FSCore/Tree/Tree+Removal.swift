@@ -3,7 +3,7 @@
 extension Tree {
   /// All blocks but the root. Leaves are not read: what leads to them says where they are.
   private func blocksBelowRoot() throws(FilesystemError) -> [BlockReference] {
-    precondition(!id.isShareable)
+    precondition(!id.kind.isShareable)
     var blocks: [BlockReference] = []
     var next = 0
     let root = lock.shared { self.root }

@@ -15,7 +15,7 @@ struct BlockReference {
   /// of the tree that made them.
   @inline(__always)
   func mayBelong(to owner: TreeID) -> Bool {
-    tree.isShareable ? owner.isShareable : owner == tree
+    owner == tree || tree.kind.isShareable && owner.kind.isShareable
   }
 }
 

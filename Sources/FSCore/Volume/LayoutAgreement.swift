@@ -4,7 +4,7 @@
 /// which a record is missing would be allocated over. Linux mounts none of them; here they are read.
 struct LayoutAgreement {
   let chunks: ChunkMap
-  let deviceID: UInt64
+  let deviceID: DeviceID
   let deviceTree: Tree
   /// The tree that block group items stand in, and whether nothing else does.
   let groupTree: Tree
@@ -37,7 +37,7 @@ struct LayoutAgreement {
       }
     }
     var surplus: Place?
-    let id = ObjectID(deviceID)
+    let id = deviceID.objectID
     try deviceTree.forEach(from: Key(id, .devExtent, 0), through: Key(id, .devExtent, .max)) {
       (key, bytes) throws(FilesystemError) in
       let extent = try DeviceExtent(bytes)

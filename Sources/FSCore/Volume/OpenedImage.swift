@@ -1,6 +1,7 @@
 import Logging
 
-/// What reading an image begins with: its superblock, chunks and trees. Nothing is written.
+/// What a mount begins with: an opened image, the trees and their cache, whether it may be written,
+/// and which directory is mounted. Nothing is written, but for copies that are mended at the end.
 package struct OpenedImage {
   package let superblock: Superblock
   package let geometry: Geometry
@@ -14,21 +15,12 @@ package struct OpenedImage {
   package init(
     device: any BlockDevice, options: VolumeOptions, log: Logger
   ) throws(FilesystemError) {
-    superblock = try Self.readSuperblock(device)
+    let opening = try ImageOpening(device, log: log)
+    superblock = opening.superblock
+    geometry = opening.geometry
+    self.device = opening.device
     try Self.requireNoLog(superblock, options)
 
-    let chunks = ChunkMap()
-    for chunk in try superblock.systemChunks() {
-      try Self.add(chunk.start, chunk.item, of: superblock, to: chunks, device)
-    }
-    self.device = LogicalDevice(device: device, chunks: chunks)
-
-    // Any tree block carries the uuid; the chunk tree's root is the first that can be read.
-    let chunkTreeUUID = try Self.chunkTreeUUID(superblock, self.device)
-    geometry = Geometry(
-      nodeSize: UInt64(superblock.nodeSize), sectorSize: UInt64(superblock.sectorSize),
-      checksumType: superblock.checksumType ?? .crc32c, fsid: superblock.blockFSID,
-      chunkTreeUUID: chunkTreeUUID, features: superblock.features)
     memory = MemoryBudget(totalBytes: options.cacheBytes)
     cache = TreeBlockCache(
       device: self.device, geometry: geometry, superGeneration: superblock.generation,
@@ -38,18 +30,9 @@ package struct OpenedImage {
     let chunkTree = try Tree(
       id: .chunk, address: superblock.chunkRoot, level: superblock.chunkRootLevel,
       generation: superblock.chunkRootGeneration, lastSnapshot: 0, context: context)
-    let superblock = self.superblock
-    try chunkTree.forEach(from: Key(.firstChunkTree, .chunkItem, 0)) {
-      (key, bytes) throws(FilesystemError) in
-      guard key.type == .chunkItem else { return true }
-      try Self.add(
-        LogicalAddress(key.offset), ChunkItem(bytes), of: superblock, to: chunks, device)
-      return true
-    }
-
     trees = try Trees(superblock: superblock, chunk: chunkTree, context: context)
     readOnlyReason = try ReadOnlyRules(
-      superblock: superblock, options: options, chunks: chunks, trees: trees
+      superblock: superblock, options: options, chunks: opening.device.chunks, trees: trees
     ).firstReason()
     let subvolume: TreeID =
       switch options.subvolume {
@@ -70,23 +53,6 @@ package struct OpenedImage {
     }
   }
 
-  private static func readSuperblock(
-    _ device: any BlockDevice
-  ) throws(FilesystemError) -> Superblock {
-    let offset = PhysicalAddress(Format.superblockOffsets[0])
-    guard device.sizeBytes >= offset.rawValue + UInt64(Superblock.size) else {
-      throw .cannotMount("no btrfs superblock found: the image has only \(device.sizeBytes) bytes")
-    }
-    let buffer = AlignedBuffer(count: Superblock.size)
-    try device.read(into: buffer.bytes, at: offset)
-    let superblock = Superblock(buffer.readable)
-    try superblock.validate(deviceSize: device.sizeBytes)
-    guard superblock.address == offset else {
-      throw .cannotMount("a damaged superblock: it is a copy from offset \(superblock.address)")
-    }
-    return superblock
-  }
-
   private static func requireNoLog(
     _ superblock: Superblock, _ options: VolumeOptions
   ) throws(FilesystemError) {
@@ -94,30 +60,6 @@ package struct OpenedImage {
     throw .cannotMount(
       "the image was not unmounted cleanly by Linux and has a log tree to replay: mount it "
         + "once with Linux, or with -o nologreplay, read-only, as of the last commit")
-  }
-
-  private static func add(
-    _ start: LogicalAddress, _ item: ChunkItem, of superblock: Superblock, to chunks: ChunkMap,
-    _ device: any BlockDevice
-  ) throws(FilesystemError) {
-    try chunks.add(
-      Chunk(start: start, item: item, on: superblock), deviceSize: device.sizeBytes)
-  }
-
-  private static func chunkTreeUUID(
-    _ superblock: Superblock, _ device: LogicalDevice
-  ) throws(FilesystemError) -> UUIDBytes {
-    let buffer = AlignedBuffer(count: Int(superblock.nodeSize))
-    let type = superblock.checksumType ?? .crc32c
-    let address = superblock.chunkRoot
-    return try MirroredReader(device: device, log: nil).read(
-      into: buffer.bytes, at: address, of: { "the root of the chunk tree" }
-    ) { (block) throws(FilesystemError) in
-      guard type.isSealed(block) else {
-        throw .checksum(what: "tree block", address: address.rawValue)
-      }
-      return BlockHeader(block.bytes).chunkTreeUUID
-    }.value
   }
 
   /// The subvolume that is mounted when none is named.

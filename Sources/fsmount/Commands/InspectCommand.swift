@@ -55,7 +55,7 @@ struct InspectSuper: ParsableCommand {
     var finding: String?
     for offset in Format.superblockOffsets {
       let address = PhysicalAddress(offset)
-      guard let copy = try ImageReader.superblock(at: address, of: device) else { continue }
+      guard let copy = try ImageOpening.superblock(at: address, of: device) else { continue }
       let doubt = doubt(of: copy, at: address, device)
       // The other copies may lag behind, or be missing on a device that grew.
       if offset == Format.superblockOffsets[0] { finding = doubt }
@@ -102,12 +102,13 @@ struct InspectChunks: ParsableCommand {
     ])
     for chunk in reader.chunks {
       let flags = chunk.item.flags
-      let places = chunk.copies.map { "\($0)" }.joined(separator: ", ")
+      let mirrors = (try? reader.device.chunks.mirrors(at: chunk.start)) ?? []
+      let places = mirrors.map { "\($0.offset)" }.joined(separator: ", ")
       let kept = chunk.superblockRanges.map { "\($0.start) + \($0.length)" }
       table.add([
         .init("\(chunk.start)"), .init("\(chunk.length)"),
         .init(ByteCount.text(chunk.length), .dim), .init(flags.typeName),
-        .init(flags.profileName), chunk.copies.isEmpty ? .init("elsewhere", .dim) : .init(places),
+        .init(flags.profileName), mirrors.isEmpty ? .init("elsewhere", .dim) : .init(places),
         .init(kept.joined(separator: ", ")),
       ])
     }

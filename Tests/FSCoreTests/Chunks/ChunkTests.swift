@@ -42,17 +42,49 @@ import Testing
   /// Sums of lengths are made in many places: an image whose chunks have more than 2^63 bytes, be
   /// it on devices that are not there, is refused where it begins.
   @Test func moreThanFits() throws {
-    let map = ChunkMap()
+    let map = ChunkMap(devices: DeviceSet(MemoryDevice(sizeBytes: 1 << 20), id: 9))
     let half: UInt64 = 1 << 62
-    try map.add(chunk(0, half - 4096, [], [0]), deviceSize: 0)
-    #expect(throws: FilesystemError.self) {
-      try map.add(chunk(1 << 63, half, .raid1, [0, 0]), deviceSize: 0)
-    }
-    #expect(throws: FilesystemError.self) {
-      try map.add(chunk(1 << 63, half + 4096, [], [0]), deviceSize: 0)
-    }
-    try map.add(chunk(1 << 63, half, [], [0]), deviceSize: 0)
+    try map.add(chunk(0, half - 4096, [], [0]))
+    #expect(throws: FilesystemError.self) { try map.add(chunk(1 << 63, half, .raid1, [0, 0])) }
+    #expect(throws: FilesystemError.self) { try map.add(chunk(1 << 63, half + 4096, [], [0])) }
+    try map.add(chunk(1 << 63, half, [], [0]))
     #expect(map.all.count == 2)
+  }
+
+  /// A chunk comes and goes; of its stripes those on open devices are mirrors, if they are whole
+  /// copies; and a range stands at its distance from the chunk's beginning.
+  @Test func chunksComeAndGo() throws {
+    let map = ChunkMap(devices: DeviceSet(MemoryDevice(sizeBytes: 64 << 20), id: 2))
+    let mirrored = chunk(1 << 30, 8 << 20, [.data, .raid1], [1 << 20, 5 << 20])
+    let striped = chunk(2 << 30, 8 << 20, [.data, .raid0], [1 << 20, 20 << 20])
+    try map.add(mirrored)
+    try map.add(striped)
+    try map.add(mirrored)
+    #expect(map.all == [mirrored, striped])
+
+    let inside = LogicalAddress((1 << 30) + 4096)
+    #expect(try map.mirrorCount(at: inside) == 1)
+    let place = try map.segment(inside, length: 4096, mirror: 0)
+    #expect(place == DeviceAddress(device: 2, offset: PhysicalAddress((5 << 20) + 4096)))
+    #expect(throws: FilesystemError.self) {
+      try map.segment(inside, length: 8 << 20, mirror: 0)
+    }
+    #expect(throws: FilesystemError.self) { try map.segment(inside, length: 1, mirror: 1) }
+    #expect(try map.mirrorCount(at: striped.start) == 0)
+    #expect(throws: FilesystemError.onOtherDevice(striped.start)) {
+      try map.segment(striped.start, length: 4096, mirror: 0)
+    }
+    #expect(throws: FilesystemError.self) {
+      try map.add(chunk(3 << 30, 8 << 20, [], [0, 60 << 20]))
+    }
+
+    #expect(map.remove(mirrored))
+    #expect(!map.remove(mirrored))
+    #expect(map.all == [striped])
+    #expect(throws: FilesystemError.self) { try map.chunk(containing: inside) }
+    let other = chunk(1 << 30, 16 << 20, .data, [0, 1 << 20])
+    try map.add(other)
+    #expect(map.all == [other, striped])
   }
 
   private func chunk(
@@ -61,10 +93,10 @@ import Testing
   ) -> Chunk {
     let stripes = offsets.enumerated().map { index, offset in
       ChunkItem.Stripe(
-        deviceID: UInt64(index + 1), offset: PhysicalAddress(offset), deviceUUID: .zero)
+        deviceID: DeviceID(UInt64(index + 1)), offset: PhysicalAddress(offset), deviceUUID: .zero)
     }
     var item = ChunkItem(length: length, flags: flags, sectorSize: 4096, stripes: stripes)
     item.subStripes = subStripes ?? (flags.contains(.raid10) ? 2 : 1)
-    return Chunk(start: LogicalAddress(start), item: item, copies: [])
+    return Chunk(start: LogicalAddress(start), item: item)
   }
 }

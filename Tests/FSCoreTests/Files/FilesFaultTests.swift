@@ -28,7 +28,9 @@ import Testing
       try inode.extents(in: offset..<(offset + 4096))
     }
     let extent = try #require(extents.first)
-    return try volume.device.locate(extent.address(of: offset), length: 4096, copy: copy)
+    return try volume.device.locate(
+      extent.address(of: offset), length: 4096, copy: copy
+    ).offset
   }
 
   static func damage(_ device: SimulatedDevice, _ place: PhysicalAddress) throws {

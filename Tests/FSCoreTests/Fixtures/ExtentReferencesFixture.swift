@@ -128,7 +128,8 @@ final class ExtentReferencesFixture: @unchecked Sendable {
       fsid: UUIDBytes(rawValue: 7), chunkTreeUUID: UUIDBytes(rawValue: 8), features: features)
 
     let deviceSize: UInt64 = 4 << 30
-    let chunks = ChunkMap()
+    let chunks = ChunkMap(
+      devices: DeviceSet(MemoryDevice(sizeBytes: deviceSize), id: 1))
     let stripe = ChunkItem.Stripe(
       deviceID: 1, offset: 0x10_0000, deviceUUID: UUIDBytes(rawValue: 9))
     try chunks.add(
@@ -136,9 +137,8 @@ final class ExtentReferencesFixture: @unchecked Sendable {
         start: 0x10_0000,
         item: ChunkItem(
           length: deviceSize - (2 << 20), flags: [.data, .metadata], sectorSize: 4096,
-          stripes: [stripe])),
-      deviceSize: deviceSize)
-    device = LogicalDevice(device: MemoryDevice(sizeBytes: deviceSize), chunks: chunks)
+          stripes: [stripe])))
+    device = LogicalDevice(chunks: chunks)
     cache = TreeBlockCache(
       device: device, geometry: geometry, superGeneration: 10,
       budget: MemoryBudget(totalBytes: 256 << 20),

@@ -49,7 +49,7 @@ struct FieldForge {
     var places: [PhysicalAddress] = []
     for copy in 0..<(try reader.device.copies(at: pointer.address)) {
       places.append(
-        try reader.device.locate(pointer.address, length: block.count, copy: copy))
+        try reader.device.locate(pointer.address, length: block.count, copy: copy).offset)
     }
     let name = "tree \(Int64(bitPattern: pointer.tree.rawValue))"
     add("\(name) header", places, block, at: 0, [(0x30, 8), (0x50, 8), (0x58, 8), (0x60, 4)])

@@ -25,16 +25,15 @@ final class TreeFixture: TreeBlockAllocator, ExtentReferences, @unchecked Sendab
       nodeSize: nodeSize, sectorSize: 4096, checksumType: .crc32c, fsid: .random(),
       chunkTreeUUID: .random(), features: [.noHoles, .skinnyMetadata])
     let memory = MemoryDevice(sizeBytes: 8 << 30)
-    let chunks = ChunkMap()
+    disk = try SimulatedDevice(memory)
+    let chunks = ChunkMap(devices: DeviceSet(disk, id: 1))
     let stripe = ChunkItem.Stripe(deviceID: 1, offset: 1_048_576, deviceUUID: .zero)
     try chunks.add(
       Chunk(
         start: LogicalAddress(Self.base),
         item: ChunkItem(
-          length: 4 << 30, flags: .metadata, sectorSize: 4096, stripes: [stripe])),
-      deviceSize: memory.sizeBytes)
-    disk = try SimulatedDevice(memory)
-    device = LogicalDevice(device: disk, chunks: chunks)
+          length: 4 << 30, flags: .metadata, sectorSize: 4096, stripes: [stripe])))
+    device = LogicalDevice(chunks: chunks)
     self.memory = MemoryBudget(totalBytes: UInt64(cacheBytes))
     cache = TreeBlockCache(
       device: device, geometry: geometry, superGeneration: 1, budget: self.memory,

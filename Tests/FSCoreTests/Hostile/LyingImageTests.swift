@@ -87,7 +87,7 @@ import Testing
   func firstCopyOfTheFirstBlock() throws {
     let image = try Self.image()
     let reader = try ImageReader(device: image)
-    let place = try reader.device.locate(reader.superblock.chunkRoot, length: 16384, copy: 0)
+    let place = try reader.device.locate(reader.superblock.chunkRoot, length: 16384, copy: 0).offset
     let device = try SimulatedDevice(image)
     device.fail(.init([.read], in: [place.rawValue..<(place.rawValue + 4096)]))
     try expectWritable(device)
@@ -105,7 +105,7 @@ import Testing
     }
     let reader = try ImageReader(device: image)
     let root = reader.superblock.root
-    let place = try reader.device.locate(root, length: 16384, copy: 0)
+    let place = try reader.device.locate(root, length: 16384, copy: 0).offset
     let noise = [UInt8](repeating: 0x5a, count: 512)
     try noise.withUnsafeBytes { try image.write($0, at: place + 8000) }
 

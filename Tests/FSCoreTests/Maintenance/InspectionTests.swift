@@ -70,7 +70,7 @@ import Testing
     let device = try image()
     let reader = try ImageReader(device: device)
     let root = reader.superblock.root
-    let place = try reader.device.locate(root, length: 16384, copy: 0)
+    let place = try reader.device.locate(root, length: 16384, copy: 0).offset
     try overwrite(device, at: place.rawValue + 5000, [1, 2, 3])
     let again = try ImageReader(device: device)
     try again.walk(again.rootOfRootTree) { (_, _) throws(FilesystemError) in true }
@@ -78,7 +78,7 @@ import Testing
     #expect(again.problems.first?.contains("copy 1 of 2") == true, "\(again.problems)")
 
     // Both bad: an error with the block's address.
-    let other = try reader.device.locate(root, length: 16384, copy: 1)
+    let other = try reader.device.locate(root, length: 16384, copy: 1).offset
     try overwrite(device, at: other.rawValue + 5000, [1, 2, 3])
     #expect(throws: FilesystemError.checksum(what: "tree block", address: root.rawValue)) {
       try again.walk(again.rootOfRootTree) { (_, _) throws(FilesystemError) in true }
@@ -133,7 +133,7 @@ import Testing
     let buffer = AlignedBuffer(count: 4096)
     for _ in 0..<80 {
       let address = try reader.root(of: random.pick(trees)).address
-      let place = try reader.device.locate(address, length: 4096, copy: 0)
+      let place = try reader.device.locate(address, length: 4096, copy: 0).offset
       try device.read(into: buffer.bytes, at: place)
       let saved = [UInt8](buffer.readable)
       for _ in 0..<random.within(1...3) {

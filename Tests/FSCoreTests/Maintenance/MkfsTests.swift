@@ -178,7 +178,7 @@ import Testing
     let (device, summary) = try make(size) { $0.label = "Grüße" }
     #expect(summary.superblock.totalBytes == UInt64(300) << 30)
     for offset in Format.superblockOffsets {
-      let copy = try ImageReader.superblock(at: PhysicalAddress(offset), of: device)
+      let copy = try ImageOpening.superblock(at: PhysicalAddress(offset), of: device)
       #expect(copy?.address.rawValue == offset)
       #expect(copy?.label == "Grüße")
       try copy?.validate(deviceSize: size)
@@ -192,7 +192,7 @@ import Testing
     options.sizeBytes = 1 << 30
     let summary = try MakeFilesystem.write(to: device, options: options)
     let states = try Format.superblockOffsets.map {
-      try ImageReader.superblock(at: PhysicalAddress($0), of: device)?.fsid
+      try ImageOpening.superblock(at: PhysicalAddress($0), of: device)?.fsid
     }
     #expect(states == [summary.superblock.fsid, summary.superblock.fsid, .zero])
   }

@@ -1,7 +1,24 @@
-/// Plain walks down a tree, block after block from the device.
-extension ImageReader {
+/// A walk down a tree, block after block from the device, past the cache.
+///
+/// 1. Memory is bounded whatever the image says: one block for each level of a tree.
+/// 2. It ends: no block has two parents whose bounds it satisfies.
+package struct BlockWalk {
+  let blocks: BlockReader
+  /// The last transaction of the image.
+  let newest: Generation
+  /// Where damage is noted, and left out then; without, damage is an error.
+  let remarks: Remarks?
+
+  private func leaveOut(
+    _ error: FilesystemError, _ remark: @autoclosure () -> String
+  ) throws(FilesystemError) {
+    guard let remarks else { throw error }
+    remarks.add(remark())
+  }
+
   /// Calls `visit` for each item from `from` through `through`, in key order, until it returns
-  /// false. Damaged blocks below the root are noted and left out.
+  /// false. Damaged blocks below the root, and
+  /// damaged items, are left out or end the walk, as `remarks` says.
   package func walk(
     _ root: BlockPointer, from: Key = .zero, through: Key = .maximum,
     _ visit: (Key, RawSpan) throws(FilesystemError) -> Bool
@@ -15,7 +32,7 @@ extension ImageReader {
         do throws(FilesystemError) {
           return try visit(key, bytes)
         } catch .corrupt(let rule) {
-          note("item \(key): \(rule)")
+          try leaveOut(.corrupt(rule), "item \(key): \(rule)")
           return true
         }
       }
@@ -45,7 +62,7 @@ extension ImageReader {
     _ visit: (BlockPointer, UnsafeRawBufferPointer) throws(FilesystemError) -> Bool
   ) throws(FilesystemError) {
     let bounds = KeyBounds(first: nil, end: nil)
-    let block = AlignedBuffer(count: geometry.nodeBytes)
+    let block = AlignedBuffer(count: blocks.geometry.nodeBytes)
     try read(root, bounds, into: block)
     _ = try descend(root, block, bounds, from: from, through: through, visit)
   }
@@ -69,7 +86,7 @@ extension ImageReader {
     if pointer.level == 0 { return true }
 
     // One buffer serves all children: a child is done with before its sibling is read.
-    let childBlock = AlignedBuffer(count: geometry.nodeBytes)
+    let childBlock = AlignedBuffer(count: blocks.geometry.nodeBytes)
     let count = Int(block.u32(BlockHeader.Offset.itemCount))
     for slot in 0..<count {
       let at = Format.headerSize + slot * Format.keyPointerSize
@@ -86,7 +103,7 @@ extension ImageReader {
       do throws(FilesystemError) {
         try read(child, childBounds, into: childBlock)
       } catch {
-        note("\(error)")
+        try leaveOut(error, "\(error)")
         continue
       }
       let goesOn = try descend(
@@ -104,14 +121,14 @@ extension ImageReader {
       address: pointer.address, generation: pointer.generation, level: pointer.level,
       tree: pointer.tree, firstKey: bounds.first)
     let bad = try blocks.read(
-      reference, newest: superblock.generation, into: buffer.bytes
+      reference, newest: newest, into: buffer.bytes
     ) { (block) throws(FilesystemError) in
       try check(block, pointer, bounds)
     }
-    guard !bad.isEmpty else { return }
-    let copies = try device.copies(at: pointer.address)
+    guard let remarks, !bad.isEmpty else { return }
+    let copies = try blocks.mirrors.device.copies(at: pointer.address)
     for copy in bad {
-      note("\(copy.error) (copy \(copy.mirror + 1) of \(copies); another one is good)")
+      remarks.add("\(copy.error) (copy \(copy.mirror + 1) of \(copies); another one is good)")
     }
   }
 

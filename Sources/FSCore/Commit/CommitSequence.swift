@@ -1,10 +1,15 @@
+import Logging
+import Synchronization
+
 /// How what is in memory becomes the state that the device holds, step by step.
 ///
 /// 1. On the device the last commit is whole at every moment: nothing that its superblock leads
 ///    to is overwritten before the next superblock is durable.
 /// 2. Only this type loops over the participants, and only the thread that commits is in here.
-/// 3. An error of step 1 that comes before any change leaves the volume as it was, and the next
-///    commit tries again. Every other error of steps 1 to 3 aborts the volume.
+/// 3. An error of step 1 that leaves no change half done fails this commit only: all that was
+///    noted is noted still, and the next commit tries again. If that fails in step 1, too, the
+///    volume is aborted, since a volume that takes changes must be able to commit them. Every
+///    other error of steps 1 to 3 aborts the volume at once.
 package final class CommitSequence: Sendable {
   /// More passes than this make no commit: some participant never comes to an end.
   private static let longest = 1024
@@ -16,17 +21,22 @@ package final class CommitSequence: Sendable {
   private let participants: [any CommitParticipant]
   /// That of the last commit.
   private let superblock: Guarded<Superblock>
+  private let log: Logger
+  /// Whether the last commit failed in step 1.
+  private let isUnprepared = Atomic<Bool>(false)
 
   /// - Parameter participants: each stands behind those whose changes it has to follow.
   package init(
     transactions: TransactionManager, blockCache: TreeBlockCache, device: LogicalDevice,
-    geometry: Geometry, superblock: Superblock, participants: [any CommitParticipant]
+    geometry: Geometry, superblock: Superblock, participants: [any CommitParticipant],
+    log: Logger
   ) {
     self.transactions = transactions
     self.blockCache = blockCache
     self.device = device
     self.geometry = geometry
     self.participants = participants
+    self.log = log
     self.superblock = Guarded(superblock, rank: .leaf)
   }
 
@@ -36,11 +46,7 @@ package final class CommitSequence: Sendable {
     if let refusal = transactions.refusal { throw refusal }
 
     // 1. What can be done while others still take part.
-    for participant in participants {
-      try transactions.performUnreserved { (handle) throws(FilesystemError) in
-        try participant.prepare(in: handle)
-      }
-    }
+    try prepare()
 
     // 2. Alone: the trees take their final form.
     let frozen = try transactions.criticalSection {
@@ -66,6 +72,26 @@ package final class CommitSequence: Sendable {
     return generation
   }
 
+  private func prepare() throws(FilesystemError) {
+    do throws(FilesystemError) {
+      for participant in participants {
+        try transactions.performUnreserved { (handle) throws(FilesystemError) in
+          try participant.prepare(in: handle)
+        }
+      }
+      isUnprepared.store(false, ordering: .relaxed)
+    } catch {
+      let isSecond = isUnprepared.exchange(true, ordering: .relaxed)
+      guard transactions.failure == nil else { throw error }
+      if isSecond {
+        transactions.abort(error)
+      } else {
+        log.error("a commit has failed before it changed anything, the next tries again: \(error)")
+      }
+      throw error
+    }
+  }
+
   /// Asks the participants in turn until none has anything to do. One that has changed something
   /// may have made work for those before it, so they are asked again first.
   private func settle(
@@ -77,11 +103,15 @@ package final class CommitSequence: Sendable {
       for (index, participant) in participants.enumerated() where !hasChanged {
         rounds[index] += 1
         hasChanged = try participant.settle(in: handle, context, round: rounds[index])
+        handle.noteWhole()
       }
       if !hasChanged { return }
     }
     throw .corrupt("the commit does not come to an end")
   }
+
+  /// What does not hold of a transaction that is settled, or of one that has changed nothing yet.
+  func brokenInvariants() -> [String] { participants.flatMap { $0.brokenInvariants() } }
 
   /// A transaction whose trees will not change any more.
   private struct FrozenTransaction {
@@ -96,6 +126,10 @@ package final class CommitSequence: Sendable {
     var next = superblock.withLock { $0 }
     next.generation = context.generation
     if geometry.nodeSize > 4096 { next.features.insert(.bigMetadata) }
+    #if DEBUG
+      let broken = brokenInvariants()
+      precondition(broken.isEmpty, broken.joined(separator: "\n"))
+    #endif
     for participant in participants { try participant.seal(&next, context) }
     return FrozenTransaction(superblock: next, blocks: blockCache.takeDirty())
   }

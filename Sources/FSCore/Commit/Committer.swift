@@ -22,6 +22,7 @@ package final class Committer: Sendable {
   /// Makes durable what was changed up to and including the transaction `target`. When that one
   /// is being written already this waits for no other.
   package func commit(through target: Generation) throws(FilesystemError) {
+    if transactions.committed >= target { return }
     HeldLocks.assertMayWait(below: .commit)
     let (mustWait, isLast) = turn.withLock { $0.arrive(target) }
     if isLast { turn.update { _ in } }
@@ -46,6 +47,9 @@ package final class Committer: Sendable {
     }
     transactions.didCommit(generation)
   }
+
+  /// What does not hold though it should; to be asked right after a commit, while nothing changes.
+  package func brokenInvariants() -> [String] { sequence.brokenInvariants() }
 
   /// Waits until no commit is running.
   package func waitUntilIdle() { turn.when({ !$0.isCommitting }) { _ in } }

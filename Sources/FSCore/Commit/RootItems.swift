@@ -9,6 +9,8 @@ struct RootItems: CommitParticipant {
     try trees.updateRootItems(now: .now, in: handle)
   }
 
+  func brokenInvariants() -> [String] { trees.brokenInvariants() }
+
   func seal(
     _ superblock: inout Superblock, _ context: borrowing CommitContext
   ) throws(FilesystemError) {

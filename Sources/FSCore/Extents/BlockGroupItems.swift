@@ -50,6 +50,14 @@ package struct BlockGroupItems: CommitParticipant {
   }
 }
 
+extension BlockGroupItems {
+  package func brokenInvariants() -> [String] {
+    let unwritten = space.dirtyGroups.filter { $0.state.withLock { $0.used != $0.writtenUsed } }
+    return space.brokenInvariants()
+      + unwritten.map { "the item of block group \($0.start) does not say what is used" }
+  }
+}
+
 extension SpaceManager {
   /// Bytes that extent items cover, as the BLOCK_GROUP_ITEMs in the tree say.
   package var totalUsed: UInt64 { registry.withLock { $0.writtenUsed } }

@@ -26,10 +26,22 @@ package struct ChunkItems: CommitParticipant {
     try superblock.setSystemChunks(space.systemChunks)
   }
 
+  package func brokenInvariants() -> [String] {
+    let used = space.registry.withLock { $0.new }.filter { $0.group.used > 0 }
+    return used.map { "the trees do not know chunk \($0.chunk.start), which holds extents" }
+  }
+
   private func insertNew(in handle: borrowing TransactionHandle) throws(FilesystemError) -> Bool {
     var hasChanged = false
     while let new = space.registry.withLock({ $0.new.isEmpty ? nil : $0.new.removeFirst() }) {
-      try insert(new, in: handle)
+      do throws(FilesystemError) {
+        try insert(new, in: handle)
+      } catch {
+        // When nothing was changed the next commit tries again.
+        if !handle.isHalfDone { space.registry.withLock { $0.new.insert(new, at: 0) } }
+        throw error
+      }
+      handle.noteWhole()
       hasChanged = true
     }
     return hasChanged

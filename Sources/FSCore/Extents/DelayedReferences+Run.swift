@@ -9,45 +9,64 @@ extension DelayedReferences {
 
   /// Applies what is noted to the extent tree, and what that brings about, in ascending order
   /// of addresses, until nothing is left or `limit` extents have been done. Several threads may
-  /// be in here. The caller holds no tree's lock.
+  /// be in here. The caller holds no tree's lock, and has changed nothing through the handle that
+  /// is not whole.
+  ///
+  /// An error before an extent's first change leaves that one noted, and all is as if the run had
+  /// ended before it. After an error later on the handle is half done, which aborts the volume.
   package func run(
-    in h: borrowing TransactionHandle, atMost limit: Int = .max
+    in handle: borrowing TransactionHandle, atMost limit: Int = .max
   ) throws(FilesystemError) {
-    do {
-      var left = limit
-      while left > 0 {
-        var freed: FreedData?
-        let isApplied = try lock.withLock { pass throws(FilesystemError) in
-          guard let (address, head) = try nextHead(&pass) else { return false }
-          freed = try apply(head, to: address, in: h)
-          return true
+    var left = limit
+    while left > 0 {
+      handle.noteWhole()
+      var freed: FreedData?
+      let head = try lock.withLock { pass throws(FilesystemError) -> DelayedHead? in
+        guard let (address, head) = nextHead(&pass) else { return nil }
+        do throws(FilesystemError) {
+          freed = try apply(head, to: address, in: handle)
+        } catch {
+          putBack(head, at: address, unlessHalfDone: handle)
+          throw error
         }
-        guard isApplied else { return }
-        left -= 1
-        if let freed { try finish(freed, in: h) }
+        return head
       }
-    } catch {
-      queue.withLock { if $0.failure == nil { $0.failure = error } }
-      throw error
+      guard let head else { return }
+      left -= 1
+      guard let freed else { continue }
+      do throws(FilesystemError) {
+        try finish(freed, in: handle)
+      } catch {
+        putBack(head, at: freed.address, unlessHalfDone: handle)
+        throw error
+      }
     }
+    handle.noteWhole()
+  }
+
+  /// Notes again what could not be applied. When something was changed it is lost, with the volume.
+  private func putBack(
+    _ head: DelayedHead, at address: LogicalAddress,
+    unlessHalfDone handle: borrowing TransactionHandle
+  ) {
+    if handle.isHalfDone { return }
+    let isAbandoned = queue.withLock { $0.putBack(head, at: address) }
+    if isAbandoned { abandonTreeBlock(address) }
   }
 
   /// Takes the next head out of the queue. `lock` is held.
-  private func nextHead(
-    _ pass: inout Pass
-  ) throws(FilesystemError) -> (LogicalAddress, DelayedHead)? {
+  private func nextHead(_ pass: inout Pass) -> (LogicalAddress, DelayedHead)? {
     while true {
       while pass.position < pass.addresses.count {
         let address = pass.addresses[pass.position]
         pass.position += 1
-        if let head = try takeHead(address) { return (address, head) }
+        if let head = queue.withLock({ $0.take(address) }) { return (address, head) }
       }
 
       // Sorted anew once a pass, not kept in order: adding is far more frequent.
       pass.position = 0
       pass.addresses.removeAll(keepingCapacity: pass.addresses.count < 65536)
-      try queue.withLock { queue throws(FilesystemError) in
-        if let failure = queue.failure { throw failure }
+      queue.withLock { queue in
         pass.addresses.append(contentsOf: queue.heads.keys)
         queue.shrink()
       }
@@ -56,24 +75,17 @@ extension DelayedReferences {
     }
   }
 
-  private func takeHead(_ address: LogicalAddress) throws(FilesystemError) -> DelayedHead? {
-    try queue.withLock { queue throws(FilesystemError) in
-      if let failure = queue.failure { throw failure }
-      return queue.take(address)
-    }
-  }
-
   /// Applies one head. `lock` is held.
   private func apply(
-    _ head: DelayedHead, to address: LogicalAddress, in h: borrowing TransactionHandle
+    _ head: DelayedHead, to address: LogicalAddress, in handle: borrowing TransactionHandle
   ) throws(FilesystemError) -> FreedData? {
     guard !head.isContradictory else {
       throw .corrupt("contradictory references to \(address)")
     }
-    guard head.isNew else { return try applyToItem(head, address, in: h) }
+    guard head.isNew else { return try applyToItem(head, address, in: handle) }
 
     guard head.isEmpty else {
-      try insertItem(head, address, in: h)
+      try insertItem(head, address, in: handle)
       return nil
     }
     guard case .data(let length) = head.kind else { return nil }
@@ -82,26 +94,26 @@ extension DelayedReferences {
 
   /// Makes the item of a new extent.
   private func insertItem(
-    _ head: DelayedHead, _ address: LogicalAddress, in h: borrowing TransactionHandle
+    _ head: DelayedHead, _ address: LogicalAddress, in handle: borrowing TransactionHandle
   ) throws(FilesystemError) {
     var record = ExtentItemRecord(
-      head.kind, generation: h.generation, isSkinny: geometry.hasSkinnyMetadata)
+      head.kind, generation: handle.generation, isSkinny: geometry.hasSkinnyMetadata)
     let keyed = try change(&record, by: head)
 
     let key = itemKeys(address, head.kind)[0]
     do {
-      try extentTree.insert(key, size: record.encodedSize, in: h) { record.encode(into: $0) }
+      try extentTree.insert(key, size: record.encodedSize, in: handle) { record.encode(into: $0) }
     } catch .exists {
       throw .corrupt("extent \(address) was allocated while in use")
     }
-    try apply(keyed, to: address, in: h)
+    try apply(keyed, to: address, in: handle)
     space.extentInserted(
-      address, length: length(of: head.kind), isMetadata: head.kind.isTreeBlock, in: h)
+      address, length: length(of: head.kind), isMetadata: head.kind.isTreeBlock, in: handle)
   }
 
   /// Changes the item of an extent that has one, or deletes it with the last reference.
   private func applyToItem(
-    _ head: DelayedHead, _ address: LogicalAddress, in h: borrowing TransactionHandle
+    _ head: DelayedHead, _ address: LogicalAddress, in handle: borrowing TransactionHandle
   ) throws(FilesystemError) -> FreedData? {
     enum Rest {
       case nothing
@@ -111,7 +123,7 @@ extension DelayedReferences {
     // The leaf changes in any case, so it is sought for a change at once: mere counts, the
     // most frequent change of data, take one search.
     for key in itemKeys(address, head.kind) {
-      let rest = try extentTree.modify(key, in: h) { bytes throws(FilesystemError) -> Rest in
+      let rest = try extentTree.modify(key, in: handle) { bytes throws(FilesystemError) -> Rest in
         var record = try ExtentItemRecord(
           UnsafeRawBufferPointer(bytes).bytes, type: key.type, of: head.kind)
         let keyed = try change(&record, by: head)
@@ -127,17 +139,17 @@ extension DelayedReferences {
       case nil: continue
       case .nothing: return nil
       case .rewrite(let record, let keyed):
-        try apply(keyed, to: address, in: h)
+        try apply(keyed, to: address, in: handle)
         guard record.references == 0 else {
-          try extentTree.replace(key, size: record.encodedSize, in: h) {
+          try extentTree.replace(key, size: record.encodedSize, in: handle) {
             record.encode(into: $0)
           }
           return nil
         }
-        guard try extentTree.delete(key, in: h) else {
+        guard try extentTree.delete(key, in: handle) else {
           throw .corrupt("the extent item \(key) vanished")
         }
-        return freed(address, head.kind, in: h)
+        return freed(address, head.kind, in: handle)
       }
     }
     throw .corrupt("no extent item for \(address)")
@@ -167,18 +179,18 @@ extension DelayedReferences {
   }
 
   private func apply(
-    _ keyed: [ReferenceChange], to address: LogicalAddress, in h: borrowing TransactionHandle
+    _ keyed: [ReferenceChange], to address: LogicalAddress, in handle: borrowing TransactionHandle
   ) throws(FilesystemError) {
     let references = ExtentTreeReferences(tree: extentTree)
-    for change in keyed { try references.apply(change, to: address, in: h) }
+    for change in keyed { try references.apply(change, to: address, in: handle) }
   }
 
   /// The extent's item is gone.
   private func freed(
-    _ address: LogicalAddress, _ kind: ExtentKind, in h: borrowing TransactionHandle
+    _ address: LogicalAddress, _ kind: ExtentKind, in handle: borrowing TransactionHandle
   ) -> FreedData? {
     if kind.isTreeBlock { treeBlockFreed(address) }
-    space.extentFreed(address, length: length(of: kind), isMetadata: kind.isTreeBlock, in: h)
+    space.extentFreed(address, length: length(of: kind), isMetadata: kind.isTreeBlock, in: handle)
     guard case .data(let length) = kind else { return nil }
     return FreedData(address: address, length: length, isAbandoned: false)
   }
@@ -186,9 +198,9 @@ extension DelayedReferences {
   /// Removes the checksums of freed data. `lock` is not held: this changes another tree, which
   /// notes changes here.
   private func finish(
-    _ freed: FreedData, in h: borrowing TransactionHandle
+    _ freed: FreedData, in handle: borrowing TransactionHandle
   ) throws(FilesystemError) {
-    try checksums?.remove(from: freed.address, length: freed.length, in: h)
+    try checksums?.remove(from: freed.address, length: freed.length, in: handle)
     if freed.isAbandoned { space.abandon(freed.address, length: freed.length) }
   }
 
@@ -215,5 +227,10 @@ extension DelayedReferences: CommitParticipant {
 
   package func didCommit(_ generation: Generation) {
     formerlyShared.withLock { $0.removeAll() }
+  }
+
+  package func brokenInvariants() -> [String] {
+    let count = pendingCount
+    return count == 0 ? [] : ["\(count) extents have references that are not applied"]
   }
 }

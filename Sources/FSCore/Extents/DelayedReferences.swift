@@ -41,7 +41,8 @@ package protocol DataChecksumRemoval: AnyObject, Sendable {
 ///    space is free again at once. Data waits for the next `run`, since its checksums have to
 ///    go first.
 /// 5. No tree but the extent tree is touched while `lock` is held.
-/// 6. After an error in `run` every later `run` fails: a change might be lost.
+/// 6. No change is lost: what `run` cannot apply is noted again, unless it was half applied, which
+///    aborts the volume.
 package final class DelayedReferences: ExtentReferences {
   struct Queue {
     /// What a head takes, about: a hash table is half empty on average.
@@ -50,7 +51,6 @@ package final class DelayedReferences: ExtentReferences {
     static let usualCount = 4096
 
     fileprivate(set) var heads: [LogicalAddress: DelayedHead] = [:]
-    var failure: FilesystemError?
     let memory: MemoryShare
   }
 
@@ -115,11 +115,14 @@ extension DelayedReferences {
         $0.add(kind, identity, count: count, newExtent: newExtent)
       }
     }
-    if isAbandoned {
-      // The cache first: as soon as the space is free another block may stand there.
-      treeBlockFreed(address)
-      space.abandon(address, length: geometry.nodeSize)
-    }
+    if isAbandoned { abandonTreeBlock(address) }
+  }
+
+  /// A new tree block is gone before it had an item.
+  func abandonTreeBlock(_ address: LogicalAddress) {
+    // The cache first: as soon as the space is free another block may stand there.
+    treeBlockFreed(address)
+    space.abandon(address, length: geometry.nodeSize)
   }
 
   /// Notes that what the tree block points to names the block and not its owner from now on.
@@ -157,6 +160,21 @@ extension DelayedReferences.Queue {
     guard let head = heads.removeValue(forKey: address) else { return nil }
     memory.giveBack(Self.headBytes)
     return head
+  }
+
+  /// Notes again what `take` has taken out, before what was added since. Says whether that cancels
+  /// out to a new tree block which is gone.
+  mutating func putBack(_ taken: DelayedHead, at address: LogicalAddress) -> Bool {
+    var head = taken
+    let later = heads.removeValue(forKey: address)
+    if let later {
+      head.add(later)
+      memory.giveBack(Self.headBytes)
+    }
+    if later != nil, head.isSettled { return head.isNew }
+    heads[address] = head
+    memory.charge(Self.headBytes)
+    return false
   }
 
   /// Lets go of room that many heads have left.

@@ -34,6 +34,15 @@ struct DelayedHead: Sendable {
     merge(identity, Int64(count))
   }
 
+  /// Counts in what was noted after all that is noted here.
+  mutating func add(_ later: DelayedHead) {
+    isContradictory =
+      isContradictory || later.isContradictory || later.isNew || later.kind != kind
+    setsFullBackref = setsFullBackref || later.setsFullBackref
+    if let change = later.only { merge(change.identity, change.count) }
+    for (identity, count) in later.others { merge(identity, count) }
+  }
+
   mutating func setFullBackref(_ kind: ExtentKind) {
     isContradictory = isContradictory || kind != self.kind || !kind.isTreeBlock
     setsFullBackref = true

@@ -2,7 +2,7 @@
 ///
 /// 1. `length == used + free + unloaded + pinned + inFlight + unusable`.
 /// 2. Whoever promises or reserves looks at `free` under the same hold of the lock.
-struct SpaceCounters: Sendable {
+struct SpaceCounters: Sendable, Equatable {
   var length: UInt64 = 0
   /// Extents that the extent tree has items for.
   var used: UInt64 = 0

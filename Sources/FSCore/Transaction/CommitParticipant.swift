@@ -8,9 +8,10 @@
 ///    it in the list have nothing left to do.
 /// 3. A participant comes to an end by itself: after some rounds it changes only blocks that the
 ///    running transaction has made, which allocates nothing.
-/// 4. An error of `prepare` before the first change of a tree leaves everything as it was; the
-///    next commit tries again. Any other error of any step aborts the volume. What may fail without
-///    that (a cache) is seen to by the participant itself.
+/// 4. After an error of `prepare` that leaves the handle not half done, everything that was to be
+///    done is still to be done, and the next commit tries again. Any other error of any step aborts
+///    the volume. What may fail without that (a cache) is seen to by the participant itself.
+/// 5. A participant that has done one thing of several calls `noteWhole`.
 package protocol CommitParticipant: Sendable {
   /// Does what can be done while others still change trees, so that the critical section is short.
   /// The handle is one of the running transaction; no lock is held.
@@ -31,6 +32,10 @@ package protocol CommitParticipant: Sendable {
 
   /// The commit of `generation` is durable, and the next transaction runs.
   func didCommit(_ generation: Generation)
+
+  /// What does not hold though it should, once all is settled; nothing when all is well. Asked
+  /// before `seal` in debug builds, and by tests after a commit.
+  func brokenInvariants() -> [String]
 }
 
 extension CommitParticipant {
@@ -41,4 +46,6 @@ extension CommitParticipant {
   ) throws(FilesystemError) {}
 
   package func didCommit(_ generation: Generation) {}
+
+  package func brokenInvariants() -> [String] { [] }
 }

@@ -10,19 +10,36 @@ package struct TransactionHandle: ~Copyable {
   /// Whether the commit itself holds this handle: it was made without the gate's lock.
   package let isWithinCommit: Bool
 
-  /// Where the one who opened the handle reads whether a tree was changed through it.
-  private let changed: UnsafeMutablePointer<Bool>
+  /// What was done through a handle, for the one who opened it.
+  struct Changes {
+    /// Some tree was changed.
+    var hasChanged = false
+    /// A change was begun, and nobody has said that it is whole.
+    var isHalfDone = false
+  }
 
-  init(generation: Generation, isWithinCommit: Bool, changed: UnsafeMutablePointer<Bool>) {
+  private let changes: UnsafeMutablePointer<Changes>
+
+  init(generation: Generation, isWithinCommit: Bool, changes: UnsafeMutablePointer<Changes>) {
     self.generation = generation
     self.isWithinCommit = isWithinCommit
-    self.changed = changed
+    self.changes = changes
   }
 
   /// Says that a tree is about to change. From here on an error that leaves the closure aborts
   /// the volume, because memory may hold half a change.
   @inline(__always)
-  package func noteChange() { changed.pointee = true }
+  package func noteChange() {
+    changes.pointee = Changes(hasChanged: true, isHalfDone: true)
+  }
+
+  /// Says that what was changed so far is whole: an error that comes before the next change leaves
+  /// nothing half done, and passes. Only for code that knows all that its handle was used for: the
+  /// participants of a commit, between one step and the next.
+  package func noteWhole() { changes.pointee.isHalfDone = false }
+
+  /// Whether an error now would have to abort the volume.
+  package var isHalfDone: Bool { changes.pointee.isHalfDone }
 }
 
 /// What only the committing thread has, and only inside the critical section of a commit.

@@ -101,20 +101,20 @@ package final class TransactionManager: Sendable {
   ) throws(FilesystemError) -> R {
     HeldLocks.assertMayWait(below: .transactionGate)
     let generation = try join()
-    var changed = false
+    var changes = TransactionHandle.Changes()
     let result: Result<R, FilesystemError>
     do throws(FilesystemError) {
       result = .success(
-        try withUnsafeMutablePointer(to: &changed) { (pointer) throws(FilesystemError) in
+        try withUnsafeMutablePointer(to: &changes) { (pointer) throws(FilesystemError) in
           try body(
-            TransactionHandle(generation: generation, isWithinCommit: false, changed: pointer))
+            TransactionHandle(generation: generation, isWithinCommit: false, changes: pointer))
         })
     } catch {
       result = .failure(error)
     }
 
-    if changed { hasChanges.store(true, ordering: .relaxed) }
-    if changed, case .failure(let error) = result { abort(error) }
+    if changes.hasChanged { hasChanges.store(true, ordering: .relaxed) }
+    if changes.isHalfDone, case .failure(let error) = result { abort(error) }
     end()
     return try result.get()
   }
@@ -240,10 +240,10 @@ package final class TransactionManager: Sendable {
     if isThroughGate { _ = try join() }
     defer { if isThroughGate { end() } }
 
-    var changed = false
+    var changes = TransactionHandle.Changes()
     let generation = context.generation
-    return try withUnsafeMutablePointer(to: &changed) { (pointer) throws(FilesystemError) in
-      try body(TransactionHandle(generation: generation, isWithinCommit: true, changed: pointer))
+    return try withUnsafeMutablePointer(to: &changes) { (pointer) throws(FilesystemError) in
+      try body(TransactionHandle(generation: generation, isWithinCommit: true, changes: pointer))
     }
   }
 

@@ -12,6 +12,9 @@ package final class TreeContext: @unchecked Sendable {
   /// between its being looked up and its being read.
   let reuse = ReadWriteLock(rank: .blockReuse)
 
+  /// Trees whose root block is not the one that their root item leads to, or was not for a while.
+  let movedRoots = Guarded<Set<TreeID>>([], rank: .leaf)
+
   package init(cache: TreeBlockCache) { self.cache = cache }
 }
 
@@ -36,7 +39,9 @@ package final class Tree: @unchecked Sendable {
   let lock: ReadWriteLock
 
   /// Guarded by `lock`, as is all that follows.
-  var root: TreeBlock
+  var root: TreeBlock {
+    didSet { context.movedRoots.withLock { _ = $0.insert(id) } }
+  }
 
   /// The transaction of the last snapshot: blocks of later generations are not shared.
   package private(set) var lastSnapshot: Generation

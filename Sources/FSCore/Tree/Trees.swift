@@ -119,15 +119,21 @@ package final class Trees: @unchecked Sendable {
     return ids
   }
 
-  /// Writes the root items of the trees whose root block is another than they say. Returns
-  /// whether any was.
+  /// Writes the root items of the trees whose root block is another than they say: those whose
+  /// root has moved since the last call. Returns whether any was. An error leaves some unwritten
+  /// for good, so it has to abort the volume.
   package func updateRootItems(
     now: Timestamp, in handle: borrowing TransactionHandle
   ) throws(FilesystemError) -> Bool {
-    let candidates = entries.withLock { Array($0) }.sorted { $0.key < $1.key }
+    let moved = context.movedRoots.withLock { moved in
+      defer { moved.removeAll(keepingCapacity: true) }
+      return moved.sorted()
+    }
     var hasChanged = false
 
-    for (id, entry) in candidates {
+    for id in moved {
+      // The root tree and the chunk tree have none.
+      guard let entry = entries.withLock({ $0[id] }) else { continue }
       let state = entry.tree.rootState
       guard state.address != entry.savedAddress else { continue }
       hasChanged = true
@@ -157,5 +163,15 @@ package final class Trees: @unchecked Sendable {
       }
     }
     return hasChanged
+  }
+
+  /// What does not hold once `updateRootItems` has nothing left to do (invariant 2).
+  func brokenInvariants() -> [String] {
+    entries.withLock { $0 }.compactMap { id, entry in
+      let state = entry.tree.rootState
+      return state.address == entry.savedAddress
+        ? nil
+        : "tree \(id) stands at \(state.address), its root item says \(entry.savedAddress)"
+    }
   }
 }

@@ -13,6 +13,11 @@ extension Volume {
   /// How many commits there have been in all of the volume's life.
   package var commitCount: UInt64 { transactions.committed.rawValue }
 
+  /// What does not hold though it should; to be asked right after a commit, while nothing changes.
+  package func brokenInvariants() -> [String] {
+    space.brokenInvariantsWhenQuiet() + committer.brokenInvariants()
+  }
+
   /// Writes all buffered file data, then commits: what sync(2) promises elsewhere. Throws the
   /// error of a write-back that lost data too, once, after the commit.
   package func synchronizeAll() throws(FilesystemError) {

@@ -101,7 +101,9 @@ extension Volume {
     guard !isReadOnly else { return }
     let inode = try inodes.inode(id)
     files.flush(inode)
-    if inode.attributes.transactionID > transactions.committed { try commit() }
+    // What an image says may lie in the future.
+    let changed = min(inode.attributes.transactionID, transactions.newestChanged)
+    try committer.commit(through: changed)
     try files.throwFailure(of: inode, to: reader, isReport: true)
   }
 

@@ -43,7 +43,7 @@ extension Volume {
         participants: [
           ChunkItems(space: space), references, BlockGroupItems(space: space),
           RootItems(trees: trees), record,
-        ]))
+        ], log: log))
 
     let volume = Volume(
       image: image, space: space, references: references, checksums: checksums, record: record,

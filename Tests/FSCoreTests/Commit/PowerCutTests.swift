@@ -62,6 +62,8 @@ import Testing
           }
           let after = try Volume.mountForTest(image)
           let lines = try after.stateLines()
+          try after.synchronizeAll()
+          #expect(after.brokenInvariants() == [])
           try after.unmount()
           #expect(
             lines == states[number - 1].lines || lines == state.lines,

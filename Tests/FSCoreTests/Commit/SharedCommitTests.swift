@@ -51,4 +51,32 @@ import Testing
     try volume.unmount()
     try CacheJudge.judge(memory)
   }
+
+  /// A file whose transaction is being written waits for that one alone, though there are changes
+  /// of the next one.
+  @Test func aFileOfTheTransactionBeingWrittenWaitsForNoOther() throws {
+    let device = try SimulatedDevice(try TestImage.make(sizeBytes: 4 << 30))
+    let volume = try Volume.mountForTest(device)
+    let file = try volume.makeFile("/file")
+    let before = volume.commitCount
+    device.hold(.flush)
+    let flushes = device.count(.flush)
+    let first = BackgroundThread { try? volume.synchronizeAll() }
+    #expect(device.wait(.flush, beyond: flushes))
+
+    try volume.makeFile("/of the next transaction")
+    let isDone = Guarded(false, rank: .leaf)
+    let second = BackgroundThread {
+      try? volume.synchronize(file, dataOnly: false)
+      isDone.update { $0 = true }
+    }
+    // It must not return before that transaction is durable.
+    #expect(!isDone.wait(atMost: 0.2) { $0 })
+    device.letGo(.flush)
+    first.join()
+    second.join()
+    #expect(volume.commitCount == before + 1)
+    #expect(volume.transactions.isDirty)
+    try volume.unmount()
+  }
 }

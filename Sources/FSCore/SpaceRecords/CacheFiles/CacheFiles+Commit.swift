@@ -16,7 +16,7 @@ extension CacheFiles {
     makeRoom()
 
     try state.withLock { state throws(FilesystemError) in
-      try disownOld(in: handle)
+      try disownOld(state, in: handle)
       try setUpDirty(&state, in: handle)
     }
     try references.run(in: handle)
@@ -113,23 +113,54 @@ extension CacheFiles {
   /// A group without an exact cache is looked at by the next commit, too. The list of changed
   /// groups has been emptied by now.
   package func seal(_ superblock: inout Superblock, _ context: borrowing CommitContext) {
-    for group in caches.withLock({ Array($0.wanting.values) }) { space.listAsDirty(group) }
+    let (wanting, unvouched) = caches.withLock { (Array($0.wanting.values), $0.unvouched) }
+    for group in wanting { space.listAsDirty(group) }
     oldTree?.seal(&superblock)
     // Any old number but 0 makes everybody ignore all caches.
-    let generation = context.generation.rawValue
-    superblock.cacheGeneration = old?.isUnfinished == true ? generation - 1 : generation
+    let mayVouch = old?.isUnfinished != true && unvouched != context.generation
+    superblock.cacheGeneration = context.generation.rawValue - (mayVouch ? 0 : 1)
   }
 
   /// Disowns the next caches that nobody vouches for. The lock is held.
-  private func disownOld(in handle: borrowing TransactionHandle) throws(FilesystemError) {
+  private func disownOld(
+    _ state: borrowing State, in handle: borrowing TransactionHandle
+  ) throws(FilesystemError) {
     guard let old, old.isUnfinished else { return }
-    let hadSome = try old.visitNext { address throws(FilesystemError) in
+    do throws(FilesystemError) {
+      if try disownNext(old, state, in: handle), !old.isUnfinished {
+        log.info("old free space caches are disowned")
+      }
+    } catch {
+      // Until they are, no superblock vouches for any.
+      if handle.isHalfDone { throw error }
+      log.warning("old free space caches cannot be disowned yet: \(error)")
+    }
+  }
+
+  /// Says whether the image has any caches.
+  private func disownNext(
+    _ old: OldCacheFiles, _ state: borrowing State, in handle: borrowing TransactionHandle
+  ) throws(FilesystemError) -> Bool {
+    let owners = state.owners
+    return try old.visitNext { address throws(FilesystemError) in
       if let group = try? space.group(containing: address), group.start == address {
         if !cache(of: group).isOurs { try invalidate(group, .clear, in: handle) }
       } else {
-        try old.remove(address, references, in: handle)
+        // No group begins here.
+        try old.remove(address, references, unless: { owners[$0] != nil }, in: handle)
       }
+      handle.noteWhole()
     }
-    if hadSome, !old.isUnfinished { log.info("old free space caches are disowned") }
+  }
+
+  /// Caches that would be believed and are not exact (invariant 1).
+  package func brokenInvariants() -> [String] {
+    if old?.isUnfinished == true { return [] }
+    return space.groups.compactMap { group in
+      guard group.isCacheable else { return nil }
+      let (cache, moment) = (cache(of: group), group.moment)
+      return cache.isExact(moment) || !cache.mayBeBelieved
+        ? nil : "the cache of block group \(group.start) is believed and is not exact"
+    }
   }
 }

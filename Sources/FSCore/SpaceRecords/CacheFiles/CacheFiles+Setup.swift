@@ -5,50 +5,102 @@ extension CacheFiles {
   /// Step 1 of a cache's way to the device: an inode with generation 0, whose file is
   /// preallocated anew in one piece. What it had is freed like anything else: pinned, so the
   /// last commit's cache stays whole. Without space the group's state becomes `error`, and no
-  /// other group is tried in this transaction. The lock is held.
+  /// other group is tried in this transaction. Any error before the first change costs this cache
+  /// only. The lock is held.
   func setUp(
     _ group: BlockGroup, _ state: inout State, in handle: borrowing TransactionHandle
   ) throws(FilesystemError) {
-    let length = CacheLayout.byteCount(forGroupLength: group.length)
-    let isRefused = hooks.withLock { $0.refusesSetup }?(group.start) == true
-    guard !isRefused, let address = space.allocateRecordFile(length: length) else {
-      state.refusedGeneration = handle.generation
-      fail(group, "no space to set it up", handle.generation)
-      return
+    handle.noteWhole()
+    do throws(FilesystemError) {
+      let old = try oldFile(of: group, state)
+      let length = CacheLayout.byteCount(forGroupLength: group.length)
+      let isRefused = hooks.withLock { $0.refusesSetup }?(group.start) == true
+      guard !isRefused, let address = space.allocateRecordFile(length: length) else {
+        return refuse(group, &state, handle.generation)
+      }
+      do throws(FilesystemError) {
+        let extent = FileExtentItem(
+          generation: handle.generation, kind: .preallocated, diskAddress: address,
+          diskLength: length, ramBytes: length, offset: 0, length: length)
+        try makeFile(of: group, old, extent, &state, in: handle)
+      } catch {
+        // Nobody knows of the space as yet.
+        if !handle.isHalfDone { space.abandon(address, length: length) }
+        throw error
+      }
+      if state.isShortOfSpace {
+        state.isShortOfSpace = false
+        log.notice("there is space for free space caches again")
+      }
+    } catch {
+      if handle.isHalfDone { throw error }
+      fail(group, "\(error)", handle.generation)
     }
+    handle.noteWhole()
+  }
 
+  /// There is no space for the cache. Told once for all groups and commits until there is again.
+  private func refuse(_ group: BlockGroup, _ state: inout State, _ generation: Generation) {
+    state.refusedGeneration = generation
+    change(group) { $0.didFail(generation) }
+    if state.isShortOfSpace { return }
+    state.isShortOfSpace = true
+    log.warning(
+      """
+      block group \(group.start): no space to set its free space cache up; block groups that \
+      change have none until there is
+      """)
+  }
+
+  /// What a group's header leads to, before its cache is set up.
+  private enum OldFile {
+    /// Nothing that can be used.
+    case none
+    /// A cache of this group.
+    case usable(FreeSpaceInode)
+    /// Something that is no cache: left as it is, with what it refers to.
+    case damaged(FreeSpaceInode, String)
+  }
+
+  private func oldFile(
+    of group: BlockGroup, _ state: borrowing State
+  ) throws(FilesystemError) -> OldFile {
+    guard let inode = try FreeSpaceInode.find(of: group.start, in: trees.root) else { return .none }
+    if let fault = try inode.fault() { return .damaged(inode, fault) }
+    // Two headers that lead to one inode are possible on a damaged image.
+    let owner = state.owners[inode.number, default: group.start]
+    return owner == group.start ? .usable(inode) : .none
+  }
+
+  /// Makes the file of a group's cache, with `extent` as its only one.
+  private func makeFile(
+    of group: BlockGroup, _ old: OldFile, _ extent: FileExtentItem, _ state: inout State,
+    in handle: borrowing TransactionHandle
+  ) throws(FilesystemError) {
     let root = trees.root
     let inode: FreeSpaceInode
-    let old = try FreeSpaceInode.find(of: group.start, in: root)
-    if let old, let fault = try old.fault() {
-      // Left as it is, with what it refers to: a damaged cache fails no commit.
-      log.warning(
-        "block group \(group.start): its free space cache is given up for a new one: \(fault)")
-      try old.change(in: handle) { $0.generation = 0 }
-      inode = try FreeSpaceInode.create(
-        for: group.start, number: try objectIDs.next(), in: root, in: handle)
-    } else if let present = old,
-      // Two headers that lead to one inode are possible on a damaged image.
-      state.owners[present.number, default: group.start] == group.start
-    {
+    switch old {
+    case .usable(let present):
       inode = present
       try inode.truncate(references, in: handle)
-    } else {
+    case .damaged(let present, let fault):
+      log.warning(
+        "block group \(group.start): its free space cache is given up for a new one: \(fault)")
+      let number = try objectIDs.next()
+      try present.change(in: handle) { $0.generation = 0 }
+      inode = try FreeSpaceInode.create(for: group.start, number: number, in: root, in: handle)
+    case .none:
       inode = try FreeSpaceInode.create(
         for: group.start, number: try objectIDs.next(), in: root, in: handle)
     }
 
-    state.owners[inode.number] = group.start
-
-    let extent = FileExtentItem(
-      generation: handle.generation, kind: .preallocated, diskAddress: address, diskLength: length,
-      ramBytes: length, offset: 0, length: length)
     try root.insert(inode.extentKey(0), size: FileExtentItem.size, in: handle) {
       extent.encode(into: $0)
     }
+    let length = extent.length
     references.add(
-      address, .data(length: length), .data(root: .root, inode: inode.number, offset: 0),
-      count: 1, newExtent: true, in: handle)
+      extent.diskAddress, .data(length: length),
+      .data(root: .root, inode: inode.number, offset: 0), count: 1, newExtent: true, in: handle)
     try inode.change(in: handle) { item in
       item.generation = 0
       item.size = length
@@ -57,19 +109,38 @@ extension CacheFiles {
       item.mode = FreeSpaceInode.mode
       item.flags = FreeSpaceInode.flags
     }
-    let file = CacheFileLocation(inode: inode.number, address: address, length: length)
+    state.owners[inode.number] = group.start
+    let file = CacheFileLocation(
+      inode: inode.number, address: extent.diskAddress, length: length)
     let generation = handle.generation
     change(group) { $0.didSetUp(generation, file) }
   }
 
   /// Makes sure that nobody believes the cache of a group: inode generation 0, which the kernel
-  /// and btrfs check both take as "none". The lock is held.
+  /// and btrfs check both take as "none". Where that cannot be done before anything is changed,
+  /// the superblock of this commit vouches for no cache at all. The lock is held.
   func invalidate(
     _ group: BlockGroup, _ newState: DiskCacheState? = nil, in handle: borrowing TransactionHandle
   ) throws(FilesystemError) {
-    if let inode = try FreeSpaceInode.find(of: group.start, in: trees.root) {
-      try inode.change(in: handle) { $0.generation = 0 }
+    handle.noteWhole()
+    do throws(FilesystemError) {
+      if let inode = try FreeSpaceInode.find(of: group.start, in: trees.root) {
+        try inode.change(in: handle) { $0.generation = 0 }
+      }
+      change(group) { $0.didInvalidate(newState) }
+    } catch {
+      if handle.isHalfDone { throw error }
+      log.warning(
+        """
+        block group \(group.start): its free space cache cannot be disowned, so that all are \
+        until the next commit: \(error)
+        """)
+      let generation = handle.generation
+      caches.withLock {
+        $0.unvouched = generation
+        $0.byGroup[group.start, default: GroupCache()].didFailToInvalidate(generation)
+      }
     }
-    change(group) { $0.didInvalidate(newState) }
+    handle.noteWhole()
   }
 }

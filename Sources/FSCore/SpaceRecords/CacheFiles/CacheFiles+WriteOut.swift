@@ -108,47 +108,59 @@ extension CacheFiles {
     isDone.when({ $0 }) { _ in }
   }
 
-  /// What the end of the IO brings: the extent holds data now, and the items vouch for it.
+  /// What the end of the IO brings: the extent holds data now, and the items vouch for it. Items
+  /// that are missing, which only a damaged image can bring about, cost this cache only.
   private func complete(
     _ job: Job, in handle: borrowing TransactionHandle
   ) throws(FilesystemError) {
-    let group = job.group
-    let generation = handle.generation
-    let inode = FreeSpaceInode(group: group.start, number: job.file.inode, root: trees.root)
-    if let failure = job.failure {
-      fail(group, "\(failure)", generation)
-      try inode.change(in: handle) { $0.generation = 0 }
-      change(group) { $0.didInvalidate() }
-      return
+    handle.noteWhole()
+    do throws(FilesystemError) {
+      if let failure = job.failure { throw failure }
+      guard try writeItems(job, in: handle) else {
+        throw .corrupt("the root tree has lost its items")
+      }
+      change(job.group) { $0.didWrite(job.change) }
+    } catch {
+      // Without the inode's generation, which comes last, nobody believes the other items.
+      fail(job.group, "\(error)", handle.generation)
+      try invalidate(job.group, in: handle)
     }
+    handle.noteWhole()
+  }
 
+  /// False when there is no item of that kind: then the cache must be disowned.
+  private func writeItems(
+    _ job: Job, in handle: borrowing TransactionHandle
+  ) throws(FilesystemError) -> Bool {
     let length = job.file.length
+    let generation = handle.generation
+    let inode = FreeSpaceInode(group: job.group.start, number: job.file.inode, root: trees.root)
     let extent = FileExtentItem(
       generation: generation, kind: .regular, diskAddress: job.file.address, diskLength: length,
       ramBytes: length, offset: 0, length: length)
     let header = FreeSpaceHeader(
       inode: job.file.inode, generation: generation, entryCount: job.summary.entryCount,
       bitmapCount: job.summary.bitmapCount)
-    try change(inode.extentKey(0), size: FileExtentItem.size, in: handle) {
-      extent.encode(into: $0)
-    }
-    try change(FreeSpaceHeader.key(of: group.start), size: FreeSpaceHeader.size, in: handle) {
-      header.encode(into: $0)
-    }
-    try inode.change(in: handle) { $0.generation = generation }
-    change(group) { $0.didWrite(job.change) }
+    // Before the header says anything: it must not vouch for a file that nobody has.
+    guard try inode.item() != nil else { return false }
+    let headerKey = FreeSpaceHeader.key(of: job.group.start)
+    guard
+      try replace(
+        inode.extentKey(0), size: FileExtentItem.size, in: handle, { extent.encode(into: $0) }),
+      try replace(headerKey, size: FreeSpaceHeader.size, in: handle, { header.encode(into: $0) })
+    else { return false }
+    return try inode.changeIfPresent(in: handle) { $0.generation = generation }
   }
 
-  /// Writes an item of the root tree anew, in place.
-  private func change(
+  /// Writes an item of the root tree anew, in place; false when there is none of that size.
+  private func replace(
     _ key: Key, size: Int, in handle: borrowing TransactionHandle,
     _ fill: (UnsafeMutableRawBufferPointer) -> Void
-  ) throws(FilesystemError) {
-    let isPresent = try trees.root.modify(key, in: handle) { bytes throws(FilesystemError) in
-      guard bytes.count == size else { throw .corrupt("an item \(key) of \(bytes.count) bytes") }
+  ) throws(FilesystemError) -> Bool {
+    try trees.root.modify(key, in: handle) { bytes in
+      guard bytes.count == size else { return false }
       fill(bytes)
       return true
-    }
-    guard isPresent == true else { throw .corrupt("the root tree has lost its item \(key)") }
+    } ?? false
   }
 }

@@ -13,7 +13,8 @@ import Logging
 /// 4. IO to a cache is done, and completed, on the thread that commits. It never passes through
 ///    worker threads: one of them may wait to join, and so for the very commit that waits here.
 /// 5. A cache that fails costs that cache only: its state is `error`, its inode's generation 0,
-///    the reason is in the log, and the commit goes on.
+///    the reason is in the log, and the commit goes on. If even the generation cannot be set, all
+///    caches are worth nothing until the next commit. Only a change that was half made aborts.
 /// 6. Nothing here joins a transaction: all is done through the handle that is passed.
 ///
 ///     dirty group ─ setUp ─→ setup ─ writeOut ─→ written ─ changed again ─→ setup
@@ -23,6 +24,8 @@ package final class CacheFiles: FreeSpaceRecord {
   struct State {
     /// The transaction in which there was no space for a cache: no more are set up in it.
     var refusedGeneration: Generation?
+    /// Whether that was the case at the last attempt: it is told when it begins and ends.
+    var isShortOfSpace = false
     /// Which group's cache stands in which inode, of those that this mount has set up.
     var owners: [ObjectID: LogicalAddress] = [:]
   }
@@ -33,6 +36,8 @@ package final class CacheFiles: FreeSpaceRecord {
     /// Groups that could have a cache and have no exact one: to be looked at by the next commit,
     /// though they may not change.
     var wanting: [LogicalAddress: BlockGroup] = [:]
+    /// The transaction whose superblock vouches for no cache, since one could not be disowned.
+    var unvouched: Generation?
   }
 
   let space: SpaceManager

@@ -92,15 +92,24 @@ struct FreeSpaceInode {
   func change(
     in handle: borrowing TransactionHandle, _ body: (inout InodeItem) -> Void
   ) throws(FilesystemError) {
+    guard try changeIfPresent(in: handle, body) else {
+      throw .corrupt("free space inode \(number) is gone")
+    }
+  }
+
+  /// Changes the inode's item in place, if there is one.
+  func changeIfPresent(
+    in handle: borrowing TransactionHandle, _ body: (inout InodeItem) -> Void
+  ) throws(FilesystemError) -> Bool {
     let generation = handle.generation
-    let isPresent = try root.modify(inodeKey, in: handle) { bytes throws(FilesystemError) in
+    return try root.modify(inodeKey, in: handle) { bytes throws(FilesystemError) in
+      guard bytes.count == InodeItem.size else { return false }
       var item = try InodeItem(UnsafeRawBufferPointer(bytes).bytes)
       item.transactionID = generation
       body(&item)
       item.encode(into: bytes)
       return true
-    }
-    guard isPresent == true else { throw .corrupt("free space inode \(number) is gone") }
+    } ?? false
   }
 
   /// Why the file is not one that a cache's writer leaves behind, finished or given up; nil when

@@ -12,6 +12,9 @@ struct GroupCache: Sendable {
   private var file: CacheFileLocation?
   /// The transaction in which a write-out failed: not tried again within it.
   private var failedGeneration: Generation?
+  /// The transaction in which the cache could not be disowned, so that its superblock vouches for
+  /// none.
+  private var unvouchedGeneration: Generation?
   /// The value of the group's `changeCount` that the cache on the device describes.
   private var dumpedChange: UInt64? = 0
   private var isInvalid = false
@@ -22,6 +25,10 @@ struct GroupCache: Sendable {
   func isExact(_ group: BlockGroup.Moment) -> Bool {
     dumpedChange == group.changeCount && !isInvalid
   }
+
+  /// Whether what is on the device would be believed, were the superblock to vouch for it. Not of
+  /// one that was found to be wrong just now, for which the next commit is responsible.
+  var mayBeBelieved: Bool { !isInvalid && unvouchedGeneration == nil && state != .clear }
 
   /// What transaction `generation` has to do next about the cache.
   ///
@@ -37,7 +44,7 @@ struct GroupCache: Sendable {
         return .write
       }
     }
-    return isInvalid ? .nothing : .invalidate
+    return isInvalid || unvouchedGeneration == generation ? .nothing : .invalidate
   }
 
   /// The hidden inode has its file and generation 0.
@@ -46,6 +53,7 @@ struct GroupCache: Sendable {
     state = .setup
     setupGeneration = generation
     isInvalid = true
+    unvouchedGeneration = nil
   }
 
   mutating func didFail(_ generation: Generation) {
@@ -56,8 +64,16 @@ struct GroupCache: Sendable {
   /// Nobody will believe what is on the device.
   mutating func didInvalidate(_ newState: DiskCacheState? = nil) {
     isInvalid = true
+    unvouchedGeneration = nil
     dumpedChange = nil
     if let newState { state = newState }
+  }
+
+  /// What is on the device would be believed if the commit of `generation` vouched for it.
+  mutating func didFailToInvalidate(_ generation: Generation) {
+    dumpedChange = nil
+    failedGeneration = generation
+    unvouchedGeneration = generation
   }
 
   /// The cache was found to be wrong, but nobody has been told yet.

@@ -46,6 +46,7 @@ package final class OldCacheFiles: Sendable {
     while isUnfinished {
       let hadSome = try visitNext { address throws(FilesystemError) in
         try remove(address, references, in: handle)
+        handle.noteWhole()
       }
       if hadSome, !isUnfinished { log.info("old free space caches are deleted") }
       try references.run(in: handle)
@@ -53,11 +54,13 @@ package final class OldCacheFiles: Sendable {
   }
 
   /// Deletes the cache of the group that begins, or once began, at `address`.
+  ///
+  /// - Parameter isKept: says of an inode that it is another group's cache.
   func remove(
     _ address: LogicalAddress, _ references: DelayedReferences,
-    in handle: borrowing TransactionHandle
+    unless isKept: (ObjectID) -> Bool = { _ in false }, in handle: borrowing TransactionHandle
   ) throws(FilesystemError) {
-    guard let inode = try FreeSpaceInode.find(of: address, in: root) else {
+    guard let inode = try FreeSpaceInode.find(of: address, in: root), !isKept(inode.number) else {
       _ = try root.delete(FreeSpaceHeader.key(of: address), in: handle)
       return
     }

@@ -2,7 +2,7 @@
 /// for new subvolumes (format §6.7). Lock rank: `leaf`.
 package final class RootObjectIDs: Sendable {
   /// The last id that is in use, or was handed out.
-  private let last: Guarded<UInt64>
+  let last: Guarded<UInt64>
 
   /// The highest id that may be handed out: −257.
   private static let highest = UInt64.max - 256

@@ -1,0 +1,80 @@
+import FreeSpace
+
+/// Invariants that run: at every commit of a debug build, and where tests ask for them.
+extension BlockGroup {
+  /// What does not hold of the group's own figures (invariants 1 and 2); nil when all is well.
+  var brokenInvariant: String? {
+    state.withLock { state in
+      let known = state.used + state.pinned.bytes + state.inFlight + superblockBytes
+      let isRight: Bool
+      switch (state.loading, state.index) {
+      case (.loaded, .some(let index)):
+        isRight = known + index.freeBytes == length && state.freedWhileUnloaded == nil
+      case (.loaded, nil): isRight = false
+      case (_, let index): isRight = known <= length && state.inFlight == 0 && index == nil
+      }
+      return isRight
+        ? nil
+        : """
+        block group \(start), \(state.loading), \(length) bytes: \(state.used) used, \
+        \(state.pinned.bytes) pinned, \(state.inFlight) in flight, \
+        \(state.index?.freeBytes ?? 0) free
+        """
+    }
+  }
+
+  /// What the group has in the counters of its class.
+  var share: SpaceCounters {
+    state.withLock { state in
+      var share = SpaceCounters()
+      share.length = length - superblockBytes
+      share.used = state.used
+      share.pinned = state.pinned.bytes
+      share.inFlight = state.inFlight
+      let rest = share.length - share.used - share.pinned - share.inFlight
+      switch state.loading {
+      case .loaded: share.free = rest
+      case .unloaded, .loading: share.unloaded = rest
+      case .damaged: share.unusable = rest
+      }
+      return share
+    }
+  }
+}
+
+extension SpaceManager {
+  /// What does not hold of the groups, each by itself.
+  func brokenInvariants() -> [String] {
+    var broken = groups.compactMap(\.brokenInvariant)
+    for group in dirtyGroups where !group.state.withLock({ $0.isListedAsDirty }) {
+      broken.append("block group \(group.start) is listed and does not know")
+    }
+    return broken
+  }
+
+  /// What does not hold of the sums either, while no other thread changes anything (invariant 5 of
+  /// `BlockGroup`).
+  package func brokenInvariantsWhenQuiet() -> [String] {
+    var broken = brokenInvariants()
+    for members in data === metadata ? [data, system] : [data, metadata, system] {
+      var sum = SpaceCounters()
+      for share in members.groups.map(\.share) {
+        sum.length += share.length
+        sum.used += share.used
+        sum.free += share.free
+        sum.unloaded += share.unloaded
+        sum.pinned += share.pinned
+        sum.inFlight += share.inFlight
+        sum.unusable += share.unusable
+      }
+      var counters = members.counters.withLock { $0 }
+      counters.reserved = 0
+      counters.promised = 0
+      counters.waiters = 0
+      if counters != sum {
+        broken.append("the groups of \(members.types.typeName) are \(sum), counted \(counters)")
+      }
+    }
+    return broken
+  }
+}

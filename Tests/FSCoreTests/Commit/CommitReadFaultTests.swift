@@ -1,0 +1,113 @@
+import TestSupport
+import Testing
+
+@testable import FSCore
+
+/// Reads that fail in every part of a commit. Each step has a defined outcome: a cache is lost, or
+/// this commit fails and the next one makes up for it, or the volume is aborted. None leaves a
+/// volume that takes writes and cannot commit.
+@Suite(.timeLimit(.minutes(3))) struct CommitReadFaultTests {
+  enum Kind: CaseIterable, Sendable {
+    /// One read fails.
+    case transient
+    /// All reads fail from some moment on.
+    case lasting
+  }
+
+  /// An image whose trees have many leaves, and one copy of each.
+  private static func makeBase() throws -> MemoryDevice {
+    let device = try TestImage.make(sizeBytes: 2 << 30) { options in
+      options.nodeSize = 4096
+      // A second copy would make up for nearly all.
+      options.metadata = .single
+    }
+    let volume = try Volume.mountForTest(device)
+    for directory in 0..<8 {
+      try volume.makeDirectory("/d\(directory)")
+      for file in 0..<160 {
+        let id = try volume.makeFile("/d\(directory)/f\(file)")
+        let count = file % 3 == 0 ? 9000 : 700
+        try volume.writeBytes(id, at: 0, [UInt8](repeating: UInt8(file), count: count))
+      }
+      try volume.synchronizeAll()
+    }
+    try volume.writeBytes(
+      volume.makeFile("/large"), at: 0, [UInt8](repeating: 1, count: 10 << 20))
+    try volume.unmount()
+    return device
+  }
+
+  /// Changes what touches many leaves of all trees, and leaves no block in memory that is on the
+  /// device, but for a few.
+  private static func change(_ volume: Volume) throws {
+    for file in stride(from: 0, to: 160, by: 4) { try volume.remove("/d\(file % 8)/f\(file)") }
+    for file in 0..<12 {
+      let id = try volume.makeFile("/d0/new\(file)")
+      try volume.writeBytes(id, at: 0, [UInt8](repeating: 9, count: 20_000))
+    }
+    volume.files.flushAll()
+    let clean = volume.memory.cleanBlocks
+    clean.charge(1 << 40)
+    for _ in 0..<3 { volume.memory.dropClean?() }
+    clean.giveBack(1 << 40)
+  }
+
+  @Test(arguments: Kind.allCases)
+  func everyReadOfACommitMayFail(kind: Kind) throws {
+    let base = try Self.makeBase()
+    var (number, madeUpFor, aborted, unharmed) = (0, 0, 0, 0)
+    while true {
+      let device = try SimulatedDevice(try base.copy())
+      let volume = try Volume.mountForTest(device)
+      let old = try volume.stateLines()
+      try Self.change(volume)
+      let before = device.failures
+      device.fail(.init([.read], after: number, times: kind == .transient ? 1 : .max))
+      var failures = 0
+      for _ in 0..<3 where volume.transactions.failure == nil {
+        do throws(FilesystemError) {
+          try volume.commit()
+          break
+        } catch {
+          failures += 1
+          #expect(error.errno == 5, "\(error)")
+        }
+      }
+      let hasFailed = device.failures > before
+      device.heal()
+
+      // Aborted, or all is durable: nothing in between.
+      let isAborted = volume.transactions.failure != nil
+      if isAborted {
+        aborted += 1
+        #expect(throws: FilesystemError.aborted) { try volume.makeFile("/d0/more") }
+        #expect(throws: FilesystemError.aborted) { try volume.unmount() }
+      } else {
+        #expect(failures <= 1, "read \(number): \(failures) commits failed")
+        if failures > 0 { madeUpFor += 1 } else if hasFailed { unharmed += 1 }
+        #expect(!volume.transactions.isDirty, "read \(number)")
+        #expect(volume.brokenInvariants() == [], "read \(number)")
+        if kind == .lasting, hasFailed { #expect(failures == 0) }
+      }
+      let new = isAborted ? old : try volume.stateLines()
+      let image = try device.memory.copy()
+      if !isAborted { try volume.unmount() }
+
+      let after = try Volume.mountForTest(image)
+      #expect(try after.stateLines() == new, "read \(number)")
+      try after.synchronizeAll()
+      #expect(after.brokenInvariants() == [], "read \(number)")
+      try after.unmount()
+      try CacheJudge.judge(image, without: Set(after.space.groups.map(\.start)))
+      if number % 32 == 3 { try CacheJudge.check(image) }
+      if !hasFailed { break }
+      number += 1
+    }
+    print(
+      "  \(kind): \(number) reads, \(madeUpFor) made up for, \(aborted) aborted, \(unharmed) unharmed"
+    )
+    #expect(number > 5)
+    #expect(aborted > 0)
+    if kind == .transient { #expect(madeUpFor > 0) }
+  }
+}

@@ -5,27 +5,27 @@ import FreeSpace
 extension BlockGroup {
   /// Takes `length` bytes; nil when no run of the group has them.
   func allocate(
-    length: UInt64, alignment: UInt64, hint: LogicalAddress?, usingReserved: Bool
+    length: UInt64, alignment: UInt64, hint: LogicalAddress?, from reserve: SpaceReserve
   ) -> LogicalAddress? {
     state.withLock { state in
       guard state.loading == .loaded, let index = state.index,
         let offset = index.allocate(length: length, alignment: alignment, hint: hint?.rawValue)
       else { return nil }
-      didTake(length, &state, usingReserved: usingReserved)
+      didTake(length, &state, from: reserve)
       return LogicalAddress(offset)
     }
   }
 
   /// Takes as much as possible of `length` bytes in one piece, at least `minimum`.
   func allocateUpTo(
-    length: UInt64, minimum: UInt64, usingReserved: Bool
+    length: UInt64, minimum: UInt64, from reserve: SpaceReserve
   ) -> (LogicalAddress, UInt64)? {
     state.withLock { state in
       guard state.loading == .loaded, let index = state.index,
         let found = index.allocateUpTo(
           length: length, minimum: minimum, alignment: sectorSize, hint: nil)
       else { return nil }
-      didTake(found.length, &state, usingReserved: usingReserved)
+      didTake(found.length, &state, from: reserve)
       return (LogicalAddress(found.offset), found.length)
     }
   }
@@ -40,13 +40,13 @@ extension BlockGroup {
     }
   }
 
-  private func didTake(_ length: UInt64, _ state: inout State, usingReserved: Bool) {
+  private func didTake(_ length: UInt64, _ state: inout State, from reserve: SpaceReserve) {
     state.inFlight += length
     setFreeHint(state)
     counters.withLock { counters in
       counters.free -= length
       counters.inFlight += length
-      if usingReserved { counters.reserved -= min(length, counters.reserved) }
+      counters.debit(length, from: reserve)
     }
   }
 

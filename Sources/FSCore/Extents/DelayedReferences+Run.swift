@@ -24,6 +24,7 @@ extension DelayedReferences {
       let head = try lock.withLock { pass throws(FilesystemError) -> DelayedHead? in
         guard let (address, head) = nextHead(&pass) else { return nil }
         do throws(FilesystemError) {
+          space.creditReference(to: handle)
           freed = try apply(head, to: address, in: handle)
         } catch {
           putBack(head, at: address, unlessHalfDone: handle)

@@ -4,6 +4,9 @@ import Synchronization
 ///
 /// All are called with the lock of rank `.extentReferences` held, `abandon` also with a tree's.
 package protocol ExtentSpaceAccounting: AnyObject, Sendable {
+  /// A reference is about to be applied through this handle.
+  func creditReference(to handle: borrowing TransactionHandle)
+
   /// The extent has its item.
   func extentInserted(
     _ address: LogicalAddress, length: UInt64, isMetadata: Bool,

@@ -1,9 +1,9 @@
 import Synchronization
 
-/// Promises of space, made before a transaction is joined.
+/// Reservations of space, made before a transaction is joined.
 ///
 /// When there is not enough: commit, if that is only because many references are pending; load
-/// more groups or make a chunk; wait for other threads' promises to end; commit, because that
+/// more groups or make a chunk; wait for what other threads have reserved; commit, because that
 /// makes what was freed allocatable; give up.
 extension SpaceManager: MetadataReserver {
   private var policy: ReservationPolicy {
@@ -12,7 +12,7 @@ extension SpaceManager: MetadataReserver {
       isMixed: geometry.isMixed, hasFreeSpaceTree: notesChanges)
   }
 
-  /// Promises what changing `items` items may need; `releaseMetadata` takes it back. Called with
+  /// Reserves what changing `items` items may take; `releaseMetadata` takes it back. Called with
   /// no handle open and no lock of rank `reservation` or above held.
   package func reserveMetadata(
     items: Int, for purpose: MetadataPurpose
@@ -20,7 +20,7 @@ extension SpaceManager: MetadataReserver {
     let bytes = policy.cost(items: items)
     let isFreeing = purpose == .freeing
     let purpose = purpose == .ordinary ? Purpose.ordinary : .reserved
-    if tryPromise(bytes, purpose) { return bytes }
+    if tryReserveMetadata(bytes, purpose) { return bytes }
     HeldLocks.assertMayWait(below: .reservation)
 
     var commits = 0
@@ -28,11 +28,11 @@ extension SpaceManager: MetadataReserver {
     if referencesAreHeavy { try requestCommit?() }
     while true {
       let hasGrown = growth.withLock { _ in
-        tryPromise(bytes, purpose, isProbe: true) || grow(metadata)
+        tryReserveMetadata(bytes, purpose, isProbe: true) || grow(metadata)
       }
-      if tryPromise(bytes, purpose) { return bytes }
+      if tryReserveMetadata(bytes, purpose) { return bytes }
       if hasGrown { continue }
-      if waits < 8, waitForPromises() {
+      if waits < 8, waitForReservations() {
         waits += 1
         continue
       }
@@ -41,18 +41,37 @@ extension SpaceManager: MetadataReserver {
         try requestCommit()
         continue
       }
-      if isFreeing, tryPromise(bytes, .lastResort) { return bytes }
+      if isFreeing, tryReserveMetadata(bytes, .lastResort) { return bytes }
       throw .noSpace
     }
   }
 
   package func releaseMetadata(_ bytes: UInt64) {
     let mustWake = metadata.counters.withLock { counters in
-      counters.promised -= min(bytes, counters.promised)
+      counters.reservedMetadata -= min(bytes, counters.reservedMetadata)
+      counters.returns &+= 1
       return counters.waiters > 0
     }
     if mustWake { metadata.counters.update { _ in } }
   }
+
+  package func openCommitReserve() -> UInt64 {
+    let length = metadata.counters.withLock { $0.length }
+    let reserve = Int64(clamping: policy.commitReserve(metadataBytes: length))
+    return UInt64(max(reserve - commitDrawn.load(ordering: .relaxed), 0))
+  }
+
+  package func closeCommitReserve(opened: UInt64, left: UInt64) {
+    let drawn = Int64(clamping: opened) - Int64(clamping: left)
+    commitDrawn.add(drawn, ordering: .relaxed)
+  }
+
+  /// Gives a handle of the commit what was kept back for the reference that it applies.
+  package func creditReference(to handle: borrowing TransactionHandle) {
+    handle.credit(policy.bytesPerReference)
+  }
+
+  package func renewCommitReserve() { commitDrawn.store(0, ordering: .relaxed) }
 
   private var pendingCount: Int { pendingReferences?() ?? 0 }
 
@@ -82,7 +101,9 @@ extension SpaceManager: MetadataReserver {
     case lastResort
   }
 
-  private func tryPromise(_ bytes: UInt64, _ purpose: Purpose, isProbe: Bool = false) -> Bool {
+  private func tryReserveMetadata(_ bytes: UInt64, _ purpose: Purpose, isProbe: Bool = false)
+    -> Bool
+  {
     let pending = UInt64(pendingCount)
     let policy = self.policy
     return metadata.counters.withLock { counters in
@@ -93,34 +114,35 @@ extension SpaceManager: MetadataReserver {
         case .reserved:
           policy.commitReserve(metadataBytes: counters.length)
             + policy.referenceCost(pending: pending, metadataUsed: counters.used)
-        case .lastResort: counters.promised
+        case .lastResort: counters.reservedMetadata
         }
-      guard counters.free >= counters.reserved + counters.promised + bytes + kept else {
+      guard counters.free >= counters.reservedData + counters.reservedMetadata + bytes + kept else {
         return false
       }
-      if !isProbe { counters.promised += bytes }
+      if !isProbe { counters.reservedMetadata += bytes }
       return true
     }
   }
 
-  /// What ordinary work leaves free, beside what is promised and reserved already.
+  /// What ordinary work leaves free, beside what is reserved already.
   private func keptForMetadata(
     _ policy: ReservationPolicy, _ counters: SpaceCounters, _ pending: UInt64, _ bytes: UInt64
   ) -> UInt64 {
-    // The blocks that are promised now become references too.
-    let coming = (counters.promised + bytes) / geometry.nodeSize
+    // The blocks that are reserved now become references too.
+    let coming = (counters.reservedMetadata + bytes) / geometry.nodeSize
     return policy.globalReserve(metadataBytes: counters.length)
       + policy.referenceCost(pending: pending + coming, metadataUsed: counters.used)
   }
 
-  /// Waits until some promise was taken back, a moment at the most; false when there is none.
-  private func waitForPromises() -> Bool {
-    let before = metadata.counters.withLock { counters in
-      counters.waiters += counters.promised > 0 ? 1 : 0
-      return counters.promised
+  /// Waits until some reservation is given back, a moment at the most; false when there is none.
+  private func waitForReservations() -> Bool {
+    let before = metadata.counters.withLock { counters -> UInt64? in
+      guard counters.reservedMetadata > 0 else { return nil }
+      counters.waiters += 1
+      return counters.returns
     }
-    guard before > 0 else { return false }
-    metadata.counters.wait(atMost: 0.2) { $0.promised < before }
+    guard let before else { return false }
+    metadata.counters.wait(atMost: 0.2) { $0.returns != before }
     metadata.counters.withLock { $0.waiters -= 1 }
     return true
   }
@@ -150,7 +172,7 @@ extension SpaceManager: MetadataReserver {
   }
 
   package func releaseData(_ bytes: UInt64) {
-    data.counters.withLock { $0.reserved -= min(bytes, $0.reserved) }
+    data.counters.withLock { $0.reservedData -= min(bytes, $0.reservedData) }
   }
 
   /// Whether a file of `bytes` may be made now for the record of free space. Legal inside a commit.
@@ -163,10 +185,11 @@ extension SpaceManager: MetadataReserver {
         policy.referenceCost(pending: pending, metadataUsed: counters.used)
         + policy.commitReserve(metadataBytes: counters.length) / 2 + policy.cost(items: 4)
       let isMixed = geometry.isMixed
-      return counters.free >= counters.promised + counters.reserved + kept + (isMixed ? bytes : 0)
+      return counters.free >= counters.reservedMetadata + counters.reservedData + kept
+        + (isMixed ? bytes : 0)
     }
     guard hasMetadata else { return false }
-    return data.counters.withLock { $0.free >= $0.reserved + $0.promised + bytes }
+    return data.counters.withLock { $0.free >= $0.reservedData + $0.reservedMetadata + bytes }
   }
 
   /// Makes data space allocatable for `bytes` more, if that takes no commit.
@@ -182,7 +205,7 @@ extension SpaceManager: MetadataReserver {
     let unallocated = chunkAllocator.unallocated / UInt64(data.profile.copies)
     let counters = data.counters.withLock { $0 }
     return counters.free + counters.unloaded + unallocated
-      >= counters.reserved + counters.promised + bytes
+      >= counters.reservedData + counters.reservedMetadata + bytes
   }
 
   /// Whether a data chunk would have to be made while most of what is buffered is small: once
@@ -191,8 +214,8 @@ extension SpaceManager: MetadataReserver {
     let pieces = UInt64(bufferedPieces?() ?? 0)
     guard pieces > 64 else { return false }
     return data.counters.withLock { counters in
-      counters.free < counters.reserved + counters.promised + bytes
-        && counters.reserved <= 2 * geometry.sectorSize * pieces
+      counters.free < counters.reservedData + counters.reservedMetadata + bytes
+        && counters.reservedData <= 2 * geometry.sectorSize * pieces
     }
   }
 
@@ -203,14 +226,14 @@ extension SpaceManager: MetadataReserver {
     return data.counters.withLock { counters in
       let kept =
         geometry.isMixed ? itemBytes + keptForMetadata(policy, counters, pending, itemBytes) : 0
-      return counters.free >= counters.reserved + counters.promised + bytes + kept
+      return counters.free >= counters.reservedData + counters.reservedMetadata + bytes + kept
     }
   }
 
   /// What the items of all that is buffered may take, and of `bytes` more, when nobody can be
   /// refused any more.
   private func itemBytes(ofBuffered bytes: UInt64) -> UInt64 {
-    let buffered = data.counters.withLock { $0.reserved } + bytes
+    let buffered = data.counters.withLock { $0.reservedData } + bytes
     let pieces = UInt64(bufferedPieces?() ?? 0) + bytes / (128 << 10) + 1
     return policy.dataCost(bytes: buffered, pieces: pieces)
   }
@@ -222,17 +245,17 @@ extension SpaceManager: MetadataReserver {
     if !geometry.isMixed {
       let hasMetadata = metadata.counters.withLock { counters in
         let kept = keptForMetadata(policy, counters, pending, 0)
-        return counters.free >= counters.promised + kept + itemBytes
+        return counters.free >= counters.reservedMetadata + kept + itemBytes
       }
       guard hasMetadata else { return false }
     }
     return data.counters.withLock { counters in
       let kept =
         geometry.isMixed ? itemBytes + keptForMetadata(policy, counters, pending, itemBytes) : 0
-      guard counters.free >= counters.reserved + counters.promised + bytes + kept else {
+      guard counters.free >= counters.reservedData + counters.reservedMetadata + bytes + kept else {
         return false
       }
-      if !isProbe { counters.reserved += bytes }
+      if !isProbe { counters.reservedData += bytes }
       return true
     }
   }

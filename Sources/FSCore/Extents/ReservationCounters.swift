@@ -1,7 +1,8 @@
 /// The bytes of all block groups of one class, by what they are. Superblock copies are left out.
 ///
 /// 1. `length == used + free + unloaded + pinned + inFlight + unusable`.
-/// 2. Whoever promises or reserves looks at `free` under the same hold of the lock.
+/// 2. A reservation is made under the same hold of the lock under which `free` is looked at.
+/// 3. What is allocated from a reservation leaves `free` and the reservation in one step.
 struct SpaceCounters: Sendable, Equatable {
   var length: UInt64 = 0
   /// Extents that the extent tree has items for.
@@ -18,9 +19,28 @@ struct SpaceCounters: Sendable, Equatable {
   var unusable: UInt64 = 0
 
   /// Of `free`: kept for data that was accepted and has no extent yet.
-  var reserved: UInt64 = 0
-  /// Of `free`: kept for the tree blocks of open handles.
-  var promised: UInt64 = 0
-  /// How many threads wait for `promised` to become less.
+  var reservedData: UInt64 = 0
+  /// Of `free`: kept for tree blocks that open handles have not taken yet.
+  var reservedMetadata: UInt64 = 0
+  /// How many reservations for tree blocks were given back.
+  var returns: UInt64 = 0
+  /// How many threads wait for `returns` to grow.
   var waiters = 0
+
+  /// `length` bytes were allocated that `reserve` had kept.
+  mutating func debit(_ length: UInt64, from reserve: SpaceReserve) {
+    switch reserve {
+    case .none: break
+    case .data: reservedData -= min(length, reservedData)
+    case .metadata: reservedMetadata -= min(length, reservedMetadata)
+    }
+  }
+}
+
+/// What kept the space that is being allocated.
+enum SpaceReserve: Sendable {
+  /// No reservation of a class: the commit's reserve, or free space that happens to be there.
+  case none
+  case data
+  case metadata
 }

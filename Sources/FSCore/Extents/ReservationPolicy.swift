@@ -35,13 +35,16 @@ struct ReservationPolicy: Sendable {
 
   /// What applying pending references to the extent tree, and removing checksums, may take.
   ///
-  /// Each touches one leaf of either tree at most, and one of a free space tree. But no block is copied twice in one
-  /// transaction, so all blocks there are is a bound too, and what new items add on top.
+  /// Each touches `bytesPerReference` at most. But no block is copied twice in one transaction, so all blocks there are is a bound too, and what new items add on top.
   func referenceCost(pending: UInt64, metadataUsed: UInt64) -> UInt64 {
-    let each = pending.multipliedReportingOverflow(by: (hasFreeSpaceTree ? 3 : 2) * nodeSize)
+    let each = pending.multipliedReportingOverflow(by: bytesPerReference)
     let all = metadataUsed + 160 * min(pending, 1 << 40) + 16 * nodeSize
     return each.overflow ? all : min(each.partialValue, all)
   }
+
+  /// What each pending reference may take: a leaf of the extent tree, one of the checksums, and
+  /// where there is one, one of the free space tree.
+  var bytesPerReference: UInt64 { (hasFreeSpaceTree ? 3 : 2) * nodeSize }
 
   /// What the items of buffered data may take once it is written. A piece is a file, or 32
   /// sectors of it: it may end as an inline extent, or in several extents, each with file extent,

@@ -3,8 +3,8 @@ import Synchronization
 
 /// Handing out space. In memory only; see invariant 3 of `SpaceManager`.
 extension SpaceManager: TreeBlockAllocator {
-  /// A place for a tree block, in flight until `extentInserted` or `abandon`. Called with a
-  /// tree's lock held. Fails only when more was taken than was promised.
+  /// A place for a tree block, in flight until `extentInserted` or `abandon`; debited to the
+  /// handle. Called with a tree's lock held. Fails only when more is taken than was reserved.
   package func allocateTreeBlock(
     for tree: TreeID, level: UInt8, in h: borrowing TransactionHandle
   ) throws(FilesystemError) -> LogicalAddress {
@@ -12,20 +12,37 @@ extension SpaceManager: TreeBlockAllocator {
     let members = tree == .chunk ? system : metadata
     let hint = tree == .chunk ? nil : nextPlace(in: h.generation)
     let size = geometry.nodeSize
-    if let address = allocate(length: size, alignment: size, in: members, hint: hint) {
+    let reserve = members === system ? .none : reserve(of: size, tree, h)
+    if let address = allocate(
+      length: size, alignment: size, in: members, hint: hint, from: reserve)
+    {
       if tree != .chunk { cluster.didPlace(address, size) }
       return address
     }
 
-    // What was promised should have been there. A new chunk costs nothing but memory now, so a
-    // misjudged promise need not abort the volume while the device has room.
+    // What was reserved should have been there. A new chunk costs nothing but memory now, so a
+    // misjudged reservation need not abort the volume while the device has room.
     while makeChunk(in: members) != nil {
-      if let address = allocate(length: size, alignment: size, in: members, hint: nil) {
+      if let address = allocate(
+        length: size, alignment: size, in: members, hint: nil, from: reserve)
+      {
         return address
       }
     }
     log.error("no space for a block of tree \(tree)")
     throw .noSpace
+  }
+
+  /// Debits a block to the handle. The chunk tree has space of its own, which `makeChunk` sees to.
+  private func reserve(
+    of size: UInt64, _ tree: TreeID, _ h: borrowing TransactionHandle
+  ) -> SpaceReserve {
+    guard h.debit(size) else {
+      overdrafts.note(h.purpose, tree)
+      return .none
+    }
+    // The commit's reserve is what reservations leave free.
+    return h.purpose == .commit ? .none : .metadata
   }
 
   private func nextPlace(in generation: Generation) -> LogicalAddress {
@@ -37,7 +54,7 @@ extension SpaceManager: TreeBlockAllocator {
     }
   }
 
-  /// Takes note of how high trees are: promises are made for paths of that height.
+  /// Takes note of how high trees are: reservations are made for paths of that height.
   package func noteLevel(_ level: UInt8) {
     if Int(level) > highestLevel.load(ordering: .relaxed) {
       highestLevel.store(Int(level), ordering: .relaxed)
@@ -54,9 +71,10 @@ extension SpaceManager: TreeBlockAllocator {
     length: UInt64, minimum: UInt64, hint: LogicalAddress?, usingReserved: Bool = false
   ) throws(FilesystemError) -> (LogicalAddress, UInt64) {
     let sectorSize = geometry.sectorSize
+    let reserve = usingReserved ? SpaceReserve.data : .none
     precondition(length > 0 && length % sectorSize == 0 && minimum <= length)
     if let address = allocate(
-      length: length, alignment: sectorSize, in: data, hint: hint, usingReserved: usingReserved)
+      length: length, alignment: sectorSize, in: data, hint: hint, from: reserve)
     {
       return (address, length)
     }
@@ -66,7 +84,7 @@ extension SpaceManager: TreeBlockAllocator {
     best.sort { $0.freeHint > $1.freeHint }
     for group in best {
       if let found = group.allocateUpTo(
-        length: length, minimum: shortest, usingReserved: usingReserved)
+        length: length, minimum: shortest, from: reserve)
       {
         return found
       }
@@ -76,25 +94,26 @@ extension SpaceManager: TreeBlockAllocator {
 
   private func allocate(
     length: UInt64, alignment: UInt64, in members: BlockGroupClass, hint: LogicalAddress?,
-    usingReserved: Bool = false
+    from reserve: SpaceReserve
   ) -> LogicalAddress? {
     if let hint, let group = try? group(containing: hint), group.counters === members.counters,
       let address = group.allocate(
-        length: length, alignment: alignment, hint: hint, usingReserved: usingReserved)
+        length: length, alignment: alignment, hint: hint, from: reserve)
     {
       return address
     }
     return members.firstResult(freeAtLeast: length) { group in
       group.allocate(
-        length: length, alignment: alignment, hint: nil, usingReserved: usingReserved)
+        length: length, alignment: alignment, hint: nil, from: reserve)
     }
   }
 
-  /// Room for a file of the record of free space, in one piece and out of nobody's promise; nil
+  /// Room for a file of the record of free space, in one piece of what nobody has reserved; nil
   /// when there is none. Legal inside a commit.
   package func allocateRecordFile(length: UInt64) -> LogicalAddress? {
     guard hasRoomForRecord(length) else { return nil }
-    return allocate(length: length, alignment: geometry.sectorSize, in: data, hint: nil)
+    return allocate(
+      length: length, alignment: geometry.sectorSize, in: data, hint: nil, from: .none)
   }
 }
 

@@ -30,7 +30,7 @@ extension SpaceManager {
     let counters = data.counters.withLock { $0 }
     // As the kernel has it, a volume that is not written has no room in its block groups.
     let existing = isReadOnly ? 0 : counters.length - counters.used - counters.inFlight
-    let taken = counters.reserved + (geometry.isMixed ? counters.promised + reserve : 0)
+    let taken = counters.reservedData + (geometry.isMixed ? counters.reservedMetadata + reserve : 0)
     let unallocated = chunkAllocator.unallocated / copies
     return SpaceStatistics(
       dataCopies: copies, total: totalBytes, used: used, globalReserve: reserve,

@@ -2,7 +2,7 @@ import FreeSpace
 import Logging
 import Synchronization
 
-/// All block groups of the volume: who gets which space, how much is promised, and what becomes
+/// All block groups of the volume: who gets which space, how much is reserved, and what becomes
 /// of what is freed.
 ///
 /// 1. A byte is handed out at most once until its commit's space is given back: an allocation
@@ -11,7 +11,7 @@ import Synchronization
 /// 3. Allocating is in memory only: no IO, no tree, no waiting. Loading groups and making chunks
 ///    comes first, in `reserveMetadata` and `reserveData`, which are called with no handle open
 ///    and no lock of rank `reservation` or above held.
-/// 4. For each class `free ≥ reserved + promised` whenever a promise is made, and beyond that
+/// 4. For each class `free ≥ reservedData + reservedMetadata` whenever one is made, and beyond that
 ///    ordinary work leaves `globalReserve` and what pending references may cost.
 /// 5. A chunk exists in memory before the trees know of it; no commit is complete before
 ///    `ChunkItems` has told them of every chunk that holds an extent of it.
@@ -67,6 +67,12 @@ package final class SpaceManager: Sendable {
   let growth = Guarded((), rank: .reservation)
   let cluster = TreeBlockCluster()
   let highestLevel = Atomic<Int>(1)
+
+  /// What the running transaction's commit has taken of its reserve, less what references
+  /// brought.
+  let commitDrawn = Atomic<Int64>(0)
+  /// Tree blocks that were taken beyond what was reserved for them, by purpose.
+  let overdrafts = OverdraftCounts()
 
   /// Set once by whoever puts the volume together, before the first change. Reads the record on
   /// the device; without it every group is loaded from the extent tree. It holds this object.

@@ -13,7 +13,7 @@ package enum LockRank: UInt8, Comparable, Sendable {
   case fileContent
   /// The set of buffered bytes of a file.
   case fileBuffer
-  /// How much space has been promised.
+  /// Space is made allocatable because it ran short.
   case reservation
   /// One commit at a time.
   case commit

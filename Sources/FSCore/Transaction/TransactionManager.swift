@@ -1,26 +1,5 @@
 import Synchronization
 
-/// What a change of trees is for: how far it may go into what is kept free.
-package enum MetadataPurpose: Sendable {
-  /// Refused in time.
-  case ordinary
-  /// File data that were accepted before: into the global reserve, but never so far that nothing
-  /// could be deleted any more.
-  case acceptedData
-  /// It frees space, and so must succeed on a full volume.
-  case freeing
-}
-
-/// Promises space for tree blocks before a transaction is joined.
-package protocol MetadataReserver: AnyObject, Sendable {
-  /// Reserves what changing `items` items may need. Throws `.noSpace` when it is not there.
-  func reserveMetadata(
-    items: Int, for purpose: MetadataPurpose
-  ) throws(FilesystemError) -> UInt64
-
-  func releaseMetadata(_ bytes: UInt64)
-}
-
 /// The one running transaction, who takes part in it, and its commit. Lock rank:
 /// `transactionGate`.
 ///
@@ -89,34 +68,51 @@ package final class TransactionManager: Sendable {
   ) throws(FilesystemError) -> R {
     HeldLocks.assertMayWait(below: .reservation)
     relieveMemory?()
-    let reserved = try reserver?.reserveMetadata(items: items, for: purpose) ?? 0
-    defer { if reserved > 0 { reserver?.releaseMetadata(reserved) } }
-    return try performUnreserved(body)
+    var account = HandleAccount(
+      purpose: purpose,
+      left: try reserver?.reserveMetadata(items: items, for: purpose) ?? .max)
+    defer { reserver?.releaseMetadata(account.left) }
+    return try run(&account, body)
   }
 
-  /// As `perform`, for work whose space the global reserve covers: what a commit does before
+  /// As `perform`, for work whose space the commit's reserve covers: what a commit does before
   /// its critical section.
   package func performUnreserved<R>(
     _ body: (borrowing TransactionHandle) throws(FilesystemError) -> R
   ) throws(FilesystemError) -> R {
+    try fromCommitReserve { (account) throws(FilesystemError) in try run(&account, body) }
+  }
+
+  private func run<R>(
+    _ account: inout HandleAccount,
+    _ body: (borrowing TransactionHandle) throws(FilesystemError) -> R
+  ) throws(FilesystemError) -> R {
     HeldLocks.assertMayWait(below: .transactionGate)
     let generation = try join()
-    var changes = TransactionHandle.Changes()
     let result: Result<R, FilesystemError>
     do throws(FilesystemError) {
       result = .success(
-        try withUnsafeMutablePointer(to: &changes) { (pointer) throws(FilesystemError) in
+        try withUnsafeMutablePointer(to: &account) { (account) throws(FilesystemError) in
           try body(
-            TransactionHandle(generation: generation, isWithinCommit: false, changes: pointer))
+            TransactionHandle(generation: generation, isWithinCommit: false, account: account))
         })
     } catch {
       result = .failure(error)
     }
 
-    if changes.hasChanged { hasChanges.store(true, ordering: .relaxed) }
-    if changes.isHalfDone, case .failure(let error) = result { abort(error) }
+    if account.hasChanged { hasChanges.store(true, ordering: .relaxed) }
+    if account.isHalfDone, case .failure(let error) = result { abort(error) }
     end()
     return try result.get()
+  }
+
+  private func fromCommitReserve<R>(
+    _ body: (inout HandleAccount) throws(FilesystemError) -> R
+  ) throws(FilesystemError) -> R {
+    let opened = reserver?.openCommitReserve() ?? .max / 2
+    var account = HandleAccount(purpose: .commit, left: opened)
+    defer { reserver?.closeCommitReserve(opened: opened, left: account.left) }
+    return try body(&account)
   }
 
   private func join() throws(FilesystemError) -> Generation {
@@ -195,6 +191,7 @@ package final class TransactionManager: Sendable {
       let result = try body(CommitContext(generation: generation))
       state.update { state in
         hasChanges.store(false, ordering: .relaxed)
+        reserver?.renewCommitReserve()
         state.running = state.running.next
         state.isClosed = false
       }
@@ -240,10 +237,11 @@ package final class TransactionManager: Sendable {
     if isThroughGate { _ = try join() }
     defer { if isThroughGate { end() } }
 
-    var changes = TransactionHandle.Changes()
     let generation = context.generation
-    return try withUnsafeMutablePointer(to: &changes) { (pointer) throws(FilesystemError) in
-      try body(TransactionHandle(generation: generation, isWithinCommit: true, changes: pointer))
+    return try fromCommitReserve { (account) throws(FilesystemError) in
+      try withUnsafeMutablePointer(to: &account) { (account) throws(FilesystemError) in
+        try body(TransactionHandle(generation: generation, isWithinCommit: true, account: account))
+      }
     }
   }
 

@@ -72,7 +72,7 @@ import Testing
             Self.start + random.below(Self.length))
         guard
           let address = group.allocate(
-            length: length, alignment: Self.sector, hint: hint, usingReserved: false)
+            length: length, alignment: Self.sector, hint: hint, from: .none)
         else { continue }
         for (other, range) in model {
           #expect(address.rawValue + length <= other || other + range.length <= address.rawValue)
@@ -117,27 +117,27 @@ import Testing
     let (group, _) = try Self.makeGroup()
     let whole = 48 << 20 as UInt64
     let address = try #require(
-      group.allocate(length: whole, alignment: Self.sector, hint: nil, usingReserved: false))
+      group.allocate(length: whole, alignment: Self.sector, hint: nil, from: .none))
     _ = try group.didInsert(address, whole)
     _ = try group.didFree(address, whole, 5)
     while let other = group.allocate(
-      length: 1 << 20, alignment: Self.sector, hint: nil, usingReserved: false)
+      length: 1 << 20, alignment: Self.sector, hint: nil, from: .none)
     {
       #expect(other.rawValue + (1 << 20) <= address.rawValue || other >= address + whole)
     }
     try group.unpin(upTo: 5)
     #expect(
-      group.allocate(length: whole, alignment: Self.sector, hint: nil, usingReserved: false)
+      group.allocate(length: whole, alignment: Self.sector, hint: nil, from: .none)
         == address)
   }
 
   @Test func freeingTwiceIsAnError() throws {
     let (group, _) = try Self.makeGroup()
     let address = try #require(
-      group.allocate(length: 1 << 20, alignment: Self.sector, hint: nil, usingReserved: false))
+      group.allocate(length: 1 << 20, alignment: Self.sector, hint: nil, from: .none))
     _ = try group.didInsert(address, 1 << 20)
     let other = try #require(
-      group.allocate(length: 1 << 20, alignment: Self.sector, hint: nil, usingReserved: false))
+      group.allocate(length: 1 << 20, alignment: Self.sector, hint: nil, from: .none))
     _ = try group.didInsert(other, 1 << 20)
     _ = try group.didFree(address, 1 << 20, 5)
     #expect(throws: FilesystemError.self) { try group.didFree(address, 1 << 20, 5) }
@@ -160,7 +160,7 @@ import Testing
     }
     let used = extents.reduce(0) { $0 + $1.length }
     let (group, counters) = try Self.makeGroup(used: used, isNew: false)
-    #expect(group.allocate(length: 4096, alignment: 4096, hint: nil, usingReserved: false) == nil)
+    #expect(group.allocate(length: 4096, alignment: 4096, hint: nil, from: .none) == nil)
 
     // Some are freed before, some of them durable by the time of loading.
     var freed: Set<Int> = []
@@ -222,7 +222,7 @@ import Testing
     try index.add(offset: Self.start, length: 4096)
     #expect(!group.publish(index))
     group.markDamaged()
-    #expect(group.allocate(length: 4096, alignment: 4096, hint: nil, usingReserved: false) == nil)
+    #expect(group.allocate(length: 4096, alignment: 4096, hint: nil, from: .none) == nil)
     Self.expectBalanced(group, counters, "damaged")
   }
 
@@ -233,7 +233,7 @@ import Testing
       cache.nextStep(group.moment, generation, maySetUp: maySetUp, mayWrite: true)
     }
     let address = try #require(
-      group.allocate(length: 1 << 20, alignment: 4096, hint: nil, usingReserved: false))
+      group.allocate(length: 1 << 20, alignment: 4096, hint: nil, from: .none))
     #expect(step(9) == .nothing)
     _ = try group.didInsert(address, 1 << 20)
     #expect(step(9) == .setUp)
@@ -252,9 +252,9 @@ import Testing
 
     // Data in flight: there must be no picture, and nothing to do about it.
     let other = try #require(
-      group.allocate(length: 4096, alignment: 4096, hint: nil, usingReserved: false))
+      group.allocate(length: 4096, alignment: 4096, hint: nil, from: .none))
     let third = try #require(
-      group.allocate(length: 4096, alignment: 4096, hint: nil, usingReserved: false))
+      group.allocate(length: 4096, alignment: 4096, hint: nil, from: .none))
     _ = try group.didInsert(other, 4096)
     #expect(group.takePicture() == nil)
     #expect(step(9) == .invalidate)

@@ -102,7 +102,7 @@ import Testing
         sum + group.state.withLock { $0.index?.freeBytes ?? 0 }
       }
       #expect(counters.free == free)
-      #expect(counters.promised == 0)
+      #expect(counters.reservedMetadata == 0)
     }
   }
 }

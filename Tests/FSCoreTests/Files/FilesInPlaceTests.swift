@@ -39,7 +39,7 @@ import Testing
     }
     try volume.synchronizeAll()
     #expect(volume.space.totalUsed == used)
-    #expect(volume.space.data.counters.withLock { $0.reserved } == 0)
+    #expect(volume.space.data.counters.withLock { $0.reservedData } == 0)
     content = Array(content.prefix(1_000_000))
     #expect(try volume.readBytes(id, at: 0, count: 1 << 20) == content)
 

@@ -101,7 +101,7 @@ import Testing
     volume.space.releaseData(reserved)
     // The batch itself goes as one that found no extents.
     stages.complete.complete(batch, [])
-    #expect(volume.space.data.counters.withLock { $0.reserved } == 0)
+    #expect(volume.space.data.counters.withLock { $0.reservedData } == 0)
     try volume.unmount()
   }
 

@@ -57,6 +57,8 @@ final class FixtureSpace: TreeBlockAllocator, ExtentSpaceAccounting {
     }
   }
 
+  func creditReference(to handle: borrowing TransactionHandle) {}
+
   func extentInserted(
     _ address: LogicalAddress, length: UInt64, isMetadata: Bool, in h: borrowing TransactionHandle
   ) {

@@ -4,6 +4,8 @@
 package final class LogicalDevice: Sendable {
   package let chunks: ChunkMap
   package let repairs = MirrorRepairs()
+  /// Entered by whoever looks up where something stands and reads it.
+  package let reuse = ReuseGuard()
 
   package init(chunks: ChunkMap) { self.chunks = chunks }
 

@@ -1,7 +1,7 @@
 import FreeSpace
 
 /// The life of a range: free → in flight (`allocate`) → used (`didInsert`) → pinned (`didFree`)
-/// → free (`unpin`); or from in flight straight back (`abandon`).
+/// → free (`unpin`); or from in flight straight back (`abandon`), or by way of pinned (`didDiscard`).
 extension BlockGroup {
   /// Takes `length` bytes; nil when no run of the group has them.
   func allocate(
@@ -82,9 +82,8 @@ extension BlockGroup {
       else {
         throw .corrupt("block group \(start): extent \(address) of \(length) bytes is freed twice")
       }
-      var news: News = []
+      let news = try pin(address, length, generation, &state)
       do throws(FreeSpaceError) {
-        if try state.pinned.add(address, length, generation) { news.insert(.pinned) }
         try state.changes?.free(address, length)
       } catch {
         throw FilesystemError(error, group: start)
@@ -95,6 +94,35 @@ extension BlockGroup {
         counters.pinned += length
       }
       return news.union(noteChange(&state))
+    }
+  }
+
+  private func pin(
+    _ address: LogicalAddress, _ length: UInt64, _ generation: Generation, _ state: inout State
+  ) throws(FilesystemError) -> News {
+    do throws(FreeSpaceError) {
+      return try state.pinned.add(address, length, generation) ? .pinned : []
+    } catch {
+      throw FilesystemError(error, group: start)
+    }
+  }
+
+  /// An allocated extent will have no item in the extent tree, nor had it one, but readers may be
+  /// there.
+  func didDiscard(
+    _ address: LogicalAddress, _ length: UInt64, _ generation: Generation
+  ) throws(FilesystemError) -> News {
+    try state.withLock { state throws(FilesystemError) in
+      guard state.inFlight >= length else {
+        throw .corrupt("block group \(start): extent \(address) was never allocated")
+      }
+      let news = try pin(address, length, generation, &state)
+      state.inFlight -= length
+      counters.withLock { counters in
+        counters.inFlight -= length
+        counters.pinned += length
+      }
+      return news
     }
   }
 

@@ -46,7 +46,8 @@ package struct BlockGroupItems: CommitParticipant {
 
   /// What the last commit still needed may be overwritten now.
   package func didCommit(_ generation: Generation) {
-    space.trees.context.reuse.exclusive { space.unpin(generation) }
+    space.trees.context.cache.device.reuse.waitForEarlierReaders()
+    space.unpin(generation)
   }
 }
 

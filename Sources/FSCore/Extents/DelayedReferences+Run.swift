@@ -3,7 +3,7 @@ extension DelayedReferences {
   private struct FreedData {
     var address: LogicalAddress
     var length: UInt64
-    /// The extent never had an item: its space is free again as soon as the checksums are gone.
+    /// The extent never had an item.
     var isAbandoned: Bool
   }
 
@@ -202,7 +202,7 @@ extension DelayedReferences {
     _ freed: FreedData, in handle: borrowing TransactionHandle
   ) throws(FilesystemError) {
     try checksums?.remove(from: freed.address, length: freed.length, in: handle)
-    if freed.isAbandoned { space.abandon(freed.address, length: freed.length) }
+    if freed.isAbandoned { space.discard(freed.address, length: freed.length, in: handle) }
   }
 
   private func length(of kind: ExtentKind) -> UInt64 {

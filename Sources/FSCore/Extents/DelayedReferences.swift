@@ -17,8 +17,12 @@ package protocol ExtentSpaceAccounting: AnyObject, Sendable {
     _ address: LogicalAddress, length: UInt64, isMetadata: Bool,
     in h: borrowing TransactionHandle)
 
-  /// The extent was allocated in this transaction and never got an item.
+  /// The extent was allocated in this transaction and never got an item; no reader knows it.
   func abandon(_ address: LogicalAddress, length: UInt64)
+
+  /// The extent was allocated in this transaction and never got an item, but a file referred to
+  /// it. Its space is pinned until the commit, as that of other freed extents.
+  func discard(_ address: LogicalAddress, length: UInt64, in handle: borrowing TransactionHandle)
 }
 
 /// What removes the checksums of data that is no more.

@@ -35,7 +35,8 @@ struct ReservationPolicy: Sendable {
 
   /// What applying pending references to the extent tree, and removing checksums, may take.
   ///
-  /// Each touches `bytesPerReference` at most. But no block is copied twice in one transaction, so all blocks there are is a bound too, and what new items add on top.
+  /// Each touches `bytesPerReference` at most. But no block is copied twice in one transaction, so
+  /// all blocks there are is a bound too, and what new items add on top.
   func referenceCost(pending: UInt64, metadataUsed: UInt64) -> UInt64 {
     let each = pending.multipliedReportingOverflow(by: bytesPerReference)
     let all = metadataUsed + 160 * min(pending, 1 << 40) + 16 * nodeSize

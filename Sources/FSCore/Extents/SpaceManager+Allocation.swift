@@ -151,6 +151,18 @@ extension SpaceManager: ExtentSpaceAccounting {
     }
   }
 
+  package func discard(
+    _ address: LogicalAddress, length: UInt64, in handle: borrowing TransactionHandle
+  ) {
+    do throws(FilesystemError) {
+      let group = try group(containing: address, length)
+      list(
+        group, try group.didDiscard(address, length, handle.generation), handle.generation)
+    } catch {
+      fail(error)
+    }
+  }
+
   /// Makes what transactions up to and including `generation` freed allocatable: its commit is
   /// durable.
   package func unpin(_ generation: Generation) {

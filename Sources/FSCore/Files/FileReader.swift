@@ -98,6 +98,14 @@ struct FileReader: Sendable {
     _ inode: Inode, _ range: Range<UInt64>, into target: UnsafeMutableRawBufferPointer
   ) throws(FilesystemError) {
     inode.content.assertHeld()
+    try data.device.reuse.reading { () throws(FilesystemError) in
+      try readGuarded(inode, range, into: target)
+    }
+  }
+
+  private func readGuarded(
+    _ inode: Inode, _ range: Range<UInt64>, into target: UnsafeMutableRawBufferPointer
+  ) throws(FilesystemError) {
     var position = range.lowerBound
     for extent in try inode.extents(in: range) {
       let start = max(extent.start, position)

@@ -23,9 +23,8 @@ package enum LockRank: UInt8, Comparable, Sendable {
   case freeSpaceInode
   /// Looking at a data checksum item and changing it, as one step.
   case dataChecksums
-  /// Shared while a tree block is read without a tree's lock; exclusive to make space that was
-  /// freed allocatable again.
-  case blockReuse
+  /// No lock, but what `ReuseGuard` counts: in it no commit is waited for.
+  case spaceReuse
   /// Any tree but the extent tree.
   case tree
   /// A look at, or a change of, how often an extent is referenced.

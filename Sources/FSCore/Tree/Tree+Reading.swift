@@ -131,9 +131,18 @@ extension Tree {
   package func prefetchLeaves(
     from key: Key, through: Key, count: Int
   ) throws(FilesystemError) {
-    context.reuse.lockShared()
-    defer { context.reuse.unlock() }
-    let references = try lock.shared { () throws(FilesystemError) -> [BlockReference] in
+    try context.cache.device.reuse.reading { () throws(FilesystemError) in
+      let references = try leavesToRead(from: key, through: through, count: count)
+      for reference in references.reversed() {
+        guard context.cache.readAhead(reference) else { return }
+      }
+    }
+  }
+
+  private func leavesToRead(
+    from key: Key, through: Key, count: Int
+  ) throws(FilesystemError) -> [BlockReference] {
+    try lock.shared { () throws(FilesystemError) -> [BlockReference] in
       var path = TreePath()
       guard !root.isLeaf else { return [] }
       let missing = try descend(to: key, &path)
@@ -146,9 +155,6 @@ extension Tree {
         slot += 1
       }
       return references
-    }
-    for reference in references.reversed() {
-      guard context.cache.readAhead(reference) else { return }
     }
   }
 }

@@ -14,9 +14,9 @@ extension Tree {
       let reference = blocks[next]
       next += 1
       guard reference.level > 0 else { continue }
-      context.reuse.lockShared()
-      defer { context.reuse.unlock() }
-      let node = try context.cache.load(reference)
+      let node = try context.cache.device.reuse.reading { () throws(FilesystemError) in
+        try context.cache.load(reference)
+      }
       for slot in 0..<node.count { blocks.append(childReference(node, slot)) }
     }
     return blocks

@@ -7,11 +7,6 @@ package final class TreeContext: @unchecked Sendable {
   package weak var allocator: (any TreeBlockAllocator)?
   package weak var references: (any ExtentReferences)?
 
-  /// Held shared while a block is read from the device without a tree's lock, and exclusive
-  /// while freed space becomes allocatable: so what a pointer leads to is not overwritten
-  /// between its being looked up and its being read.
-  let reuse = ReadWriteLock(rank: .blockReuse)
-
   /// Trees whose root block is not the one that their root item leads to, or was not for a while.
   let movedRoots = Guarded<Set<TreeID>>([], rank: .leaf)
 
@@ -109,14 +104,14 @@ package final class Tree: @unchecked Sendable {
 
     if case .done(let result) = try lock.shared(attempt) { return result }
 
-    context.reuse.lockShared()
-    defer { context.reuse.unlock() }
-    // Held so that a small cache does not drop the one block while the next is read.
-    var held: [TreeBlock] = []
-    while true {
-      switch try lock.shared(attempt) {
-      case .done(let result): return result
-      case .missing(let reference): held.append(try context.cache.load(reference))
+    return try context.cache.device.reuse.reading { () throws(FilesystemError) in
+      // Held so that a small cache does not drop the one block while the next is read.
+      var held: [TreeBlock] = []
+      while true {
+        switch try lock.shared(attempt) {
+        case .done(let result): return result
+        case .missing(let reference): held.append(try context.cache.load(reference))
+        }
       }
     }
   }

@@ -172,6 +172,7 @@ struct ExtentReferencesTests {
     try fixture.verify()
   }
 
+  /// But that the space of data, which a reader may have found, is pinned.
   @Test func newExtentThatIsFreedLeavesNoTrace() throws {
     let fixture = try ExtentReferencesFixture()
     let before = fixture.space.state.withLock { $0.extents }
@@ -183,18 +184,20 @@ struct ExtentReferencesTests {
       #expect(fixture.references.pendingCount == 1)
       fixture.references.add(data, kind, identity, count: -1, newExtent: false, in: h)
       // Its checksums may be there, so its space is not free yet.
-      #expect(fixture.space.state.withLock { $0.abandonedCount } == 0)
+      #expect(fixture.space.state.withLock { $0.extents[data]?.use } == .inFlight)
       try fixture.references.run(in: h)
-      #expect(fixture.space.state.withLock { $0.abandonedCount } == 1)
+      #expect(fixture.space.state.withLock { $0.extents[data]?.use } == .pinned)
+      #expect(fixture.space.state.withLock { $0.abandonedCount } == 0)
 
       let block = try fixture.space.allocateTreeBlock(for: 5, level: 0, in: h)
       let tree = ReferenceIdentity.treeBlock(root: 5)
       let level = ExtentKind.treeBlock(level: 0)
       fixture.references.add(block, level, tree, count: 1, newExtent: true, in: h)
       fixture.references.add(block, level, tree, count: -1, newExtent: false, in: h)
-      #expect(fixture.space.state.withLock { $0.abandonedCount } == 2)
+      #expect(fixture.space.state.withLock { $0.abandonedCount } == 1)
       #expect(fixture.references.pendingCount == 0)
     }
+    fixture.space.releasePinned()
     #expect(fixture.space.state.withLock { $0.extents } == before)
     try fixture.verify()
   }

@@ -53,6 +53,8 @@ import Testing
   func theCommitHasItsReserveOnce() throws {
     let volume = try Volume.mountForTest(TestImage.make())
     defer { try? volume.unmount() }
+    // Makes space allocatable, which the commit's own work does not.
+    try volume.makeFile("/a")
     try volume.commit()
     let whole = volume.space.openCommitReserve()
     let nodeSize = volume.geometry.nodeSize

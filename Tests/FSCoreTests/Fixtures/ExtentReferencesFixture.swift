@@ -71,6 +71,12 @@ final class FixtureSpace: TreeBlockAllocator, ExtentSpaceAccounting {
     change(address, length, isMetadata, from: .inserted, to: .pinned)
   }
 
+  func discard(
+    _ address: LogicalAddress, length: UInt64, in handle: borrowing TransactionHandle
+  ) {
+    change(address, length, false, from: .inFlight, to: .pinned)
+  }
+
   private func change(
     _ address: LogicalAddress, _ length: UInt64, _ isMetadata: Bool, from: Use, to: Use
   ) {

@@ -28,7 +28,9 @@ package struct CacheLoader: Sendable {
   package func freeSpace(of group: BlockGroup) throws(FilesystemError) -> RecordedFreeSpace {
     guard isTrusted, group.isCacheable else { return .unknown }
     do throws(CacheDoubt) {
-      return try load(group).map { .found($0) } ?? .unknown
+      return try device.reuse.reading { () throws(CacheDoubt) in
+        try load(group).map { .found($0) } ?? .unknown
+      }
     } catch {
       log.warning("block group \(group.start): its free space cache is rebuilt: \(error)")
       return .wrong

@@ -46,7 +46,7 @@ package struct BlockGroupItems: CommitParticipant {
 
   /// What the last commit still needed may be overwritten now.
   package func didCommit(_ generation: Generation) {
-    space.trees.context.cache.device.reuse.waitForEarlierReaders()
+    space.trees.context.cache.reuse.waitForEarlierReaders()
     space.unpin(generation)
   }
 }

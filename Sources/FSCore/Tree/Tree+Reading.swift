@@ -131,7 +131,7 @@ extension Tree {
   package func prefetchLeaves(
     from key: Key, through: Key, count: Int
   ) throws(FilesystemError) {
-    try context.cache.device.reuse.reading { () throws(FilesystemError) in
+    try context.cache.reuse.reading { () throws(FilesystemError) in
       let references = try leavesToRead(from: key, through: through, count: count)
       for reference in references.reversed() {
         guard context.cache.readAhead(reference) else { return }

@@ -14,7 +14,7 @@ extension Tree {
       let reference = blocks[next]
       next += 1
       guard reference.level > 0 else { continue }
-      let node = try context.cache.device.reuse.reading { () throws(FilesystemError) in
+      let node = try context.cache.reuse.reading { () throws(FilesystemError) in
         try context.cache.load(reference)
       }
       for slot in 0..<node.count { blocks.append(childReference(node, slot)) }

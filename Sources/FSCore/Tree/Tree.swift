@@ -104,7 +104,7 @@ package final class Tree: @unchecked Sendable {
 
     if case .done(let result) = try lock.shared(attempt) { return result }
 
-    return try context.cache.device.reuse.reading { () throws(FilesystemError) in
+    return try context.cache.reuse.reading { () throws(FilesystemError) in
       // Held so that a small cache does not drop the one block while the next is read.
       var held: [TreeBlock] = []
       while true {

@@ -45,6 +45,8 @@ package final class TreeBlockCache: Sendable {
   /// What a block takes: its bytes, its object, and what the dictionaries have of it.
   let blockBytes: Int
   package let geometry: Geometry
+  /// Entered before a pointer is looked up and left when what it leads to has been read.
+  let reuse: ReuseGuard
   private let reader: BlockReader
   let quietReader: BlockReader
 
@@ -57,6 +59,7 @@ package final class TreeBlockCache: Sendable {
     log: Logger
   ) {
     self.geometry = geometry
+    reuse = device.reuse
     reader = BlockReader(mirrors: MirroredReader(device: device, log: log), geometry: geometry)
     quietReader = BlockReader(
       mirrors: MirroredReader(device: device, log: nil), geometry: geometry)

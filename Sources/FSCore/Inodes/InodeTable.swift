@@ -7,6 +7,8 @@ import Synchronization
 /// 2. The table holds one reference to each. It evicts only what nobody else refers to, so an
 ///    `Inode` that somebody has in hand is always the one in the table, or deleted.
 /// 3. An open inode, an orphan and one with buffered data stay.
+/// 4. A subvolume stays while an inode of it does. When there are many, those that nobody has
+///    asked for lately go with their inodes, but for the highest number that each has given out.
 package final class InodeTable: Sendable {
   private struct Shard {
     var slots: [InodeID: Int] = [:]
@@ -25,7 +27,7 @@ package final class InodeTable: Sendable {
   private let trees: Trees
   private let geometry: Geometry
   private let makeFileState: @Sendable () -> any FileState
-  private let subvolumes = Guarded<[TreeID: Subvolume]>([:], rank: .leaf)
+  private let subvolumes: Guarded<Subvolumes>
 
   /// Exclusive while a directory moves into another: nobody else changes who is whose ancestor.
   let renames = ReadWriteLock(rank: .rename)
@@ -48,6 +50,7 @@ package final class InodeTable: Sendable {
     self.geometry = geometry
     self.memory = memory
     limitOfShard = max(memory.limit / Self.inodeBytes / Self.shardCount, 8)
+    subvolumes = Guarded(Subvolumes(limit: trees.comfortableCount), rank: .leaf)
     shards = (0..<Self.shardCount).map { _ in Guarded(Shard(), rank: .leaf) }
   }
 
@@ -217,16 +220,44 @@ package final class InodeTable: Sendable {
 
   /// The subvolume with this id. Throws `.notFound` when there is none, or it is deleted.
   package func subvolume(_ id: TreeID) throws(FilesystemError) -> Subvolume {
-    if let known = subvolumes.withLock({ $0[id] }) { return known }
+    if let known = subvolumes.withLock({ $0.use(id) }) { return known }
     guard id.isSubvolume, let root = try Self.rootItem(of: id, in: trees), root.references > 0
     else { throw .notFound }
-    let opened = Subvolume(
-      tree: try trees.subvolume(id), geometry: geometry, isReadOnly: root.isReadOnly)
+    if let idle = subvolumes.withLock({ $0.idleToClose() }) {
+      for shard in shards { shard.withLock { evict(from: &$0, of: idle) } }
+      subvolumes.withLock { $0.closeUnused(idle) }
+    }
+    let tree = try trees.subvolume(id)
     return subvolumes.withLock { subvolumes in
-      if let known = subvolumes[id] { return known }
-      subvolumes[id] = opened
+      if let known = subvolumes.use(id) { return known }
+      let opened = Subvolume(
+        tree: tree, geometry: geometry, isReadOnly: root.isReadOnly,
+        lastNumber: subvolumes.lastNumbers[id] ?? 0)
+      subvolumes.add(opened)
       return opened
     }
+  }
+
+  /// How many subvolumes are in memory.
+  package var subvolumeCount: Int { subvolumes.withLock { $0.open.count } }
+
+  /// Lets go of every inode of these subvolumes that may go.
+  private func evict(from state: inout Shard, of subvolumes: Set<TreeID>) {
+    for slot in state.inodes.indices {
+      guard let id = Self.evictable(slot, in: &state), subvolumes.contains(id.tree),
+        Self.isUnused(slot, in: &state)
+      else { continue }
+      state.inodes[slot] = nil
+      state.slots[id] = nil
+      state.freeSlots.append(slot)
+      memory.giveBack(Self.inodeBytes)
+    }
+  }
+
+  @inline(never)
+  private static func evictable(_ slot: Int, in state: inout Shard) -> InodeID? {
+    guard let inode = state.inodes[slot], inode.isEvictable else { return nil }
+    return inode.id
   }
 
   private static func rootItem(
@@ -237,5 +268,61 @@ package final class InodeTable: Sendable {
       (key, bytes) throws(FilesystemError) in
       key.objectID == id.objectID && key.type == .rootItem ? try RootItem(bytes) : nil
     } ?? nil
+  }
+}
+
+extension InodeTable {
+  /// The subvolumes in memory.
+  private struct Subvolumes {
+    struct Entry {
+      var subvolume: Subvolume
+      var isRecent = true
+    }
+
+    private(set) var open: [TreeID: Entry] = [:]
+    /// Of those that were closed: numbers up to these are never given out again.
+    private(set) var lastNumbers: [TreeID: UInt64] = [:]
+    private let limit: Int
+    /// How many there may be before idle ones are looked for.
+    private var bound: Int
+
+    init(limit: Int) {
+      self.limit = limit
+      bound = limit
+    }
+
+    mutating func use(_ id: TreeID) -> Subvolume? {
+      guard let index = open.index(forKey: id) else { return nil }
+      open.values[index].isRecent = true
+      return open.values[index].subvolume
+    }
+
+    mutating func add(_ subvolume: Subvolume) {
+      open[subvolume.id] = Entry(subvolume: subvolume)
+    }
+
+    /// When there are too many: those that nobody has asked for since the last look, or all when
+    /// that is too few. The next look comes after a good many more have been opened.
+    mutating func idleToClose() -> Set<TreeID>? {
+      guard open.count >= bound else { return nil }
+      var idle = Set(open.keys.filter { $0 != .topLevel && open[$0]?.isRecent == false })
+      if idle.count < limit / 4 { idle = Set(open.keys.filter { $0 != .topLevel }) }
+      for id in Array(open.keys) { open[id]?.isRecent = false }
+      bound = open.count + max(limit / 4, 1)
+      return idle
+    }
+
+    /// Closes those of `idle` to which nobody refers.
+    mutating func closeUnused(_ idle: Set<TreeID>) {
+      for id in idle {
+        guard let index = open.index(forKey: id),
+          isKnownUniquelyReferenced(&open.values[index].subvolume)
+        else { continue }
+        let last = open.values[index].subvolume.lastGivenNumber
+        if last > 0 { lastNumbers[id] = last }
+        open[id] = nil
+      }
+      bound = max(limit, open.count + max(limit / 4, 1))
+    }
   }
 }

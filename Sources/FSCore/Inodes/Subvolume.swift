@@ -9,15 +9,19 @@ package final class Subvolume: Sendable {
   package let isReadOnly: Bool
 
   /// The highest inode number given out; 0 while nobody has looked.
-  private let lastNumber = Atomic<UInt64>(0)
+  private let lastNumber: Atomic<UInt64>
 
-  init(tree: Tree, geometry: Geometry, isReadOnly: Bool) {
+  /// - Parameter lastNumber: the highest number that this mount has given out before.
+  init(tree: Tree, geometry: Geometry, isReadOnly: Bool, lastNumber: UInt64 = 0) {
+    self.lastNumber = Atomic(lastNumber)
     self.tree = tree
     self.geometry = geometry
     self.isReadOnly = isReadOnly
   }
 
   package var id: TreeID { tree.id }
+
+  var lastGivenNumber: UInt64 { lastNumber.load(ordering: .relaxed) }
 
   /// A number that no inode has, and that is never given out again while the volume is mounted.
   func newInodeNumber() throws(FilesystemError) -> ObjectID {

@@ -28,6 +28,9 @@ package final class MemoryBudget: Sendable {
   /// Changes of references that are not in the extent tree.
   package let references: MemoryShare
 
+  /// Open trees of subvolumes, each with its root block.
+  package let trees: MemoryShare
+
   /// Set once, by whoever puts the volume together: drops clean blocks beyond their limit. Called
   /// with no lock held.
   nonisolated(unsafe) var dropClean: (@Sendable () -> Void)?
@@ -39,12 +42,14 @@ package final class MemoryBudget: Sendable {
     fileData = MemoryShare(limit: max(total / 16 * 4, 2 << 20))
     inodes = MemoryShare(limit: total / 16 * 2)
     references = MemoryShare(limit: total / 16)
+    trees = MemoryShare(limit: total / 32)
     cleanBlocks = MemoryShare(limit: total)
   }
 
   /// What clean blocks may take now.
   var cleanBlockLimit: Int {
-    let others = dirtyBlocks.used + fileData.used + inodes.used + references.used
+    let others =
+      dirtyBlocks.used + fileData.used + inodes.used + references.used + trees.used
     return max(totalBytes / 16 * 15 - others, totalBytes / 16)
   }
 

@@ -13,11 +13,10 @@ extension Trees {
       address: state.address, level: state.level, generation: handle.generation,
       nodeSize: context.geometry.nodeSize)
     try root.insert(key, size: RootItem.size, in: handle) { item.encode(into: $0) }
-    entries.withLock { entries in
-      entries[id] = Entry(
-        tree: tree, rootItemKey: key, isReadOnly: false, savedAddress: state.address,
-        savedBlockDelta: state.blockDelta)
-    }
+    let entry = Entry(
+      tree: tree, rootItemKey: key, isReadOnly: false, savedAddress: state.address,
+      savedBlockDelta: state.blockDelta)
+    self.state.withLock { $0.entries[id] = entry }
     return tree
   }
 
@@ -26,13 +25,13 @@ extension Trees {
   package func remove(
     _ tree: Tree, in handle: borrowing TransactionHandle
   ) throws(FilesystemError) {
-    guard let entry = entries.withLock({ $0[tree.id] }), entry.tree === tree else {
+    guard let entry = state.withLock({ $0.entries[tree.id] }), entry.tree === tree else {
       throw .corrupt("tree \(tree.id) is not one of this volume")
     }
     try tree.removeWithRoot(in: handle)
     guard try root.delete(entry.rootItemKey, in: handle) else {
       throw .corrupt("tree \(tree.id) has lost its root item")
     }
-    _ = entries.withLock { $0.removeValue(forKey: tree.id) }
+    _ = state.withLock { $0.entries.removeValue(forKey: tree.id) }
   }
 }

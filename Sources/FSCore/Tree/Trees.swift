@@ -1,6 +1,8 @@
 /// The trees of a volume, and what their root items say. Lock rank: `leaf`.
 ///
-/// 1. A tree is opened once; everybody shares it.
+/// 1. While anybody refers to a tree no other object stands for it: it is opened once, and
+///    everybody shares it. A subvolume's tree that nobody refers to, and whose root item is that
+///    of its root block, may go, and is opened anew when it is wanted.
 /// 2. After `updateRootItems` every open tree's root item is that of its root block. The root
 ///    tree and the chunk tree have none: the superblock leads to them.
 package final class Trees: @unchecked Sendable {
@@ -21,12 +23,29 @@ package final class Trees: @unchecked Sendable {
     var savedBlockDelta = 0
   }
 
-  let entries: Guarded<[TreeID: Entry]>
+  struct State {
+    var entries: [TreeID: Entry]
+    /// How many trees of subvolumes there are.
+    var subvolumes = 0
+    /// How many there may be before unused ones are looked for.
+    var bound: Int
+  }
+
+  let state: Guarded<State>
+  private let memory: MemoryShare
+  private let treeBytes: Int
+
+  /// How many trees of subvolumes the budget has room for.
+  let comfortableCount: Int
 
   /// Opens the trees that every file system has. The superblock has been validated, and the
   /// chunks are known.
-  package init(superblock: Superblock, chunk: Tree, context: TreeContext) throws(FilesystemError) {
+  package init(
+    superblock: Superblock, chunk: Tree, context: TreeContext, memory: MemoryShare
+  ) throws(FilesystemError) {
     self.context = context
+    self.memory = memory
+    treeBytes = context.geometry.nodeBytes + Self.objectBytes
     self.chunk = chunk
     let root = try Tree(
       id: .root, address: superblock.root, level: superblock.rootLevel,
@@ -47,8 +66,14 @@ package final class Trees: @unchecked Sendable {
     } catch .notFound {
       uuid = nil
     }
-    entries = Guarded(opened, rank: .leaf)
+    comfortableCount = max(memory.limit / treeBytes, Self.fewest)
+    state = Guarded(State(entries: opened, bound: comfortableCount), rank: .leaf)
   }
+
+  /// What a tree takes beside its root block, with its lock and its place here.
+  private static let objectBytes = 1024
+  /// So many trees of subvolumes may be open whatever the budget.
+  private static let fewest = 16
 
   private static func open(
     _ id: TreeID, root: Tree, context: TreeContext
@@ -73,36 +98,65 @@ package final class Trees: @unchecked Sendable {
   /// A subvolume's tree. Throws `.notFound` when there is none of this number.
   package func subvolume(_ id: TreeID) throws(FilesystemError) -> Tree {
     guard id.isSubvolume else { throw .notFound }
-    if let tree = entries.withLock({ $0[id]?.tree }) { return tree }
+    if let tree = state.withLock({ $0.entries[id]?.tree }) { return tree }
 
     let entry = try Self.open(id, root: root, context: context)
-    return entries.withLock { entries in
-      if let present = entries[id] { return present.tree }
-      entries[id] = entry
+    let tree = state.withLock { state in
+      if let present = state.entries[id] { return present.tree }
+      if state.subvolumes >= state.bound { closeUnused(&state) }
+      state.entries[id] = entry
+      state.subvolumes += 1
+      memory.charge(treeBytes)
       return entry.tree
     }
+    return tree
+  }
+
+  /// How many subvolumes' trees are open.
+  package var openSubvolumes: Int { state.withLock { $0.subvolumes } }
+
+  /// Lets go of every subvolume's tree that nobody uses and that has nothing to be written. Where
+  /// most are in use the next look comes after a good many more have been opened.
+  private func closeUnused(_ state: inout State) {
+    for id in Array(state.entries.keys) where id.isSubvolume && id != .topLevel {
+      guard Self.isUnused(id, in: &state) else { continue }
+      state.entries[id] = nil
+      state.subvolumes -= 1
+      memory.giveBack(treeBytes)
+    }
+    state.bound = max(comfortableCount, state.subvolumes + comfortableCount / 4)
+  }
+
+  /// The tree's lock is of a lower rank than the one held here, and is not needed: nobody else
+  /// refers to the tree.
+  private static func isUnused(_ id: TreeID, in state: inout State) -> Bool {
+    guard let index = state.entries.index(forKey: id),
+      isKnownUniquelyReferenced(&state.entries.values[index].tree)
+    else { return false }
+    let entry = state.entries.values[index]
+    return entry.tree.root.address == entry.savedAddress
   }
 
   /// A tree that not every file system has, such as the quota tree; nil when there is none.
   package func optional(_ id: TreeID) throws(FilesystemError) -> Tree? {
     precondition(!id.isSubvolume)
-    if let tree = entries.withLock({ $0[id]?.tree }) { return tree }
+    if let tree = state.withLock({ $0.entries[id]?.tree }) { return tree }
     let entry: Entry
     do throws(FilesystemError) {
       entry = try Self.open(id, root: root, context: context)
     } catch .notFound {
       return nil
     }
-    return entries.withLock { entries in
-      if let present = entries[id] { return present.tree }
-      entries[id] = entry
+    return state.withLock { state in
+      if let present = state.entries[id] { return present.tree }
+      state.entries[id] = entry
       return entry.tree
     }
   }
 
   /// Whether a subvolume that is open may not be changed.
   package func isReadOnly(_ id: TreeID) -> Bool {
-    entries.withLock { $0[id]?.isReadOnly ?? false }
+    state.withLock { $0.entries[id]?.isReadOnly ?? false }
   }
 
   /// The numbers of all subvolumes that are not deleted.
@@ -133,7 +187,7 @@ package final class Trees: @unchecked Sendable {
 
     for id in moved {
       // The root tree and the chunk tree have none.
-      guard let entry = entries.withLock({ $0[id] }) else { continue }
+      guard let entry = self.state.withLock({ $0.entries[id] }) else { continue }
       let state = entry.tree.rootState
       guard state.address != entry.savedAddress else { continue }
       hasChanged = true
@@ -157,9 +211,9 @@ package final class Trees: @unchecked Sendable {
       }
       // One of the old, short form becomes a whole one.
       try root.replace(entry.rootItemKey, size: RootItem.size, in: handle) { item.encode(into: $0) }
-      entries.withLock { entries in
-        entries[id]?.savedAddress = state.address
-        entries[id]?.savedBlockDelta = state.blockDelta
+      self.state.withLock {
+        $0.entries[id]?.savedAddress = state.address
+        $0.entries[id]?.savedBlockDelta = state.blockDelta
       }
     }
     return hasChanged
@@ -167,7 +221,7 @@ package final class Trees: @unchecked Sendable {
 
   /// What does not hold once `updateRootItems` has nothing left to do (invariant 2).
   func brokenInvariants() -> [String] {
-    entries.withLock { $0 }.compactMap { id, entry in
+    state.withLock { $0.entries }.compactMap { id, entry in
       let state = entry.tree.rootState
       return state.address == entry.savedAddress
         ? nil

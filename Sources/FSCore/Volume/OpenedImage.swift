@@ -30,7 +30,8 @@ package struct OpenedImage {
     let chunkTree = try Tree(
       id: .chunk, address: superblock.chunkRoot, level: superblock.chunkRootLevel,
       generation: superblock.chunkRootGeneration, lastSnapshot: 0, context: context)
-    trees = try Trees(superblock: superblock, chunk: chunkTree, context: context)
+    trees = try Trees(
+      superblock: superblock, chunk: chunkTree, context: context, memory: memory.trees)
     readOnlyReason = try ReadOnlyRules(
       superblock: superblock, options: options, chunks: opening.device.chunks, trees: trees
     ).firstReason()

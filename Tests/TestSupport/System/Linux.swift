@@ -32,6 +32,8 @@ package enum Linux {
   package static let openByHandle:
     @Sendable @convention(c) (Int32, UnsafeMutableRawPointer, Int32) -> Int32 =
       symbol("open_by_handle_at")
+  package static let ioctl:
+    @Sendable @convention(c) (Int32, UInt, UnsafeMutableRawPointer) -> Int32 = symbol("ioctl")
   package static let syncfs: @Sendable @convention(c) (Int32) -> Int32 = symbol("syncfs")
   package static let lsetxattr:
     @Sendable @convention(c) (CPath, CPath, UnsafeRawPointer?, Int, Int32) -> Int32 =

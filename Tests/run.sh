@@ -4,6 +4,11 @@
 #
 #   Tests/run.sh FILTER
 set -uo pipefail
+# As many tests at a time as there are processors: then the time of a test is its own, and its limit
+# does not count how long it stood in line. TEST_SEED=n takes other seeds and goes through all
+# cases: see Tests/TestSupport/System/TestSeed.swift.
+export SWT_EXPERIMENTAL_MAXIMUM_PARALLELIZATION_WIDTH=${TEST_WIDTH:-$(nproc)}
+
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 

@@ -1,4 +1,5 @@
 import FreeSpace
+import Glibc
 import TestSupport
 import Testing
 
@@ -6,7 +7,9 @@ import Testing
 
 /// Caches go to and fro between the kernel and us: each believes what the other wrote, and what
 /// we load from the kernel's caches is what the extent tree says.
-@Suite(.enabled(if: isRoot, "SKIPPED: needs root, for loop mounts by the kernel"), .serialized)
+@Suite(
+  .enabled(if: isRoot, "SKIPPED: needs root, for loop mounts by the kernel"), .serialized,
+  .timeLimit(.minutes(3)))
 struct SpaceKernelTests {
   @Test(arguments: [
     "plain", "node4k", "dup-data", "mixed", "v2", "v2-node4k", "v2-mixed", "block-group-tree",
@@ -15,25 +18,14 @@ struct SpaceKernelTests {
     print("caches and the kernel: \(name)")
     var variant = try #require(ImageVariant.named(name))
     variant.size = "1536M"
-    let directory = try TemporaryDirectory()
+    let directory = try TemporaryDirectory(inMemory: true)
     let image = directory.file("image")
     try variant.makeWithKernelTools(image)
 
     for round in 0..<3 {
       let kernel = try LoopMount(
         image, at: directory.file("mount"), options: variant.kernelOptions(turn: 0))
-      // Whole files, holes between them, and what was freed in several transactions.
-      try Shell.run(
-        "sh", "-c",
-        """
-        cd \(kernel.directory) && mkdir -p k && for i in $(seq 1 400); do
-          head -c $((i * 997 % 70000 + 1)) /dev/urandom > k/$i-\(round)
-        done && head -c 30000000 /dev/urandom > k/large-\(round) && sync -f . &&
-        rm -f k/*[13579]-\(round) && sync -f . && for i in $(seq 1 2 300); do
-          fallocate -p -o $((i * 65536)) -l 20480 k/large-\(round)
-        done && sync -f .
-        """
-      ).orThrow()
+      try useSpace(kernel, round: round)
       try kernel.expectCleanLog()
       try kernel.unmount()
 
@@ -61,6 +53,34 @@ struct SpaceKernelTests {
     try kernel.expectCleanLog()
     try kernel.unmount()
     try ImageCheck(image).expectSound()
+  }
+
+  /// Whole files, holes between them, and what was freed in several transactions.
+  private func useSpace(_ kernel: LoopMount, round: Int) throws {
+    var random = SeededRandom(seed: UInt64(round))
+    let directory = BytePath(kernel.directory).appending("k")
+    if round == 0 { try check("mkdir") { directory.withCPath { mkdir($0, 0o755) } } }
+    func write(_ name: String, _ length: Int) throws {
+      var bytes = [UInt8](repeating: 0, count: length)
+      bytes.withUnsafeMutableBytes { random.fillNonZero($0) }
+      try writeFile(directory.appending(name), bytes)
+    }
+    for number in 1...400 { try write("\(number)-\(round)", number * 997 % 70000 + 1) }
+    try write("large-\(round)", 30_000_000)
+    try kernel.sync()
+    for number in stride(from: 1, through: 400, by: 2) {
+      let path = directory.appending("\(number)-\(round)")
+      try check("unlink") { path.withCPath { unlink($0) } }
+    }
+    try kernel.sync()
+    let large = directory.appending("large-\(round)")
+    let descriptor = try check("open") { large.withCPath { open($0, O_RDWR) } }
+    defer { close(descriptor) }
+    let mode = Linux.fallocatePunchHole | Linux.fallocateKeepSize
+    for number in stride(from: 1, through: 300, by: 2) {
+      try check("punch") { Linux.fallocate(descriptor, mode, number * 65536, 20480) }
+    }
+    try kernel.sync()
   }
 
   /// Loads every group; what came from a cache must be what the extent tree says, and every

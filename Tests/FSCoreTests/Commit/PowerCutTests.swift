@@ -6,7 +6,7 @@ import Testing
 /// A workload runs on a device that remembers every write; then, for every flush and for random
 /// subsets of the writes between two flushes, the image that a power cut would leave is mounted
 /// and must hold the state of one of the two commits around the cut.
-@Suite struct PowerCutTests {
+@Suite(.timeLimit(.minutes(10))) struct PowerCutTests {
   struct Variant: Sendable, CustomTestStringConvertible {
     var name: String
     var seed: UInt64

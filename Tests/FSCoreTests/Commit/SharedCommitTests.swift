@@ -4,7 +4,7 @@ import Testing
 @testable import FSCore
 
 /// Threads that want different files durable share commits.
-@Suite struct SharedCommitTests {
+@Suite(.timeLimit(.minutes(10))) struct SharedCommitTests {
   @Test func allWhoWaitShareTheNextCommit() throws {
     let threadCount = 12
     let memory = try TestImage.make(sizeBytes: 4 << 30)

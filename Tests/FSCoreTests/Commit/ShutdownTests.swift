@@ -4,7 +4,7 @@ import Testing
 @testable import FSCore
 
 /// After the ioctl of `fsmount` that ends in `Volume.shutDown`.
-@Suite struct ShutdownTests {
+@Suite(.timeLimit(.minutes(10))) struct ShutdownTests {
   private let content = [UInt8](repeating: 7, count: 300_000)
 
   @Test func nothingCanBeDoneAndTheImageStays() throws {

@@ -1,7 +1,7 @@
 import FreeSpace
 import Testing
 
-@Suite struct AllocationTests {
+@Suite(.timeLimit(.minutes(10))) struct AllocationTests {
   @Test func wholeGroupIsOneExtent() throws {
     let index = try FreeSpaceIndex.wholly(free: gib, start: 5 * gib)
     #expect(index.extentCount == 1)
@@ -123,7 +123,7 @@ import Testing
   }
 }
 
-@Suite struct ThresholdTests {
+@Suite(.timeLimit(.minutes(10))) struct ThresholdTests {
   /// Every other sector of a group, added in an order that is not that of the addresses.
   private func shattered(_ length: UInt64) throws -> FreeSpaceIndex {
     let index = FreeSpaceIndex(start: 0, length: length, sectorSize: sector)

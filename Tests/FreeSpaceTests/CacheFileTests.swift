@@ -1,7 +1,7 @@
 import FreeSpace
 import Testing
 
-@Suite struct CacheFileTests {
+@Suite(.timeLimit(.minutes(10))) struct CacheFileTests {
   static let groupLengths = [100 * mib, 112 * mib, 256 * mib, gib, 10 * gib]
 
   @Test func layoutFollowsTheFormat() throws {

@@ -1,7 +1,7 @@
 import FreeSpace
 import Testing
 
-@Suite struct CacheTamperTests {
+@Suite(.timeLimit(.minutes(10))) struct CacheTamperTests {
   /// A bitmap, its window cut by the group's end, and extents in the window before.
   private func sample() throws -> CacheFile {
     let index = FreeSpaceIndex(start: gib, length: 136 * mib, sectorSize: sector)

@@ -5,7 +5,7 @@ import Testing
 /// The index against a model in random steps, dumped and loaded each thousand.
 ///
 /// `FREESPACE_STEPS` sets the number of steps of each seed, `FREESPACE_SEED` replays one.
-@Suite struct ModelTests {
+@Suite(.timeLimit(.minutes(10))) struct ModelTests {
   static let stepCount =
     ProcessInfo.processInfo.environment["FREESPACE_STEPS"].flatMap { Int($0) } ?? 100_000
 

@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// The judges themselves: what they are shown, they must see.
-@Suite struct HarnessTests {
+@Suite(.timeLimit(.minutes(10))) struct HarnessTests {
   private let directory: TemporaryDirectory
 
   init() throws { directory = try TemporaryDirectory() }

@@ -2,7 +2,7 @@ import Testing
 
 @testable import FSCore
 
-@Suite struct ChunkTests {
+@Suite(.timeLimit(.minutes(10))) struct ChunkTests {
   /// Chunks that Linux 6.18 made, on several devices, and what it then kept for superblock copies:
   /// its `bytes_readonly`.
   @Test func superblockCopiesOnStripedDevices() {

@@ -4,7 +4,7 @@ import Testing
 @testable import FSCore
 
 /// Reading directories.
-@Suite struct NamesDirectoryTests {
+@Suite(.timeLimit(.minutes(10))) struct NamesDirectoryTests {
   /// One request's worth: at most `count` names from `cookie` on, and where to go on.
   private func read(
     _ volume: Volume, _ id: InodeID, from cookie: UInt64, _ count: Int, through last: UInt64 = .max

@@ -3,7 +3,7 @@ import Testing
 @testable import FSCore
 
 /// Reading directories with the attributes of what is in them.
-@Suite struct NamesListingTests {
+@Suite(.timeLimit(.minutes(10))) struct NamesListingTests {
   private func listing(
     _ volume: Volume, _ directory: InodeID, expecting count: Int = 64
   ) throws -> [(name: String, id: InodeID, attributes: Attributes?)] {

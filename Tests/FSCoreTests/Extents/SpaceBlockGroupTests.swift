@@ -5,7 +5,7 @@ import Testing
 @testable import FSCore
 
 /// One block group by itself, against a list of what each sector is.
-@Suite struct SpaceBlockGroupTests {
+@Suite(.timeLimit(.minutes(10))) struct SpaceBlockGroupTests {
   private static let start: UInt64 = 256 << 20
   private static let length: UInt64 = 128 << 20
   private static let sector: UInt64 = 4096

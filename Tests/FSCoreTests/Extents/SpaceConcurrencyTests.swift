@@ -6,7 +6,7 @@ import Testing
 
 /// Many threads take and give space while another commits: no byte is handed out twice, and
 /// every cache that a commit vouches for is exact.
-@Suite struct SpaceConcurrencyTests {
+@Suite(.timeLimit(.minutes(10))) struct SpaceConcurrencyTests {
   @Test(arguments: [UInt64(1), 2, 3])
   func writersAndCommits(seed: UInt64) throws {
     print("space under threads, seed \(seed)")

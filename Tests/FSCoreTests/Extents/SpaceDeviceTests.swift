@@ -4,7 +4,7 @@ import Testing
 @testable import FSCore
 
 /// Where chunks go on the device, how long they are, and how much is kept back for what.
-@Suite struct SpaceDeviceTests {
+@Suite(.timeLimit(.minutes(10))) struct SpaceDeviceTests {
   static let mebibyte: UInt64 = 1 << 20
 
   @Test func holesAreWhatNoExtentCovers() throws {

@@ -3,7 +3,7 @@ import Testing
 @testable import FSCore
 
 /// Filling volumes to the last byte and emptying them, over and over.
-@Suite struct SpaceFullVolumeTests {
+@Suite(.timeLimit(.minutes(10))) struct SpaceFullVolumeTests {
   struct Variant: Sendable, CustomTestStringConvertible {
     var name: String
     var sizeBytes: UInt64

@@ -3,7 +3,7 @@ import Testing
 
 @testable import FSCore
 
-@Suite struct FilesFaultTests {
+@Suite(.timeLimit(.minutes(10))) struct FilesFaultTests {
   static let content = (0..<200_000).map { UInt8(truncatingIfNeeded: $0 / 977 + 1) }
 
   /// A mounted image with one file of `content`, which stands on the device.

@@ -4,7 +4,7 @@ import Testing
 @testable import FSCore
 
 /// Files without copy on write: chattr +C.
-@Suite struct FilesInPlaceTests {
+@Suite(.timeLimit(.minutes(10))) struct FilesInPlaceTests {
   private static let flags: InodeFlags = [.noDataCow, .noDataSum]
 
   /// Addresses and lengths of the file's extents.

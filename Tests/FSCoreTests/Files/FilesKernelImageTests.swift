@@ -5,7 +5,7 @@ import Testing
 
 /// Files that Linux wrote in ways that we do not, or shares with snapshots and clones, changed
 /// by us and read by Linux again.
-@Suite struct FilesKernelImageTests {
+@Suite(.timeLimit(.minutes(10))) struct FilesKernelImageTests {
   private static let isPossible = isRoot && Shell.find("mkfs.btrfs") != nil
 
   private static let script = """

@@ -7,7 +7,7 @@ import Testing
 @testable import FSCore
 
 /// Random operations on files, against arrays; then Linux's checker on the image.
-@Suite struct FilesModelTests {
+@Suite(.timeLimit(.minutes(10))) struct FilesModelTests {
   struct Variant: Sendable, CustomTestStringConvertible {
     var name: String
     var seed: UInt64

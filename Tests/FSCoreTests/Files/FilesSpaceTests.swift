@@ -4,7 +4,7 @@ import Testing
 @testable import FSCore
 
 /// What files take, on the device and in memory.
-@Suite struct FilesSpaceTests {
+@Suite(.timeLimit(.minutes(10))) struct FilesSpaceTests {
   static func extents(_ volume: Volume, _ id: InodeID) throws -> [FileExtent] {
     let inode = try volume.file(id)
     return try inode.content.shared { () throws(FilesystemError) in

@@ -5,7 +5,7 @@ import Testing
 @testable import FSCore
 
 /// Many threads on few files.
-@Suite struct FilesThreadTests {
+@Suite(.timeLimit(.minutes(10))) struct FilesThreadTests {
   /// A file that grows at any moment of its write-back has its size after the next mount.
   @Test func aSizeSetDuringWriteBackIsKept() throws {
     let device = try TestImage.make()

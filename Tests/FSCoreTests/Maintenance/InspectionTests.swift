@@ -4,7 +4,7 @@ import Testing
 @testable import FSCore
 
 /// Damaged images are read as far as they can be, and never trap.
-@Suite struct InspectionTests {
+@Suite(.timeLimit(.minutes(10))) struct InspectionTests {
   /// All that the inspection commands do.
   @discardableResult
   private func inspect(_ device: any BlockDevice) -> [String] {

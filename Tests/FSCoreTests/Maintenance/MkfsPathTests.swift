@@ -5,7 +5,7 @@ import Testing
 @testable import FSCore
 
 /// Image files: created, kept, resized, and judged by `btrfs check`.
-@Suite struct MkfsPathTests {
+@Suite(.timeLimit(.minutes(10))) struct MkfsPathTests {
   private let directory: TemporaryDirectory
   private let image: String
 

@@ -4,7 +4,7 @@ import Testing
 @testable import FSCore
 
 /// What a new file system looks like, on devices in memory.
-@Suite struct MkfsTests {
+@Suite(.timeLimit(.minutes(10))) struct MkfsTests {
   private typealias Profile = MakeFilesystem.Profile
 
   private func make(
@@ -227,7 +227,7 @@ import Testing
 }
 
 /// What is recognised before it would be overwritten.
-@Suite struct MkfsSignatureTests {
+@Suite(.timeLimit(.minutes(10))) struct MkfsSignatureTests {
   private static let marks: [(String, UInt64, [UInt8])] = [
     ("XFS", 0, Array("XFSB".utf8)), ("NTFS", 3, Array("NTFS    ".utf8)),
     ("exFAT", 3, Array("EXFAT   ".utf8)), ("FAT", 82, Array("FAT32   ".utf8)),

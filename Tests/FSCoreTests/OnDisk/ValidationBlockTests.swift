@@ -4,7 +4,7 @@ import Testing
 @testable import FSCore
 
 /// Blocks as a whole: headers, placement, nodes, and noise.
-@Suite struct ValidationBlockTests {
+@Suite(.timeLimit(.minutes(10))) struct ValidationBlockTests {
   typealias Fixture = ValidationFixture
 
   private func expectRefused(

@@ -3,7 +3,7 @@ import Testing
 @testable import FSCore
 
 /// What is read from the device is checked before anything decodes it.
-@Suite struct ValidationTests {
+@Suite(.timeLimit(.minutes(10))) struct ValidationTests {
   typealias Fixture = ValidationFixture
 
   @Test func rightLeavesPass() throws {

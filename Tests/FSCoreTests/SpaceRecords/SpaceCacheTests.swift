@@ -6,7 +6,7 @@ import Testing
 @testable import FSCore
 
 /// The free space caches of whole volumes: exact at every commit, whatever happens to them.
-@Suite struct SpaceCacheTests {
+@Suite(.timeLimit(.minutes(10))) struct SpaceCacheTests {
   struct Variant: Sendable, CustomTestStringConvertible {
     var name: String
     var seed: UInt64

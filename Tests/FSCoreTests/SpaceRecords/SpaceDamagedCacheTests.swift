@@ -3,7 +3,7 @@ import Testing
 @testable import FSCore
 
 /// Cache files that are damaged in ways that checksums do not show.
-@Suite struct SpaceDamagedCacheTests {
+@Suite(.timeLimit(.minutes(10))) struct SpaceDamagedCacheTests {
   private static func extent(
     _ address: UInt64, length: UInt64 = 4096, kind: FileExtentItem.Kind = .regular
   ) -> FileExtentItem {

@@ -9,7 +9,7 @@ import Testing
 /// Synchronous completion: a cache's IO never goes through worker threads, since all of them may
 /// wait to join, and so for the commit that waits for the IO. The no-lock path: who commits does
 /// not join as others do, since joining waits for the commit's end.
-@Suite struct SpaceDeadlockTests {
+@Suite(.timeLimit(.minutes(10))) struct SpaceDeadlockTests {
   /// Makes every worker wait to join the transaction. Called inside a critical section.
   private static func blockAllWorkers(of volume: Volume) {
     let count = volume.workers.threadCount

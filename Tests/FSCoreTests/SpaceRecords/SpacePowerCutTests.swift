@@ -5,7 +5,7 @@ import Testing
 
 /// Whatever a power cut leaves of a commit: the caches that the surviving superblock vouches for
 /// are exact, those of the commit before as well as the new ones.
-@Suite struct SpacePowerCutTests {
+@Suite(.timeLimit(.minutes(10))) struct SpacePowerCutTests {
   @Test(arguments: [UInt64(31), 32, 33])
   func everyCutLeavesExactCaches(seed: UInt64) throws {
     print("caches and power cuts, seed \(seed)")

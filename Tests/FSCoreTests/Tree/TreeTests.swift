@@ -5,7 +5,7 @@ import Testing
 
 /// The tree against a dictionary: random changes, with a commit now and then, at node sizes
 /// where splits and merges are frequent.
-@Suite struct TreeTests {
+@Suite(.timeLimit(.minutes(10))) struct TreeTests {
   private static func key(_ number: UInt64) -> Key {
     // Items of the uuid tree's type may have any key and content.
     Key(ObjectID(number % 97), .uuidSubvolume, number)

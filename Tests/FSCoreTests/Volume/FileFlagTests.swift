@@ -4,7 +4,7 @@ import Testing
 @testable import FSCore
 
 /// The flags of chattr(1), as they are set; `NamesAttributesTests` has what they forbid.
-@Suite struct FileFlagTests {
+@Suite(.timeLimit(.minutes(10))) struct FileFlagTests {
   private func set(
     _ volume: Volume, _ id: InodeID, _ flags: FileFlags, among scope: FileFlags = .all,
     mayProtect: Bool = true

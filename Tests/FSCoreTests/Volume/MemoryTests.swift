@@ -5,7 +5,7 @@ import Testing
 @testable import FSCore
 
 /// What is kept in memory, and its bound.
-@Suite struct MemoryTests {
+@Suite(.timeLimit(.minutes(10))) struct MemoryTests {
   // Pages.
 
   @Test func piecesAreWholeAndApart() {

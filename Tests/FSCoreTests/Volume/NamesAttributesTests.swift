@@ -4,7 +4,7 @@ import Testing
 @testable import FSCore
 
 /// Attributes, extended attributes and access lists.
-@Suite struct NamesAttributesTests {
+@Suite(.timeLimit(.minutes(10))) struct NamesAttributesTests {
   private let old = Timestamp(seconds: 1, nanoseconds: 2)
 
   @Test func attributesChangeAndStay() throws {

@@ -4,7 +4,7 @@ import Testing
 @testable import FSCore
 
 /// What has lost its last name and still exists.
-@Suite struct NamesOrphanTests {
+@Suite(.timeLimit(.minutes(10))) struct NamesOrphanTests {
   private func orphans(_ volume: Volume) throws -> [ObjectID] {
     try Orphans.list(in: volume.trees.subvolume(.topLevel), from: 0, limit: 1000)
   }

@@ -4,7 +4,7 @@ import Testing
 
 @testable import FSCore
 
-@Suite struct NamesRenameTests {
+@Suite(.timeLimit(.minutes(10))) struct NamesRenameTests {
   @Test func replacesExchangesAndRefuses() throws {
     let fixture = try NamesFixture()
     let (volume, root) = (fixture.volume, fixture.root)

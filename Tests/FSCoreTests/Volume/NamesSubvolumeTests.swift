@@ -5,7 +5,9 @@ import Testing
 @testable import FSCore
 
 /// Subvolumes and snapshots that the kernel made.
-@Suite(.enabled(if: isRoot, "SKIPPED: needs root, for loop mounts by the kernel"))
+@Suite(
+  .enabled(if: isRoot, "SKIPPED: needs root, for loop mounts by the kernel"),
+  .timeLimit(.minutes(10)))
 struct NamesSubvolumeTests {
   /// An image with subvolumes: `P` with `P/X` in it, `S`, a snapshot of `P`, `R`, a read-only one,
   /// and `T`.

@@ -4,7 +4,7 @@ import Testing
 @testable import FSCore
 
 /// Making, finding, linking and removing names.
-@Suite struct NamesTests {
+@Suite(.timeLimit(.minutes(10))) struct NamesTests {
   @Test func newInodesAreAsLinuxMakesThem() throws {
     let fixture = try NamesFixture()
     let (volume, root) = (fixture.volume, fixture.root)

@@ -5,7 +5,7 @@ import Testing
 @testable import FSCore
 
 /// Many threads on shared directories. What is left at the end must be whole.
-@Suite struct NamesThreadTests {
+@Suite(.timeLimit(.minutes(10))) struct NamesThreadTests {
   private func inParallel(_ count: Int, _ body: @escaping @Sendable (Int) -> Void) {
     var threads: [pthread_t] = []
     for number in 0..<count {

@@ -5,7 +5,7 @@ import Testing
 
 /// Many threads on one volume: they create, write, read, rename and remove in shared directories
 /// while another commits. Meant for the thread sanitizer too.
-@Suite struct VolumeThreadTests {
+@Suite(.timeLimit(.minutes(10))) struct VolumeThreadTests {
   private static let directoryCount: UInt64 = 3
   private static let nameCount: UInt64 = 20
 

@@ -218,7 +218,7 @@ import Testing
 
   /// Takes what the mount has read out of memory, so that all is read again where it is needed.
   private static func forgetBlocks(_ volume: Volume) throws {
-    for block in try blocks.get() { volume.blockCache.drop(block.logical) }
+    for block in try blocks.get() { volume.trees.context.cache.drop(block.logical) }
   }
 
   /// Where every block of every tree stands, on the device too.

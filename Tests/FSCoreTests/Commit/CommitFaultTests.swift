@@ -19,7 +19,7 @@ import Testing
         try volume.transactions.performUnreserved { (handle) throws(FilesystemError) in
           handle.noteChange()
           hasChanged.update { $0 = true }
-          while !volume.transactions.isClosed { usleep(1000) }
+          expectSoon("a commit begins") { volume.transactions.isClosed }
           throw .corrupt("the test's own error")
         }
       } catch {

@@ -20,7 +20,7 @@ import Testing
     }
     // The committing thread holds locks that forbid it to look at the gate.
     BackgroundThread {
-      while volume.transactions.waitingToJoin < count { usleep(1000) }
+      expectSoon("all wait") { volume.transactions.waitingToJoin >= count }
     }.join()
   }
 

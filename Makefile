@@ -18,7 +18,7 @@ VARIANT ?= all
 RELEASE := .build/release
 
 .PHONY: help setup build release lint format check test demo fsx differential stress scale \
-  bench bench-core install clean
+  bench bench-compare install clean
 
 help: ## Lists the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## */\t/' | expand -t 16
@@ -39,6 +39,10 @@ build: setup ## Builds everything for debugging
 release: setup ## Builds the program and the exerciser, optimised
 	swift build -c release --product fsmount
 	swift build -c release --product exerciser
+
+.PHONY: benchmarks
+benchmarks: release
+	swift build -c release --product benchmarks
 
 lint: ## Checks style, and that no lower layer names a higher one
 	swift format lint --strict --parallel --recursive Package.swift Sources Tests
@@ -69,10 +73,16 @@ stress: release ## Many threads on one mount: make stress SECONDS_EACH=300
 scale: release ## Many files and a huge one in little memory: make scale FILES=4000000 CACHE=64
 	$(RELEASE)/exerciser scale --files $(FILES) --cache $(CACHE) --directory $${TMPDIR:-/tmp}
 
-bench: release ## Measures against fuse2fs, ntfs-3g and the kernel, in one run; then the core alone
-	$(RELEASE)/exerciser bench
-	$(RELEASE)/exerciser bench --sync-only --directory /var/tmp
-	$(RELEASE)/exerciser core-bench
+bench: benchmarks ## Measures against fuse2fs, ntfs-3g and the kernel, in one run; then the core alone
+	$(RELEASE)/benchmarks mounts
+	$(RELEASE)/benchmarks mounts --sync-only --directory /var/tmp
+	$(RELEASE)/benchmarks core
+
+bench-compare: benchmarks ## Measures two builds in turns: make bench-compare OLD=path/to/fsmount
+	@[ -x "$(OLD)" ] || { echo "OLD names the fsmount to compare with" >&2; exit 1; }
+	$(RELEASE)/benchmarks compare --old $(OLD)
+	@core=$$(ls $$(dirname $(OLD))/benchmarks $$(dirname $(OLD))/exerciser 2>/dev/null | head -n 1); \
+	if [ -n "$$core" ]; then $(RELEASE)/benchmarks compare-core --old $$core; fi
 
 install: release ## Installs the program and a helper for mount(8): mount -t fsmount
 	install -D -m 755 $(RELEASE)/fsmount $(DESTDIR)/usr/local/bin/fsmount

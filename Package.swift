@@ -61,11 +61,20 @@ let package = Package(
     .executableTarget(
       name: "exerciser",
       dependencies: [
+        "TestSupport", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
+      path: "Tests/Exerciser",
+      swiftSettings: strict),
+
+    // Measures mounts, the core alone, and one build against another.
+    .executableTarget(
+      name: "benchmarks",
+      dependencies: [
         "TestSupport", "FSCore",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
       ],
-      path: "Tests/Exerciser",
+      path: "Tests/Benchmarks",
       swiftSettings: strict),
 
     .testTarget(

@@ -1,30 +1,10 @@
 import Glibc
 import TestSupport
 
-/// What is measured, in the order of the table.
-enum BenchMetric: String, CaseIterable {
-  case sequentialWrite = "sequential write, 1 MiB blocks, with fsync"
-  case sequentialRead = "sequential read, 1 MiB blocks"
-  case randomRead = "random read, 4 KiB"
-  case randomWrite = "random write, 4 KiB, with fsync"
-  case create = "create empty files"
-  case stat = "stat"
-  case listing = "readdir, names"
-  case rename = "rename"
-  case unlink = "unlink"
-  case smallWrite = "write small files, 4 KiB"
-  case smallRead = "read small files, 4 KiB"
-  case writeSync = "write 4 KiB and fsync"
-  case sharedSync = "write 4 KiB and fsync, 8 threads"
-
-  /// Megabytes a second rather than operations.
-  var isThroughput: Bool { self == .sequentialWrite || self == .sequentialRead }
-}
-
-/// One pass over all phases on one peer. Between writing and reading the image is mounted anew, so
+/// One pass over all phases on one subject. Between writing and reading the image is mounted anew, so
 /// that what is read comes from the file system and not from the page cache.
 final class BenchPass {
-  private let peer: BenchPeer
+  private let subject: any BenchSubject
   private let image: String
   private let directory: String
   private let options: BenchOptions
@@ -33,15 +13,17 @@ final class BenchPass {
   private var random = SeededRandom(seed: 42)
   private(set) var figures: [BenchMetric: Double] = [:]
 
-  init(peer: BenchPeer, image: String, directory: String, options: BenchOptions) throws {
-    self.peer = peer
+  init(
+    subject: any BenchSubject, image: String, directory: String, options: BenchOptions
+  ) throws {
+    self.subject = subject
     self.image = image
     self.directory = directory
     self.options = options
     buffer = .allocate(byteCount: 1 << 20, alignment: 4096)
     random.fillNonZero(buffer)
-    try peer.format(image, size: "\(options.megabytes * 2 + 2048)M")
-    mounted = try peer.mount(image, at: directory)
+    try subject.format(image, size: "\(options.megabytes * 2 + 2048)M")
+    mounted = try subject.mount(image, at: directory)
   }
 
   deinit { buffer.deallocate() }
@@ -61,7 +43,7 @@ final class BenchPass {
 
   private func remount() throws {
     try mounted.unmount()
-    mounted = try peer.mount(image, at: directory)
+    mounted = try subject.mount(image, at: directory)
   }
 
   /// `amount` is bytes or operations.

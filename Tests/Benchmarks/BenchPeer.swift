@@ -1,8 +1,29 @@
 import Glibc
 import TestSupport
 
+/// What a pass can measure.
+protocol BenchSubject {
+  func format(_ image: String, size: String) throws
+  func mount(_ image: String, at directory: String) throws -> any MountedImage
+}
+
+/// One build of fsmount among several.
+struct FsmountBuild: BenchSubject {
+  let program: String
+
+  /// By this checkout's program, so that all builds get the same image.
+  func format(_ image: String, size: String) throws {
+    try BenchPeer.fsmount.format(image, size: size)
+  }
+
+  func mount(_ image: String, at directory: String) throws -> any MountedImage {
+    try FsmountMount(
+      image, at: directory, options: "noatime", lifetime: 3600, program: program)
+  }
+}
+
 /// A file system that takes part in the comparison.
-enum BenchPeer: String, CaseIterable {
+enum BenchPeer: String, CaseIterable, BenchSubject {
   case fsmount
   case fuse2fs
   case ntfs3g = "ntfs-3g"
@@ -52,40 +73,4 @@ enum BenchPeer: String, CaseIterable {
     case .kernel: try LoopMount(image, at: directory)
     }
   }
-}
-
-/// A mount by somebody else's FUSE server, kept in the foreground as a child.
-final class ForeignMount: MountedImage {
-  let image: String
-  let directory: String
-  private let server: RunningCommand
-  private var isMounted = true
-
-  init(_ arguments: [String], _ image: String, _ directory: String) throws {
-    self.image = image
-    self.directory = directory
-    server = try RunningCommand(arguments)
-    let deadline = monotonicSeconds() + 30
-    while MountTableEntry.at(directory) == nil {
-      guard server.poll() == nil, monotonicSeconds() < deadline else {
-        isMounted = false
-        throw TestFailure("\(server.command) does not mount: \(server.wait(timeout: 0).text)")
-      }
-      usleep(2_000)
-    }
-    var status = stat()
-    try check("stat \(directory)") { stat(directory, &status) }
-  }
-
-  func sync() throws { try syncFileSystem(directory) }
-
-  func unmount() throws {
-    guard isMounted else { return }
-    isMounted = false
-    try Shell.run(isRoot ? ["umount", directory] : ["fusermount3", "-u", directory]).orThrow()
-    // The server goes on writing after the mount has gone.
-    _ = server.wait(timeout: 120)
-  }
-
-  deinit { try? unmount() }
 }

@@ -2,14 +2,15 @@ import ArgumentParser
 import FSCore
 import TestSupport
 
-struct CoreBenchCommand: ParsableCommand {
+struct CoreCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "core-bench",
+    commandName: "core",
     abstract: "Measures the file system core in this process, without FUSE.",
     discussion: """
       Prints a table in Markdown. Times per operation are processor time of the whole process; \
       the image is a file in memory.
-      """)
+      """,
+    aliases: ["core-bench"])
 
   @Option(help: "Number of files.")
   var files = 20_000

@@ -1,19 +1,9 @@
 import ArgumentParser
 import TestSupport
 
-/// The sizes of a comparison.
-struct BenchOptions {
-  var megabytes = 1024
-  var files = 5_000
-  var randomCount = 20_000
-  var syncCount = 200
-  /// Leaves all rows out but those of fsync.
-  var syncOnly = false
-}
-
-struct BenchCommand: ParsableCommand {
+struct MountsCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "bench",
+    commandName: "mounts",
     abstract: "Compares fsmount with fuse2fs, ntfs-3g and the kernel's btrfs, side by side.",
     discussion: """
       Prints a table in Markdown: for each row the median of several interleaved repetitions, and \
@@ -45,14 +35,12 @@ struct BenchCommand: ParsableCommand {
   var strict = false
 
   func run() throws {
-    var options = BenchOptions()
-    options.megabytes = quick ? 128 : megabytes
-    options.files = quick ? 1_000 : files
-    options.syncOnly = syncOnly
-    if quick {
-      options.randomCount = 4_000
-      options.syncCount = 50
+    var options = quick ? BenchOptions.quick : BenchOptions()
+    if !quick {
+      options.megabytes = megabytes
+      options.files = files
     }
+    options.syncOnly = syncOnly
     let wanted = peers.map { Set($0.split(separator: ",").map(String.init)) }
     var present: [BenchPeer] = []
     for peer in BenchPeer.allCases where wanted?.contains(peer.rawValue) ?? true {
@@ -84,7 +72,7 @@ struct BenchCommand: ParsableCommand {
     for repetition in 1...repetitions {
       for peer in peers {
         let pass = try BenchPass(
-          peer: peer, image: image, directory: mountPoint, options: options)
+          subject: peer, image: image, directory: mountPoint, options: options)
         do {
           try pass.run()
         } catch {

@@ -118,9 +118,3 @@ struct DifferentialCommand: ParsableCommand {
     say("no difference")
   }
 }
-
-/// With one decimal.
-func rounded(_ value: Double) -> String {
-  let tenths = Int((value.magnitude * 10).rounded())
-  return "\(value < 0 && tenths > 0 ? "-" : "")\(tenths / 10).\(tenths % 10)"
-}

@@ -17,13 +17,15 @@ package final class FsmountMount: MountedImage {
   package var processID: pid_t { daemon.processID }
   package var messages: String { daemon.outputSoFar }
 
+  /// - Parameter program: another build than this checkout's.
   package init(
-    _ image: String, at directory: String, options: String = "", lifetime: Double = 300
+    _ image: String, at directory: String, options: String = "", lifetime: Double = 300,
+    program: String? = nil
   ) throws {
     self.image = image
     self.directory = directory
     mkdir(directory, 0o755)
-    var arguments = [try FsmountProgram.required(), "mount", "-f"]
+    var arguments = [try program ?? FsmountProgram.required(), "mount", "-f"]
     if !options.isEmpty { arguments += ["-o", options] }
     daemon = try RunningCommand(arguments + [image, directory])
     watchdog = Watchdog(daemon, seconds: lifetime)

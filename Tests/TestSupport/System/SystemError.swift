@@ -56,3 +56,9 @@ package func say(_ text: String) {
   print(text)
   fflush(nil)
 }
+
+/// With one decimal.
+package func rounded(_ value: Double) -> String {
+  let tenths = Int((value.magnitude * 10).rounded())
+  return "\(value < 0 && tenths > 0 ? "-" : "")\(tenths / 10).\(tenths % 10)"
+}

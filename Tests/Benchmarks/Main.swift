@@ -1,0 +1,12 @@
+import ArgumentParser
+
+/// Measures; what drives mounts without measuring is the exerciser.
+@main
+struct Benchmarks: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "benchmarks",
+    abstract: "Measures mounts side by side, the core alone, and one build against another.",
+    subcommands: [
+      MountsCommand.self, CoreCommand.self, CompareCommand.self, CompareCoreCommand.self,
+    ])
+}

@@ -1,0 +1,49 @@
+/// Tables in Markdown whose columns stand below each other in a terminal too.
+enum MarkdownTable {
+  /// - Parameter leftAligned: so many columns; the others are figures.
+  static func text(_ rows: [[String]], leftAligned: Int) -> String {
+    let widths = rows[0].indices.map { column in rows.map { $0[column].count }.max() ?? 0 }
+    var lines: [String] = []
+    for (index, row) in rows.enumerated() {
+      let cells = row.enumerated().map { column, cell in
+        let padding = String(repeating: " ", count: widths[column] - cell.count)
+        return column < leftAligned ? cell + padding : padding + cell
+      }
+      lines.append("| " + cells.joined(separator: " | ") + " |")
+      if index == 0 {
+        let rules = widths.enumerated().map { column, width in
+          String(repeating: "-", count: width + 1) + (column < leftAligned ? "-" : ":")
+        }
+        lines.append("|" + rules.joined(separator: "|") + "|")
+      }
+    }
+    return lines.joined(separator: "\n")
+  }
+
+  /// `0.97`
+  static func ratio(_ value: Double) -> String {
+    let hundredths = Int((value * 100).rounded())
+    let fraction = hundredths % 100
+    return "\(hundredths / 100).\(fraction < 10 ? "0" : "")\(fraction)"
+  }
+
+  /// `12 345`, so that long figures can be read.
+  static func grouped(_ figure: Double) -> String {
+    let digits = Array(String(Int(figure.rounded())))
+    var text = ""
+    for (index, digit) in digits.enumerated() {
+      if index > 0, (digits.count - index) % 3 == 0 { text.append(" ") }
+      text.append(digit)
+    }
+    return text
+  }
+}
+
+extension Array where Element == Double {
+  var median: Double? {
+    guard !isEmpty else { return nil }
+    let values = sorted()
+    let middle = count / 2
+    return count % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2
+  }
+}

@@ -11,35 +11,36 @@ import Testing
     var isMixed = false
     /// Bytes of a file.
     var fileSize: Int
-    /// How much of the device must be usable for data.
-    var usableShare: Double
+    /// How much of the device Linux 6.x fills with such files on an image by mkfs.btrfs, with
+    /// space_cache=v1: measured, with the same calls in the same order.
+    var linuxShare: Double
     /// Whether all is written back now and then, so that little is buffered at the end.
     var syncs = true
     var testDescription: String { name }
   }
 
   @Test(arguments: [
-    Variant(name: "large files", sizeBytes: 600 << 20, fileSize: 5 << 20, usableShare: 0.6),
-    Variant(name: "128 MiB", sizeBytes: 128 << 20, fileSize: 300_000, usableShare: 0.3),
+    Variant(name: "large files", sizeBytes: 600 << 20, fileSize: 5 << 20, linuxShare: 0.867),
+    Variant(name: "128 MiB", sizeBytes: 128 << 20, fileSize: 300_000, linuxShare: 0.364),
     Variant(
       name: "128 MiB mixed", sizeBytes: 128 << 20, isMixed: true, fileSize: 100_000,
-      usableShare: 0.9),
+      linuxShare: 0.919),
     Variant(
       name: "128 MiB mixed, small files", sizeBytes: 128 << 20, isMixed: true, fileSize: 1800,
-      usableShare: 0),
+      linuxShare: 0.499),
     Variant(
-      name: "small files", sizeBytes: 128 << 20, nodeSize: 4096, fileSize: 6000, usableShare: 0),
+      name: "small files", sizeBytes: 128 << 20, nodeSize: 4096, fileSize: 6000, linuxShare: 0.269),
     Variant(
-      name: "inline files", sizeBytes: 128 << 20, fileSize: 1500, usableShare: 0),
+      name: "inline files", sizeBytes: 128 << 20, fileSize: 1500, linuxShare: 0.269),
     Variant(
-      name: "inline files, buffered", sizeBytes: 128 << 20, fileSize: 1400, usableShare: 0,
+      name: "inline files, buffered", sizeBytes: 128 << 20, fileSize: 1400, linuxShare: 0.251,
       syncs: false),
     Variant(
-      name: "small files, buffered", sizeBytes: 128 << 20, fileSize: 2500, usableShare: 0,
+      name: "small files, buffered", sizeBytes: 128 << 20, fileSize: 2500, linuxShare: 0.224,
       syncs: false),
     Variant(
       name: "64 KiB nodes", sizeBytes: 256 << 20, nodeSize: 65536, fileSize: 50_000,
-      usableShare: 0.3),
+      linuxShare: 0.642),
   ])
   func fillAndEmpty(variant: Variant) throws {
     let device = try TestImage.make(sizeBytes: variant.sizeBytes) { options in
@@ -52,8 +53,8 @@ import Testing
       let volume = try Volume.mountForTest(device)
       let count = try fill(volume, variant, round)
       counts.append(count)
-      #expect(
-        Double(count * variant.fileSize) >= variant.usableShare * Double(variant.sizeBytes))
+      let share = Double(count * variant.fileSize) / Double(variant.sizeBytes)
+      #expect(share >= variant.linuxShare * 0.9, "round \(round)")
       try volume.synchronizeAll()
       try expectAllThere(volume, variant, round, count - 1)
       try CacheJudge.judge(device.copy(), "full, round \(round)")

@@ -46,6 +46,9 @@ package final class DifferentialRun {
       // The kernel has changed the tree, alike on both.
       lastTree = nil
     }
+    if options.variant.isBalanced, round > 1 {
+      for image in images { try balance(image) }
+    }
     let kernel = try perform(round: round, image: kernelImage, peer: .kernel)
     let peer = try perform(round: round, image: peerImage, peer: options.peer)
     let names = ("the kernel's", options.peer == .kernel ? "the other kernel's" : "fsmount's")
@@ -180,6 +183,17 @@ package final class DifferentialRun {
     try btrfs("snapshot", tree, "\(mountPoint)/snap-\(round)")
     if round % 3 == 0 { try btrfs("snapshot", "-r", tree, "\(mountPoint)/snap-ro-\(round)") }
     if round > 3 { try btrfs("delete", "-C", "\(mountPoint)/snap-\(round - 3)") }
+    try mounted.unmount()
+    try mounted.expectCleanLog(tolerated: doubtful[image] ?? [])
+    try judge(image, writer: .kernel)
+  }
+
+  /// Lets the kernel move every extent, tree blocks too, to another block group.
+  private func balance(_ image: String) throws {
+    let mounted = try LoopMount(image, at: mountPoint)
+    defer { try? mounted.unmount() }
+    try Shell.run("btrfs", "balance", "start", "--full-balance", mountPoint, timeout: 120)
+      .orThrow()
     try mounted.unmount()
     try mounted.expectCleanLog(tolerated: doubtful[image] ?? [])
     try judge(image, writer: .kernel)

@@ -8,6 +8,10 @@ package struct ImageVariant: Sendable, CustomStringConvertible {
   package var isMixed = false
   /// The sequence works in a subvolume, of which the kernel makes snapshots, and in them.
   package var hasSnapshots = false
+  /// Features that mkfs.btrfs is to leave out: those of old images.
+  package var withoutFeatures: [String] = []
+  /// Before each turn but the first the kernel balances the image: every extent moves.
+  package var isBalanced = false
   package var size = "3G"
   package var record = Record.v1
 
@@ -69,6 +73,17 @@ package struct ImageVariant: Sendable, CustomStringConvertible {
         $0.metadata = "single"
         $0.checksum = "xxhash"
       },
+      make("non-skinny") { $0.withoutFeatures = ["skinny-metadata"] },
+      make("old") {
+        $0.withoutFeatures = ["skinny-metadata", "no-holes", "extref"]
+        $0.nodeSize = 4096
+      },
+      make("balanced") { $0.isBalanced = true },
+      make("balanced-snapshots") {
+        $0.isBalanced = true
+        $0.hasSnapshots = true
+        $0.withoutFeatures = ["skinny-metadata"]
+      },
     ]
   }()
 
@@ -102,11 +117,17 @@ package struct ImageVariant: Sendable, CustomStringConvertible {
       "-n", "\(nodeSize)", "-m", metadata, "-d", data, "--csum", checksum,
     ]
     if isMixed { arguments.append("-M") }
+    if !withoutFeatures.isEmpty {
+      arguments += ["-O", withoutFeatures.map { "^\($0)" }.joined(separator: ",")]
+    }
     try Shell.run(arguments + [image]).orThrow()
   }
 
-  /// The same by `fsmount mkfs`.
+  /// The same by `fsmount mkfs`, which makes images of today only.
   package func makeWithFsmount(_ image: String) throws {
+    guard withoutFeatures.isEmpty else {
+      throw TestFailure("fsmount mkfs makes no \(name) images")
+    }
     var arguments = [
       "mkfs", "--size", size, "--nodesize", "\(nodeSize)", "--metadata", metadata, "--data", data,
       "--csum", checksum,

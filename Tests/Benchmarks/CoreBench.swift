@@ -68,26 +68,28 @@ final class CoreBench {
   private func name(_ number: Int) -> [UInt8] { Array("file-\(number)".utf8) }
 
   func names(count: Int) throws {
-    let directory = try volume.makeDirectory(
+    let directory = try volume.namespace.makeDirectory(
       Array("names".utf8), in: volume.rootDirectory, mode: 0o755, Self.owner
     ).id
     let names = (0..<count).map(name)
 
     let create = try timed {
       for name in names {
-        _ = try volume.createNode(name, in: directory, mode: 0o100644, Self.owner)
+        _ = try volume.namespace.createNode(name, in: directory, mode: 0o100644, Self.owner)
       }
       try volume.commit()
     }
     add("create an empty file, with its share of one commit, CPU", create.cpu, per: count)
 
-    let lookup = try timed { for name in names { _ = try volume.lookup(name, in: directory) } }
+    let lookup = try timed {
+      for name in names { _ = try volume.namespace.lookup(name, in: directory) }
+    }
     add("lookup, cached, CPU", lookup.cpu, per: count)
 
     try remount()
     try list(directory, count, "readdir, names, from the image, CPU", repetitions: 1)
     try list(directory, count, "readdir, names, cached, CPU")
-    for name in names { _ = try volume.lookup(name, in: directory) }
+    for name in names { _ = try volume.namespace.lookup(name, in: directory) }
     try list(directory, count, "readdir with attributes, inodes in memory, CPU", attributes: true)
     try remount()
     try list(
@@ -108,7 +110,7 @@ final class CoreBench {
           // As much as one request of the kernel's asks for.
           var left = attributes ? 190 : 800
           let before = cookie
-          try volume.readDirectory(
+          try volume.namespace.readDirectory(
             directory, from: cookie, expecting: left, withAttributes: attributes
           ) { record in
             guard left > 0 else { return false }
@@ -126,14 +128,15 @@ final class CoreBench {
   }
 
   private func file(_ name: String) throws -> InodeID {
-    try volume.createNode(
+    try volume.namespace.createNode(
       Array(name.utf8), in: volume.rootDirectory, mode: 0o100644, Self.owner
     ).id
   }
 
   private func write(_ id: InodeID, _ count: Int, at offset: Int, _ bytes: [UInt8]) throws {
     let written = try bytes.withUnsafeBytes {
-      try volume.write(id, at: UInt64(offset), UnsafeRawBufferPointer(rebasing: $0[..<count]))
+      try volume.content.write(
+        id, at: UInt64(offset), UnsafeRawBufferPointer(rebasing: $0[..<count]))
     }
     guard written == count else { throw TestFailure("a write of \(count) writes \(written)") }
   }
@@ -153,7 +156,7 @@ final class CoreBench {
     let time = try timed {
       for _ in 0..<count {
         let offset = UInt64(random.below(blocks) * 4096)
-        guard try volume.read(id, at: offset, into: buffer.bytes) == 4096 else {
+        guard try volume.content.read(id, at: offset, into: buffer.bytes) == 4096 else {
           throw TestFailure("a short read")
         }
       }
@@ -169,7 +172,7 @@ final class CoreBench {
     let buffer = AlignedBuffer(count: 1 << 20)
     let time = try timed {
       for megabyte in 0..<megabytes {
-        _ = try volume.read(id, at: UInt64(megabyte) << 20, into: buffer.bytes)
+        _ = try volume.content.read(id, at: UInt64(megabyte) << 20, into: buffer.bytes)
       }
     }
     let rate = Double(megabytes << 20) / time.wall / 1e9
@@ -182,7 +185,7 @@ final class CoreBench {
     let time = try timed {
       for number in 0..<count {
         try write(id, 4096, at: number % 256 * 4096, bytes)
-        try volume.synchronize(id, dataOnly: false)
+        try volume.content.synchronize(id, dataOnly: false)
       }
     }
     add("write 4 KiB and synchronize, CPU", time.cpu, per: count)
@@ -193,7 +196,7 @@ final class CoreBench {
   func groupCommits(groups: Int) throws {
     let id = try file("groups")
     for group in 0..<groups {
-      try volume.allocate(id, .plain, offset: UInt64(group) << 30, length: 1 << 30)
+      try volume.content.allocate(id, .plain, offset: UInt64(group) << 30, length: 1 << 30)
     }
     try volume.commit()
     let rounds = 20
@@ -202,7 +205,7 @@ final class CoreBench {
       for round in 0..<rounds {
         for group in 0..<changed {
           let offset = UInt64(group) << 30 + UInt64(start + 2 * round) << 20
-          try volume.allocate(id, .punchHole, offset: offset, length: 4096)
+          try volume.content.allocate(id, .punchHole, offset: offset, length: 4096)
         }
         let one = try timed { try volume.commit() }
         sum = (sum.cpu + one.cpu, sum.wall + one.wall)

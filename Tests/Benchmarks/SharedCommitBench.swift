@@ -46,7 +46,7 @@ struct SharedCommitBench {
       device: SlowDevice(memory, flushMicroseconds: flushMicroseconds), options: options,
       logger: logger)
     let files = try (0..<threads).map {
-      try volume.createNode(
+      try volume.namespace.createNode(
         Array("file-\($0)".utf8), in: volume.rootDirectory, mode: 0o100644,
         Credentials(uid: 0, gid: 0)
       ).id
@@ -62,9 +62,9 @@ struct SharedCommitBench {
         do {
           for number in 0..<callsEach {
             _ = try bytes.withUnsafeBytes {
-              try volume.write(id, at: UInt64(number % 64 * 4096), $0)
+              try volume.content.write(id, at: UInt64(number % 64 * 4096), $0)
             }
-            try volume.synchronize(id, dataOnly: false)
+            try volume.content.synchronize(id, dataOnly: false)
           }
         } catch {
           failures.withLock { $0.append("\(error)") }

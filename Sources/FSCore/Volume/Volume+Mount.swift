@@ -73,7 +73,7 @@ extension Volume {
     }
     if record.wantsCommit { try commitRecord() }
     try disownQuotas()
-    try cleanOrphans()
+    try orphans.clean()
     periodicCommit.start(interval: options.commitInterval)
   }
 
@@ -108,7 +108,7 @@ extension Volume {
     default: throw .aborted
     }
     files.flushAll()
-    removeAllOrphans()
+    orphans.removeAll()
     try commit()
     // The copies of the superblock.
     try device.flush()

@@ -28,6 +28,13 @@ package final class Volume: @unchecked Sendable {
   package let inodes: InodeTable
   package let files: FileStore
 
+  // What can be done with a volume, by theme.
+
+  package let namespace: Namespace
+  package let content: FileOperations
+  package let attributes: AttributeOperations
+  package let orphans: Orphans
+
   package let memory: MemoryBudget
   let periodicCommit: PeriodicCommit
 
@@ -60,6 +67,18 @@ package final class Volume: @unchecked Sendable {
       geometry: image.geometry, device: image.device, transactions: transactions, space: space,
       references: references, checksums: checksums, workers: workers, log: log,
       memory: memory)
+    attributes = AttributeOperations(
+      inodes: inodes, files: files, transactions: transactions, geometry: geometry,
+      isReadOnly: image.readOnlyReason != nil, options: options)
+    orphans = Orphans(
+      inodes: inodes, files: files, trees: trees, transactions: transactions, log: log)
+    namespace = Namespace(
+      inodes: inodes, trees: trees, transactions: transactions, attributes: attributes,
+      orphans: orphans, geometry: geometry, rootDirectory: image.rootDirectory)
+    content = FileOperations(
+      inodes: inodes, files: files, space: space, transactions: transactions,
+      committer: committer, attributes: attributes, geometry: geometry,
+      isReadOnly: image.readOnlyReason != nil)
     periodicCommit = PeriodicCommit(
       committer: committer, transactions: transactions, files: files, memory: memory, log: log)
   }
@@ -69,9 +88,4 @@ package final class Volume: @unchecked Sendable {
   /// The time that an operation stamps on what it changes.
   package func now() -> Timestamp { .now }
 
-  /// Throws unless the volume can be changed.
-  package func requireWritable() throws(FilesystemError) {
-    if let readOnlyReason { throw .readOnly(readOnlyReason) }
-    if let refusal = transactions.refusal { throw refusal }
-  }
 }

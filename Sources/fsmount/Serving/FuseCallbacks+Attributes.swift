@@ -6,7 +6,8 @@ extension FuseCallbacks {
   static func addAttributes(_ operations: inout fuse_lowlevel_ops) {
     operations.getattr = { request, number, _ in
       FuseServer.answer(request, "getattr") { server throws(FilesystemError) in
-        .attributes(server.status(try server.volume.attributes(of: server.inode(number))))
+        .attributes(
+          server.status(try server.volume.attributes.attributes(of: server.inode(number))))
       }
     }
 
@@ -27,14 +28,14 @@ extension FuseCallbacks {
         if drops || isOwnersAsking {
           try server.dropPrivileges(of: id, number, isOutsider: changes.isByOutsider)
         }
-        let attributes = try server.volume.setAttributes(id, changes)
+        let attributes = try server.volume.attributes.setAttributes(id, changes)
         return .attributes(server.status(attributes))
       }
     }
 
     operations.readlink = { request, number in
       FuseServer.answer(request, "readlink") { server throws(FilesystemError) in
-        .target(try server.volume.readSymbolicLink(server.inode(number)))
+        .target(try server.volume.namespace.readSymbolicLink(server.inode(number)))
       }
     }
   }

@@ -57,7 +57,7 @@ extension FuseCallbacks {
 
     operations.fsyncdir = { request, number, dataOnly, _ in
       FuseServer.answer(request, "fsyncdir") { server throws(FilesystemError) in
-        try server.volume.synchronize(server.inode(number), dataOnly: dataOnly != 0)
+        try server.volume.content.synchronize(server.inode(number), dataOnly: dataOnly != 0)
         return .done
       }
     }
@@ -92,7 +92,7 @@ private struct DirectoryPosition {
   /// Reads ahead while the kernel and its caller are busy with the answer that was just sent.
   func prefetch() {
     guard let id = server.nodes.inode(number) else { return }
-    server.volume.prefetchDirectory(id, from: cookie)
+    server.volume.namespace.prefetchDirectory(id, from: cookie)
   }
 }
 
@@ -105,8 +105,10 @@ extension FuseServer {
     let id = try inode(number)
     let directory = OpenDirectory.of(file)?.takeUnretainedValue()
     // At the first request, and after rewinddir(3).
-    if offset == 0 { directory?.lastEntry.store(try volume.lastEntry(of: id), ordering: .relaxed) }
-    try volume.readDirectory(
+    if offset == 0 {
+      directory?.lastEntry.store(try volume.namespace.lastEntry(of: id), ordering: .relaxed)
+    }
+    try volume.namespace.readDirectory(
       id, from: UInt64(bitPattern: Int64(offset)),
       through: directory?.lastEntry.load(ordering: .relaxed) ?? .max, expecting: count,
       withAttributes: withAttributes, body)

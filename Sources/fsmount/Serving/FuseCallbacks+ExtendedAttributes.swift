@@ -6,7 +6,7 @@ extension FuseCallbacks {
   static func addExtendedAttributes(_ operations: inout fuse_lowlevel_ops) {
     operations.getxattr = { request, number, name, size in
       FuseServer.answer(request, "getxattr") { server throws(FilesystemError) in
-        let value = try server.volume.getAttribute(
+        let value = try server.volume.attributes.getAttribute(
           server.inode(number), FuseCallbacks.name(name))
         return try FuseCallbacks.sized(value, size)
       }
@@ -16,7 +16,7 @@ extension FuseCallbacks {
       FuseServer.answer(request, "listxattr") { server throws(FilesystemError) in
         let mayAdminister = FuseCallbacks.credentials(request).uid == 0
         var list: [UInt8] = []
-        for name in try server.volume.listAttributes(server.inode(number)) {
+        for name in try server.volume.attributes.listAttributes(server.inode(number)) {
           if !mayAdminister, name.starts(with: "trusted.".utf8) { continue }
           list += name
           list.append(0)
@@ -33,7 +33,7 @@ extension FuseCallbacks {
         let isAccess = name == Array("system.posix_acl_access".utf8)
         let isByOutsider = isAccess ? try server.isOutsider(request, of: id, .unknown) : false
         // XATTR_CREATE is 1, XATTR_REPLACE 2.
-        try server.volume.setAttribute(
+        try server.volume.attributes.setAttribute(
           id, name, [UInt8](UnsafeRawBufferPointer(start: value, count: size)),
           flags & 1 != 0 ? .create : flags & 2 != 0 ? .replace : .any,
           isByOutsider: isByOutsider)
@@ -43,7 +43,7 @@ extension FuseCallbacks {
 
     operations.removexattr = { request, number, name in
       FuseServer.answer(request, "removexattr") { server throws(FilesystemError) in
-        try server.volume.removeAttribute(server.inode(number), FuseCallbacks.name(name))
+        try server.volume.attributes.removeAttribute(server.inode(number), FuseCallbacks.name(name))
         return .done
       }
     }

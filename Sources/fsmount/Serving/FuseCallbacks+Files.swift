@@ -9,7 +9,7 @@ extension FuseCallbacks {
         let id = try server.inode(number)
         let flags = file?.pointee.flags ?? 0
         let isForWriting = flags & O_ACCMODE != O_RDONLY || flags & O_TRUNC != 0
-        try server.volume.open(
+        try server.volume.namespace.open(
           id, forWriting: isForWriting, appending: flags & (O_APPEND | O_TRUNC) == O_APPEND)
         if flags & O_TRUNC != 0 { try server.truncateAtOpen(id, number, request) }
         return .opened(server.opened(id, file))
@@ -19,7 +19,8 @@ extension FuseCallbacks {
     // At every close of a descriptor; not for files that were opened to be read, see `opened`.
     operations.flush = { request, number, file in
       FuseServer.answer(request, "flush") { server throws(FilesystemError) in
-        try server.volume.reportFailure(of: server.inode(number), OpenFile.of(file)?.value.failures)
+        try server.volume.content.reportFailure(
+          of: server.inode(number), OpenFile.of(file)?.value.failures)
         return .done
       }
     }
@@ -30,7 +31,7 @@ extension FuseCallbacks {
           if open.value.isKept { server.writes.didClose() }
           open.release()
         }
-        server.volume.release(try server.inode(number))
+        server.volume.namespace.release(try server.inode(number))
         return .done
       }
     }
@@ -38,7 +39,7 @@ extension FuseCallbacks {
     operations.read = { request, number, size, offset, _ in
       FuseServer.answer(request, "read") { server throws(FilesystemError) in
         let buffer = server.buffers.bytes(size)
-        let count = try server.volume.read(
+        let count = try server.volume.content.read(
           server.inode(number), at: UInt64(clamping: offset), into: buffer)
         return .data(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
       }
@@ -52,7 +53,7 @@ extension FuseCallbacks {
         let id = try server.inode(number)
         let isOpenToAppend = OpenFile.of(file)?.value.isToAppend ?? false
         let count = try server.writes.during { () throws(FilesystemError) in
-          try server.volume.write(
+          try server.volume.content.write(
             id, at: UInt64(clamping: offset), bytes, isOpenToAppend: isOpenToAppend)
         }
         return .written(count)
@@ -61,7 +62,7 @@ extension FuseCallbacks {
 
     operations.fsync = { request, number, dataOnly, file in
       FuseServer.answer(request, "fsync") { server throws(FilesystemError) in
-        try server.volume.synchronize(
+        try server.volume.content.synchronize(
           server.inode(number), dataOnly: dataOnly != 0, OpenFile.of(file)?.value.failures)
         return .done
       }
@@ -70,7 +71,7 @@ extension FuseCallbacks {
     operations.fallocate = { request, number, mode, offset, length, _ in
       FuseServer.answer(request, "fallocate") { server throws(FilesystemError) in
         try server.dropPrivileges(of: number, for: request, .unknown)
-        try server.volume.allocate(
+        try server.volume.content.allocate(
           server.inode(number), FuseCallbacks.allocationMode(mode),
           offset: UInt64(clamping: offset), length: UInt64(clamping: length))
         return .done
@@ -83,7 +84,7 @@ extension FuseCallbacks {
         guard whence == 3 || whence == 4 else { throw .invalidArgument("whence \(whence)") }
         guard offset >= 0 else { throw .noSuchOffset }
         return .offset(
-          try server.volume.seek(
+          try server.volume.content.seek(
             server.inode(number), from: UInt64(offset), whence == 3 ? .data : .hole))
       }
     }
@@ -154,7 +155,8 @@ extension FuseServer {
       let isKept = isWrittenByPages || file.flags & O_ACCMODE == O_RDWR
       if isKept { writes.didOpen() }
       file.fh =
-        OpenFile(volume.failureReader(of: id), isToAppend: isToAppend, isKept: isKept).handle
+        OpenFile(volume.content.failureReader(of: id), isToAppend: isToAppend, isKept: isKept)
+        .handle
     }
     return file
   }
@@ -168,9 +170,9 @@ extension FuseServer {
     changes.touchesWhenSizeIsSame = true
     do throws(FilesystemError) {
       try dropPrivileges(of: number, for: request, Self.rightInRequest)
-      _ = try volume.setAttributes(id, changes)
+      _ = try volume.attributes.setAttributes(id, changes)
     } catch {
-      volume.release(id)
+      volume.namespace.release(id)
       throw error
     }
   }

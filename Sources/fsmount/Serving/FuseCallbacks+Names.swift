@@ -14,7 +14,7 @@ extension FuseCallbacks {
       FuseServer.answer(request, "mknod") { server throws(FilesystemError) in
         .entry(
           server.entry(
-            try server.volume.createNode(
+            try server.volume.namespace.createNode(
               FuseCallbacks.name(name), in: server.inode(parent), mode: mode,
               rdev: DeviceNumber.stored(device), FuseCallbacks.credentials(request))))
       }
@@ -22,10 +22,10 @@ extension FuseCallbacks {
 
     operations.create = { request, parent, name, mode, file in
       FuseServer.answer(request, "create") { server throws(FilesystemError) in
-        let attributes = try server.volume.createNode(
+        let attributes = try server.volume.namespace.createNode(
           FuseCallbacks.name(name), in: server.inode(parent), mode: mode & ~S_IFMT | S_IFREG,
           FuseCallbacks.credentials(request))
-        try server.volume.open(attributes.id)
+        try server.volume.namespace.open(attributes.id)
         return .created(server.entry(attributes), server.opened(attributes.id, file))
       }
     }
@@ -34,7 +34,7 @@ extension FuseCallbacks {
       FuseServer.answer(request, "mkdir") { server throws(FilesystemError) in
         .entry(
           server.entry(
-            try server.volume.makeDirectory(
+            try server.volume.namespace.makeDirectory(
               FuseCallbacks.name(name), in: server.inode(parent), mode: mode,
               FuseCallbacks.credentials(request))))
       }
@@ -44,7 +44,7 @@ extension FuseCallbacks {
       FuseServer.answer(request, "symlink") { server throws(FilesystemError) in
         .entry(
           server.entry(
-            try server.volume.makeSymbolicLink(
+            try server.volume.namespace.makeSymbolicLink(
               FuseCallbacks.name(name), in: server.inode(parent),
               target: FuseCallbacks.name(target), FuseCallbacks.credentials(request))))
       }
@@ -58,28 +58,29 @@ extension FuseCallbacks {
       FuseServer.answer(request, "link") { server throws(FilesystemError) in
         .entry(
           server.entry(
-            try server.volume.link(
+            try server.volume.namespace.link(
               server.inode(number), FuseCallbacks.name(name), in: server.inode(parent))))
       }
     }
 
     operations.unlink = { request, parent, name in
       FuseServer.answer(request, "unlink") { server throws(FilesystemError) in
-        try server.volume.unlink(FuseCallbacks.name(name), in: server.inode(parent))
+        try server.volume.namespace.unlink(FuseCallbacks.name(name), in: server.inode(parent))
         return .done
       }
     }
 
     operations.rmdir = { request, parent, name in
       FuseServer.answer(request, "rmdir") { server throws(FilesystemError) in
-        try server.volume.removeDirectory(FuseCallbacks.name(name), in: server.inode(parent))
+        try server.volume.namespace.removeDirectory(
+          FuseCallbacks.name(name), in: server.inode(parent))
         return .done
       }
     }
 
     operations.rename = { request, parent, name, newParent, newName, flags in
       FuseServer.answer(request, "rename") { server throws(FilesystemError) in
-        try server.volume.rename(
+        try server.volume.namespace.rename(
           FuseCallbacks.name(name), in: server.inode(parent), to: FuseCallbacks.name(newName),
           in: server.inode(newParent), flags: RenameFlags(rawValue: flags),
           FuseCallbacks.credentials(request))
@@ -98,9 +99,9 @@ extension FuseServer {
     do throws(FilesystemError) {
       // "." is asked for of what is no directory, too.
       if name == [UInt8(ascii: ".")] {
-        return .entry(entry(try volume.attributes(of: directory)))
+        return .entry(entry(try volume.attributes.attributes(of: directory)))
       }
-      return .entry(entry(try volume.lookup(name, in: directory)))
+      return .entry(entry(try volume.namespace.lookup(name, in: directory)))
     } catch .notFound {
       // Number 0 lets the kernel remember that the name is free.
       var nothing = fuse_entry_param()

@@ -59,7 +59,7 @@ enum FuseCallbacks {
     for item in list {
       guard let id = server.nodes.inode(item.ino) else { continue }
       server.nodes.forget(item.ino, lookups: item.nlookup)
-      server.volume.forget(id, lookups: item.nlookup)
+      server.volume.namespace.forget(id, lookups: item.nlookup)
     }
   }
 
@@ -93,10 +93,10 @@ extension FuseServer {
     case ControlCommand.watchUnmount:
       return watchers.add(input) ? .control([]) : .failure(EAGAIN)
     case ControlCommand.getFlags:
-      let flags = try volume.flags(of: inode(number))
+      let flags = try volume.attributes.flags(of: inode(number))
       return .control(withUnsafeBytes(of: flags.rawValue) { [UInt8]($0) })
     case ControlCommand.getCommonFlags:
-      return .control(CommonFlags.encode(try volume.flags(of: inode(number))))
+      return .control(CommonFlags.encode(try volume.attributes.flags(of: inode(number))))
     case ControlCommand.setFlags:
       guard input.count >= MemoryLayout<UInt32>.size else {
         throw .invalidArgument("too few bytes for flags")
@@ -120,7 +120,7 @@ extension FuseServer {
   ) throws(FilesystemError) -> FuseAnswer {
     let id = try inode(number)
     guard try isOwner(request, of: id) else { throw .notPermitted }
-    try volume.setFlags(
+    try volume.attributes.setFlags(
       id, flags, among: scope, mayProtect: Self.has(.linuxImmutable, request))
     // The kernel does not know that this changes the file.
     fuse_lowlevel_notify_inval_inode(session, number, -1, 0)

@@ -23,7 +23,7 @@ extension FuseServer {
   ) throws(FilesystemError) {
     if case .inRequest(false) = right { return }
     let id = try inode(number)
-    guard try volume.hasPrivileges(id) else { return }
+    guard try volume.attributes.hasPrivileges(id) else { return }
     if case .unknown = right, Self.has(.setID, request) { return }
     try dropPrivileges(of: id, number, isOutsider: isOutsider(request, of: id, right))
   }
@@ -31,7 +31,7 @@ extension FuseServer {
   func dropPrivileges(
     of id: InodeID, _ number: fuse_ino_t, isOutsider: Bool
   ) throws(FilesystemError) {
-    guard try volume.dropPrivileges(of: id, isOutsider: isOutsider) else { return }
+    guard try volume.attributes.dropPrivileges(of: id, isOutsider: isOutsider) else { return }
     // Running a program goes by the mode that the kernel remembers.
     fuse_lowlevel_notify_inval_inode(session, number, -1, 0)
   }
@@ -40,7 +40,7 @@ extension FuseServer {
   func isOwner(_ request: fuse_req_t?, of id: InodeID) throws(FilesystemError) -> Bool {
     let uid = FuseCallbacks.credentials(request).uid
     if uid == 0 { return true }
-    let owner = try volume.attributes(of: id).item.uid
+    let owner = try volume.attributes.attributes(of: id).item.uid
     return uid == owner
   }
 
@@ -49,7 +49,7 @@ extension FuseServer {
   func isOutsider(
     _ request: fuse_req_t?, of id: InodeID, _ right: Right
   ) throws(FilesystemError) -> Bool {
-    let item = try volume.attributes(of: id).item
+    let item = try volume.attributes.attributes(of: id).item
     guard item.mode & S_ISGID != 0 else { return false }
     switch right {
     case .inRequest(let isMissing): if !isMissing { return false }

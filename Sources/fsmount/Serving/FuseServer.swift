@@ -91,7 +91,7 @@ final class FuseServer: Sendable {
   /// What the kernel is told of an inode that it gets a reference to.
   func entry(_ attributes: Attributes) -> fuse_entry_param {
     var entry = fuse_entry_param()
-    volume.noteLookup(attributes.id)
+    volume.namespace.noteLookup(attributes.id)
     entry.ino = nodes.reference(attributes.id)
     entry.generation = attributes.item.generation.rawValue
     entry.attr = status(attributes)

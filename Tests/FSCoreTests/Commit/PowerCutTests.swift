@@ -115,7 +115,7 @@ import Testing
     case (2, .some(let id)):
       var changes = AttributeChanges()
       changes.size = random.below(200_000)
-      _ = try volume.setAttributes(id, changes)
+      _ = try volume.attributes.setAttributes(id, changes)
     case (_, let id):
       let file = try id ?? volume.makeFile(path)
       let count = random.below(3) == 0 ? 60_000 : 900

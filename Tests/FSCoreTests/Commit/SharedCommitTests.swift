@@ -19,7 +19,7 @@ import Testing
       BackgroundThread {
         do {
           try volume.writeBytes(id, at: 0, [UInt8](repeating: 5, count: 4096))
-          try volume.synchronize(id, dataOnly: false)
+          try volume.content.synchronize(id, dataOnly: false)
         } catch {
           failures.withLock { $0.append("\(error)") }
         }

@@ -13,27 +13,27 @@ import Testing
     let volume = try Volume.mountForTest(device)
     let file = try volume.makeFile("/file")
     let directory = try volume.makeDirectory("/directory")
-    try volume.open(file, forWriting: true)
+    try volume.namespace.open(file, forWriting: true)
     try volume.writeBytes(file, at: 0, content)
     try volume.shutDown()
     let writes = device.count(.write)
 
     let refused: [(String, () throws -> Void)] = [
       ("lookup", { _ = try volume.find("/file") }),
-      ("attributes", { _ = try volume.attributes(of: file) }),
+      ("attributes", { _ = try volume.attributes.attributes(of: file) }),
       ("read", { _ = try volume.readBytes(file, at: 0, count: 1) }),
       ("write", { try volume.writeBytes(file, at: 0, [1]) }),
-      ("allocate", { try volume.allocate(file, .plain, offset: 0, length: 4096) }),
+      ("allocate", { try volume.content.allocate(file, .plain, offset: 0, length: 4096) }),
       ("create", { try volume.makeFile("/other") }),
       ("remove", { try volume.remove("/file") }),
       ("list", { _ = try volume.names(directory) }),
-      ("setAttribute", { try volume.setAttribute(file, Array("user.a".utf8), []) }),
-      ("fsync", { try volume.synchronize(file, dataOnly: false) }),
+      ("setAttribute", { try volume.attributes.setAttribute(file, Array("user.a".utf8), []) }),
+      ("fsync", { try volume.content.synchronize(file, dataOnly: false) }),
     ]
     for (name, operation) in refused { #expect(errorNumber(operation) == EIO, "\(name)") }
     // Twice is as once. What was open is closed.
     try volume.shutDown()
-    volume.release(file)
+    volume.namespace.release(file)
     try volume.unmount()
     #expect(device.count(.write) == writes)
 
@@ -114,7 +114,7 @@ import Testing
           let code = errorNumber {
             let id = try volume.makeFile("/" + name)
             try volume.writeBytes(id, at: 0, Array(bytes.prefix(1000 * (count % 40))))
-            if count % 10 == 0 { try volume.synchronize(id, dataOnly: false) }
+            if count % 10 == 0 { try volume.content.synchronize(id, dataOnly: false) }
           }
           guard code == 0 else { return codes.update { $0.append(code) } }
           mustHold.withLock { $0.append(name) }

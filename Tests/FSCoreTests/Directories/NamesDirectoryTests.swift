@@ -11,7 +11,7 @@ import Testing
   ) throws -> (names: [String], next: UInt64) {
     var names: [String] = []
     var next = cookie
-    try volume.readDirectory(id, from: cookie, through: last) {
+    try volume.namespace.readDirectory(id, from: cookie, through: last) {
       (record) throws(FilesystemError) in
       if names.count == count { return false }
       names.append(String(decoding: record.name, as: UTF8.self))
@@ -37,11 +37,11 @@ import Testing
       cookie = next
       // Removes one that was shown and one that was not, and adds one.
       if let shown = names.last, shown != "..", shown != "." {
-        try volume.unlink(Array(shown.utf8), in: directory)
+        try volume.namespace.unlink(Array(shown.utf8), in: directory)
       }
       let ahead = 900 - round
       if round < 50, (try? volume.id("\(ahead)", in: directory)) != nil {
-        try volume.unlink(Array("\(ahead)".utf8), in: directory)
+        try volume.namespace.unlink(Array("\(ahead)".utf8), in: directory)
       }
       if round < 50 { try volume.file("new\(round)", in: directory) }
       round += 1
@@ -58,14 +58,14 @@ import Testing
     let fixture = try NamesFixture()
     let (volume, root) = (fixture.volume, fixture.root)
     for number in 0..<300 { try volume.file("\(number)", in: root) }
-    let last = try volume.lastEntry(of: root)
+    let last = try volume.namespace.lastEntry(of: root)
     var cookie: UInt64 = 0
     var renamed = 0
     while true {
       let (names, next) = try read(volume, root, from: cookie, 50, through: last)
       if names.isEmpty { break }
       for name in names where name != "." && name != ".." {
-        try volume.rename(name, in: root, to: "x\(name)", in: root)
+        try volume.namespace.rename(name, in: root, to: "x\(name)", in: root)
         renamed += 1
       }
       cookie = next
@@ -81,7 +81,7 @@ import Testing
     let file = try volume.file("f", in: directory)
     let pipe = try volume.file("p", in: directory, mode: 0o010600)
     var records: [DirectoryRecord] = []
-    try volume.readDirectory(directory, from: 0) { (record) throws(FilesystemError) in
+    try volume.namespace.readDirectory(directory, from: 0) { (record) throws(FilesystemError) in
       records.append(record)
       return true
     }
@@ -102,7 +102,7 @@ import Testing
     func set(_ atime: Timestamp, _ mtime: Timestamp) throws {
       var changes = AttributeChanges()
       (changes.atime, changes.mtime, changes.ctime) = (.set(atime), .set(mtime), mtime)
-      _ = try volume.setAttributes(directory, changes)
+      _ = try volume.attributes.setAttributes(directory, changes)
     }
     let now = volume.now()
     let (early, late) = (

@@ -8,7 +8,7 @@ import Testing
     _ volume: Volume, _ directory: InodeID, expecting count: Int = 64
   ) throws -> [(name: String, id: InodeID, attributes: Attributes?)] {
     var found: [(name: String, id: InodeID, attributes: Attributes?)] = []
-    try volume.readDirectory(directory, from: 0, expecting: count, withAttributes: true) {
+    try volume.namespace.readDirectory(directory, from: 0, expecting: count, withAttributes: true) {
       (record) throws(FilesystemError) in
       found.append((String(decoding: record.name, as: UTF8.self), record.id, record.attributes))
       return true
@@ -23,9 +23,11 @@ import Testing
       if number % 3 == 0 {
         try volume.writeBytes(id, at: 0, Array(repeating: 7, count: number * 50))
       }
-      if number % 7 == 0 { _ = try volume.link(id, Array("l\(number)".utf8), in: directory) }
+      if number % 7 == 0 {
+        _ = try volume.namespace.link(id, Array("l\(number)".utf8), in: directory)
+      }
       if number % 11 == 0 {
-        try volume.rename("f\(number)", in: directory, to: "r\(number)", in: directory)
+        try volume.namespace.rename("f\(number)", in: directory, to: "r\(number)", in: directory)
       }
     }
     try volume.directory("d", in: directory)
@@ -47,11 +49,11 @@ import Testing
       #expect(found.map(\.name).prefix(2) == [".", ".."])
       #expect(found.count == 304 + 43)
       for entry in found.dropFirst(2) {
-        let expected = try volume.attributes(of: entry.id)
+        let expected = try volume.attributes.attributes(of: entry.id)
         #expect(entry.attributes?.id == entry.id)
         #expect(entry.attributes?.item == expected.item, "\(entry.name)")
         #expect(entry.attributes?.blocks == expected.blocks)
-        #expect(try volume.lookup(Array(entry.name.utf8), in: directory).id == entry.id)
+        #expect(try volume.namespace.lookup(Array(entry.name.utf8), in: directory).id == entry.id)
       }
     }
     try fixture.unmountAndCheck()
@@ -72,7 +74,7 @@ import Testing
       var next = cookie
       var left = count
       let before = device.count(.read)
-      try volume.readDirectory(directory, from: cookie, expecting: count) { record in
+      try volume.namespace.readDirectory(directory, from: cookie, expecting: count) { record in
         guard left > 0 else { return false }
         left -= 1
         next = record.nextCookie
@@ -83,7 +85,7 @@ import Testing
     let first = try read(from: 0, 300)
     let cold = try read(from: first.next, 300)
     #expect(cold.reads > 1)
-    volume.prefetchDirectory(directory, from: cold.next)
+    volume.namespace.prefetchDirectory(directory, from: cold.next)
     #expect(try read(from: cold.next, 300).reads == 0)
     try volume.unmount()
   }

@@ -14,7 +14,7 @@ import Testing
     let volume = try Volume.mountForTest(device)
     let id = try volume.makeFile("/file")
     try volume.writeBytes(id, at: 0, content)
-    try volume.synchronize(id, dataOnly: false)
+    try volume.content.synchronize(id, dataOnly: false)
     return (device, volume, id)
   }
 
@@ -23,7 +23,7 @@ import Testing
     _ volume: Volume, _ id: InodeID, sector: UInt64, copy: Int
   ) throws -> PhysicalAddress {
     let offset = sector * 4096
-    let inode = try volume.file(id)
+    let inode = try volume.content.file(id)
     let extents = try inode.content.shared { () throws(FilesystemError) in
       try inode.extents(in: offset..<(offset + 4096))
     }
@@ -95,10 +95,10 @@ import Testing
     device.fail(.init([.write], smallest: 65536))
 
     let error = #expect(throws: FilesystemError.self) {
-      try volume.synchronize(id, dataOnly: false)
+      try volume.content.synchronize(id, dataOnly: false)
     }
     #expect(error?.errno == EIO)
-    #expect(throws: Never.self) { try volume.synchronize(id, dataOnly: false) }
+    #expect(throws: Never.self) { try volume.content.synchronize(id, dataOnly: false) }
 
     // What the file had is still there, and the volume goes on.
     #expect(try volume.readBytes(id, at: 0, count: 1 << 20) == Self.content)
@@ -116,13 +116,13 @@ import Testing
   /// fsync(2) says it once to each that had the file open, close(2) as long as fsync did not.
   @Test func everyOpenFileIsToldOfLostData() throws {
     let (device, volume, id) = try Self.makeFile()
-    let readers = (0..<2).map { _ in volume.failureReader(of: id) }
+    let readers = (0..<2).map { _ in volume.content.failureReader(of: id) }
     func isTold(_ reader: FailureReader, byClosing: Bool) -> Bool {
       do throws(FilesystemError) {
         if byClosing {
-          try volume.reportFailure(of: id, reader)
+          try volume.content.reportFailure(of: id, reader)
         } else {
-          try volume.synchronize(id, dataOnly: false, reader)
+          try volume.content.synchronize(id, dataOnly: false, reader)
         }
         return false
       } catch {
@@ -136,11 +136,11 @@ import Testing
     device.heal()
 
     // Nobody has been told: who opens it now is.
-    let late = volume.failureReader(of: id)
+    let late = volume.content.failureReader(of: id)
     #expect(isTold(readers[0], byClosing: true) && isTold(readers[0], byClosing: true))
     #expect(isTold(readers[0], byClosing: false))
     #expect(!isTold(readers[0], byClosing: false) && !isTold(readers[0], byClosing: true))
-    #expect(!isTold(volume.failureReader(of: id), byClosing: false))
+    #expect(!isTold(volume.content.failureReader(of: id), byClosing: false))
     #expect(isTold(readers[1], byClosing: true) && isTold(late, byClosing: false))
     #expect(!isTold(late, byClosing: true) && isTold(readers[1], byClosing: false))
     #expect(throws: FilesystemError.self) { try volume.unmount() }
@@ -162,7 +162,7 @@ import Testing
     let error = #expect(throws: FilesystemError.self) { try volume.unmount() }
     #expect(error?.errno == EIO)
     let after = try Volume.mountForTest(device)
-    #expect(try after.attributes(of: after.find("/last")).item.size == 0)
+    #expect(try after.attributes.attributes(of: after.find("/last")).item.size == 0)
     try after.unmount()
   }
 }

@@ -16,7 +16,7 @@ import Testing
     let volume = try Volume.mountForTest(device)
     let file = try volume.makeFile("/f")
     try volume.writeBytes(file, at: 0, [UInt8](repeating: 7, count: 262_144))
-    try volume.allocate(file, .keepSize, offset: 400_000, length: 100_000)
+    try volume.content.allocate(file, .keepSize, offset: 400_000, length: 100_000)
     try volume.writeBytes(file, at: 600_000, [UInt8](repeating: 8, count: 5000))
     try volume.writeBytes(try volume.makeFile("/s"), at: 0, [1, 2, 3])
     try volume.makeDirectory("/d")
@@ -64,7 +64,7 @@ import Testing
     let volume = try Volume.mountForTest(try forge.forged([(field, size)]))
     let id = try volume.find("/f")
     try volume.writeBytes(id, at: 0, [9])
-    _ = try volume.attributes(of: id)
+    _ = try volume.attributes.attributes(of: id)
     #expect(try volume.readBytes(id, at: 0, count: 2) == [9, 7])
     try volume.unmount()
   }
@@ -74,27 +74,27 @@ import Testing
     guard let volume = attempt({ try Volume.mountForTest(device) }) else { return }
     for path in ["/f", "/s", "/d"] {
       guard let id = attempt({ try volume.find(path) }) else { continue }
-      _ = attempt { try volume.attributes(of: id) }
-      let size = attempt { try volume.attributes(of: id).item.size } ?? 0
+      _ = attempt { try volume.attributes.attributes(of: id) }
+      let size = attempt { try volume.attributes.attributes(of: id).item.size } ?? 0
       let end = min(size, Format.largestFileSize)
       for offset in [0, 4095, 262_000, 409_000, 600_000, end - min(end, 5000)] {
         _ = attempt { try volume.readBytes(id, at: offset, count: 20_000) }
-        _ = attempt { try volume.seek(id, from: offset, .data) }
-        _ = attempt { try volume.seek(id, from: offset, .hole) }
+        _ = attempt { try volume.content.seek(id, from: offset, .data) }
+        _ = attempt { try volume.content.seek(id, from: offset, .hole) }
       }
       for offset in [100, 401_000, end, end - min(end, 3)] {
         _ = attempt { try volume.writeBytes(id, at: offset, [1, 2, 3, 4, 5]) }
-        _ = attempt { try volume.attributes(of: id) }
+        _ = attempt { try volume.attributes.attributes(of: id) }
       }
       volume.files.checkInvariants()
       volume.files.flushAll()
-      _ = attempt { try volume.allocate(id, .punchHole, offset: 8192, length: 300_000) }
-      _ = attempt { try volume.allocate(id, .zeroRange, offset: 5000, length: 30_000) }
-      _ = attempt { try volume.allocate(id, .keepSize, offset: 700_000, length: 10_000) }
+      _ = attempt { try volume.content.allocate(id, .punchHole, offset: 8192, length: 300_000) }
+      _ = attempt { try volume.content.allocate(id, .zeroRange, offset: 5000, length: 30_000) }
+      _ = attempt { try volume.content.allocate(id, .keepSize, offset: 700_000, length: 10_000) }
       for size in [1 << 40, 450_000, 3, 10_000, 0] as [UInt64] {
         var changes = AttributeChanges()
         changes.size = size
-        _ = attempt { try volume.setAttributes(id, changes) }
+        _ = attempt { try volume.attributes.setAttributes(id, changes) }
       }
       _ = attempt { try volume.synchronizeAll() }
       _ = attempt { try volume.remove(path) }
@@ -138,7 +138,7 @@ import Testing
 
   /// As the items say, whatever is made of it in memory.
   private static func ramBytes(_ volume: Volume, _ id: InodeID) throws -> [UInt64] {
-    let inode = try volume.file(id)
+    let inode = try volume.content.file(id)
     var found: [UInt64] = []
     try inode.tree.forEach(from: inode.extentKey(0), through: inode.extentKey(.max)) {
       (_, bytes) throws(FilesystemError) in

@@ -44,7 +44,7 @@ import Testing
     #expect(try volume.readBytes(id, at: 0, count: 1 << 20) == content)
 
     // What makes the file longer, and what fills a hole, needs new space as ever.
-    try volume.allocate(id, .punchHole, offset: 409_600, length: 40960)
+    try volume.content.allocate(id, .punchHole, offset: 409_600, length: 40960)
     try volume.writeBytes(id, at: 420_000, [7])
     try volume.writeBytes(id, at: 999_000, [UInt8](repeating: 9, count: 9000))
     volume.files.flushAll()

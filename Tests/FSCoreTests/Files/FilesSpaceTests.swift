@@ -6,7 +6,7 @@ import Testing
 /// What files take, on the device and in memory.
 @Suite(.timeLimit(.minutes(10))) struct FilesSpaceTests {
   static func extents(_ volume: Volume, _ id: InodeID) throws -> [FileExtent] {
-    let inode = try volume.file(id)
+    let inode = try volume.content.file(id)
     return try inode.content.shared { () throws(FilesystemError) in
       try inode.extents(in: 0..<UInt64.max)
     }
@@ -15,7 +15,7 @@ import Testing
   private static func setSize(_ volume: Volume, _ id: InodeID, _ size: UInt64) throws {
     var changes = AttributeChanges()
     changes.size = size
-    _ = try volume.setAttributes(id, changes)
+    _ = try volume.attributes.setAttributes(id, changes)
   }
 
   // What stat(2) counts.
@@ -26,18 +26,18 @@ import Testing
     let volume = try Volume.mountForTest(try TestImage.make())
     let id = try volume.makeFile("/file")
     try volume.writeBytes(id, at: 0, [UInt8](repeating: 3, count: 200_000))
-    #expect(try volume.attributes(of: id).blocks == 49 * 8)
+    #expect(try volume.attributes.attributes(of: id).blocks == 49 * 8)
     try volume.synchronizeAll()
-    #expect(try volume.attributes(of: id).blocks == 49 * 8)
+    #expect(try volume.attributes.attributes(of: id).blocks == 49 * 8)
 
     for byte: UInt8 in 4...6 {
       try volume.writeBytes(
         id, at: UInt64(range.lowerBound), [UInt8](repeating: byte, count: range.count))
-      let buffered = try volume.attributes(of: id).blocks
+      let buffered = try volume.attributes.attributes(of: id).blocks
       #expect(buffered == (max(range.upperBound, 200_000) + 4095) / 4096 * 8)
       if byte == 4 { continue }
       try volume.synchronizeAll()
-      #expect(try volume.attributes(of: id).blocks == buffered)
+      #expect(try volume.attributes.attributes(of: id).blocks == buffered)
     }
     try volume.unmount()
   }
@@ -52,8 +52,8 @@ import Testing
     volume.files.flushAll()
     let extents = try Self.extents(volume, id)
     #expect(extents.count == 1 && extents[0].isInline && extents[0].inlineBytes.count == size)
-    #expect(try volume.attributes(of: id).item.nbytes == UInt64(size))
-    #expect(volume.space.data.counters.withLock { $0.reservedData } == 0)
+    #expect(try volume.attributes.attributes(of: id).item.nbytes == UInt64(size))
+    #expect(volume.space.data.counters.withLock { $0.reserved } == 0)
     try volume.unmount()
   }
 
@@ -76,9 +76,9 @@ import Testing
     let growths: [(InodeID) throws -> Void] = [
       { try volume.writeBytes($0, at: 100_000, [1]) },
       { try Self.setSize(volume, $0, 100_000) },
-      { try volume.allocate($0, .keepSize, offset: 4096, length: 4096) },
-      { try volume.allocate($0, .plain, offset: 10_000, length: 4096) },
-      { try volume.allocate($0, .zeroRange, offset: 50, length: 10_000) },
+      { try volume.content.allocate($0, .keepSize, offset: 4096, length: 4096) },
+      { try volume.content.allocate($0, .plain, offset: 10_000, length: 4096) },
+      { try volume.content.allocate($0, .zeroRange, offset: 50, length: 10_000) },
     ]
     for (index, grow) in growths.enumerated() {
       let id = try volume.makeFile("/file\(index)")
@@ -98,7 +98,7 @@ import Testing
   @Test func writesIntoPreallocatedSpaceStayThereAndMerge() throws {
     let volume = try Volume.mountForTest(try TestImage.make())
     let id = try volume.makeFile("/file")
-    try volume.allocate(id, .plain, offset: 0, length: 1 << 20)
+    try volume.content.allocate(id, .plain, offset: 0, length: 1 << 20)
     let whole = try Self.extents(volume, id)
     try #require(whole.count == 1 && whole[0].isPreallocated)
 
@@ -115,7 +115,7 @@ import Testing
     #expect(extents[0].item.kind == .regular && extents[0].item.length == 64 * 4096)
     #expect(extents[1].isPreallocated)
     #expect(extents.allSatisfy { $0.item.diskAddress == whole[0].item.diskAddress })
-    #expect(try volume.attributes(of: id).item.nbytes == 1 << 20)
+    #expect(try volume.attributes.attributes(of: id).item.nbytes == 1 << 20)
     try volume.synchronizeAll()
     let state = try volume.references.state(
       of: whole[0].item.diskAddress, .data(length: 1 << 20))
@@ -126,7 +126,7 @@ import Testing
   @Test func preallocatedFileCanBeWrittenWhenNothingElseCan() throws {
     let volume = try Volume.mountForTest(try TestImage.make(sizeBytes: 256 << 20))
     let id = try volume.makeFile("/preallocated")
-    try volume.allocate(id, .plain, offset: 0, length: 4 << 20)
+    try volume.content.allocate(id, .plain, offset: 0, length: 4 << 20)
     let filler = try volume.makeFile("/filler")
     let written = try Self.fill(volume, filler)
     #expect(written > 50 << 20)
@@ -138,7 +138,7 @@ import Testing
     #expect(try volume.readBytes(id, at: 3 << 20, count: 1 << 20) == block)
 
     // And what was accepted of the other is all there; deleting it gives the space back.
-    try volume.synchronize(filler, dataOnly: false)
+    try volume.content.synchronize(filler, dataOnly: false)
     try volume.remove("/filler")
     try volume.writeBytes(id, at: 4 << 20, block)
     try volume.unmount()
@@ -148,10 +148,10 @@ import Testing
     let volume = try Volume.mountForTest(try TestImage.make(sizeBytes: 256 << 20))
     let id = try volume.makeFile("/file")
     #expect(throws: FilesystemError.noSpace) {
-      try volume.allocate(id, .plain, offset: 0, length: 1 << 30)
+      try volume.content.allocate(id, .plain, offset: 0, length: 1 << 30)
     }
-    #expect(try volume.attributes(of: id).item.nbytes == 0)
-    #expect(volume.space.data.counters.withLock { $0.reservedData } == 0)
+    #expect(try volume.attributes.attributes(of: id).item.nbytes == 0)
+    #expect(volume.space.data.counters.withLock { $0.reserved } == 0)
     try volume.unmount()
   }
 
@@ -162,7 +162,7 @@ import Testing
     while true {
       do {
         written += UInt64(
-          try block.withUnsafeBytes { try volume.write(id, at: written, $0) })
+          try block.withUnsafeBytes { try volume.content.write(id, at: written, $0) })
       } catch FilesystemError.noSpace {
         return written
       }
@@ -195,7 +195,7 @@ import Testing
     try Self.setSize(volume, id, UInt64(Int64.max))
     try volume.writeBytes(id, at: 1 << 60, [1, 2, 3])
     try volume.synchronizeAll()
-    #expect(try volume.seek(id, from: 0, .data) == 1 << 60)
+    #expect(try volume.content.seek(id, from: 0, .data) == 1 << 60)
     #expect(
       try volume.readBytes(id, at: (1 << 60) + 1, count: 10) == [2, 3]
         + Array(repeating: 0, count: 8))

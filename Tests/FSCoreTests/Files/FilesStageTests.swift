@@ -11,7 +11,7 @@ import Testing
 
   init() throws {
     volume = try Volume.mountForTest(try TestImage.make())
-    inode = try volume.file(try volume.makeFile("/file"))
+    inode = try volume.content.file(try volume.makeFile("/file"))
     stages = volume.files.orderedWrite
   }
 
@@ -182,7 +182,7 @@ import Testing
   func anotherEncoderIsAllThatCompressionNeeds() throws {
     let fixture = try NamesFixture()
     let volume = fixture.volume
-    let inode = try volume.file(try volume.makeFile("/file"))
+    let inode = try volume.content.file(try volume.makeFile("/file"))
     let usual = volume.files.orderedWrite
     let stages = OrderedWrite(
       cut: usual.cut, encoder: RunEncoder(), place: usual.place, transfer: usual.transfer,

@@ -20,14 +20,16 @@ import Testing
       usleep(random.below(3000))
       var changes = AttributeChanges()
       changes.size = 1_000_000 + number
-      _ = try volume.setAttributes(id, changes)
+      _ = try volume.attributes.setAttributes(id, changes)
       sizes.append(1_000_000 + number)
       flusher.join()
     }
     try volume.unmount()
 
     let after = try Volume.mountForTest(device)
-    let found = try (0..<300).map { try after.attributes(of: after.find("/f\($0)")).item.size }
+    let found = try (0..<300).map {
+      try after.attributes.attributes(of: after.find("/f\($0)")).item.size
+    }
     #expect(found == sizes)
     try after.unmount()
   }
@@ -94,11 +96,13 @@ import Testing
       case 11:
         var changes = AttributeChanges()
         changes.size = first * 4096
-        _ = try volume.setAttributes(id, changes)
-      case 12: try volume.allocate(id, .punchHole, offset: first * 4096, length: count * 4096)
-      case 13: try volume.allocate(id, .plain, offset: first * 4096, length: count * 4096)
-      case 14: try volume.allocate(id, .zeroRange, offset: first * 4096, length: count * 4096)
-      default: try volume.synchronize(id, dataOnly: true)
+        _ = try volume.attributes.setAttributes(id, changes)
+      case 12:
+        try volume.content.allocate(id, .punchHole, offset: first * 4096, length: count * 4096)
+      case 13: try volume.content.allocate(id, .plain, offset: first * 4096, length: count * 4096)
+      case 14:
+        try volume.content.allocate(id, .zeroRange, offset: first * 4096, length: count * 4096)
+      default: try volume.content.synchronize(id, dataOnly: true)
       }
     }
 
@@ -107,7 +111,7 @@ import Testing
       let value = UInt64(index + 1) << 56 | number << 48 | stamp
       let words = [UInt64](repeating: value, count: Int(count) * 512)
       let done = try words.withUnsafeBytes {
-        try volume.write(files[index], at: first * 4096, $0)
+        try volume.content.write(files[index], at: first * 4096, $0)
       }
       guard done == Int(count) * 4096 else { throw TestFailure("a short write") }
     }
@@ -117,7 +121,7 @@ import Testing
     private mutating func read(_ index: Int, _ first: UInt64, _ count: UInt64) throws {
       var words = [UInt64](repeating: 0, count: Int(count) * 512)
       let done = try words.withUnsafeMutableBytes {
-        try volume.read(files[index], at: first * 4096, into: $0)
+        try volume.content.read(files[index], at: first * 4096, into: $0)
       }
       for sector in 0..<(done / 4096) {
         let value = words[sector * 512]

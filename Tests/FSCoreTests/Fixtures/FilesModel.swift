@@ -56,11 +56,11 @@ struct FilesModel {
     case 17: try seek()
     case 18:
       note("flush")
-      volume.files.flush(try volume.file(id))
+      volume.files.flush(try volume.content.file(id))
     default:
       if random.below(6) == 0 {
         note("synchronize")
-        try volume.synchronize(id, dataOnly: false)
+        try volume.content.synchronize(id, dataOnly: false)
       }
     }
   }
@@ -125,7 +125,7 @@ struct FilesModel {
   }
 
   func checkAll() throws {
-    let size = try volume.attributes(of: id).item.size
+    let size = try volume.attributes.attributes(of: id).item.size
     guard size == UInt64(bytes.count) else {
       throw TestFailure(
         "size \(size) for \(bytes.count)\n" + history.joined(separator: "\n"))
@@ -138,7 +138,7 @@ struct FilesModel {
     note("truncate \(bytes.count) to \(size)")
     var changes = AttributeChanges()
     changes.size = size
-    _ = try volume.setAttributes(id, changes)
+    _ = try volume.attributes.setAttributes(id, changes)
     if Int(size) < bytes.count { bytes.removeLast(bytes.count - Int(size)) }
     extend(to: size)
   }
@@ -146,7 +146,7 @@ struct FilesModel {
   private mutating func allocate(_ mode: AllocationMode) throws {
     let range = range(longest: 600_000)
     note("\(mode) \(range)")
-    try volume.allocate(
+    try volume.content.allocate(
       id, mode, offset: range.lowerBound, length: range.upperBound - range.lowerBound)
     if mode == .plain || mode == .zeroRange { extend(to: range.upperBound) }
     guard mode != .plain, mode != .keepSize else { return }
@@ -158,7 +158,7 @@ struct FilesModel {
     let from = random.below(largest)
     note("seek \(from)")
     do throws(FilesystemError) {
-      let data = try volume.seek(id, from: from, .data)
+      let data = try volume.content.seek(id, from: from, .data)
       guard data >= from, data < bytes.count else { throw .corrupt("data at \(data)") }
       guard !bytes[Int(from)..<Int(data)].contains(where: { $0 != 0 }) else {
         throw .corrupt("data before \(data)")
@@ -170,7 +170,7 @@ struct FilesModel {
       }
     }
     guard from < bytes.count else { return }
-    let hole = try volume.seek(id, from: from, .hole)
+    let hole = try volume.content.seek(id, from: from, .hole)
     let isInside = hole >= from && hole <= bytes.count
     guard isInside, hole == bytes.count || bytes[Int(hole)] == 0 else {
       throw TestFailure("hole at \(hole) from \(from)\n" + history.joined(separator: "\n"))

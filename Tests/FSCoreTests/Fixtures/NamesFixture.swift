@@ -60,7 +60,7 @@ final class NamesFixture {
 extension Volume {
   func names(_ id: InodeID) throws -> [String] {
     var names: [String] = []
-    try readDirectory(id, from: 0) { (record) throws(FilesystemError) in
+    try namespace.readDirectory(id, from: 0) { (record) throws(FilesystemError) in
       names.append(String(decoding: record.name, as: UTF8.self))
       return true
     }
@@ -69,20 +69,22 @@ extension Volume {
 
   @discardableResult
   func file(_ name: String, in directory: InodeID, mode: UInt32 = 0o100644) throws -> InodeID {
-    try createNode(Array(name.utf8), in: directory, mode: mode, Self.testOwner).id
+    try namespace.createNode(Array(name.utf8), in: directory, mode: mode, Self.testOwner).id
   }
 
   @discardableResult
   func directory(_ name: String, in directory: InodeID) throws -> InodeID {
-    try makeDirectory(Array(name.utf8), in: directory, mode: 0o755, Self.testOwner).id
+    try namespace.makeDirectory(Array(name.utf8), in: directory, mode: 0o755, Self.testOwner).id
   }
 
   func id(_ name: String, in directory: InodeID) throws -> InodeID {
-    try lookup(Array(name.utf8), in: directory).id
+    try namespace.lookup(Array(name.utf8), in: directory).id
   }
 
-  func item(_ id: InodeID) throws -> InodeItem { try attributes(of: id).item }
+  func item(_ id: InodeID) throws -> InodeItem { try attributes.attributes(of: id).item }
+}
 
+extension Namespace {
   func rename(
     _ name: String, in directory: InodeID, to newName: String, in newDirectory: InodeID,
     flags: RenameFlags = []

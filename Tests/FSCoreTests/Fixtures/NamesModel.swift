@@ -54,41 +54,43 @@ struct NamesModel {
     case 0, 1:
       var made: Attributes?
       let result = errorNumber {
-        made = try volume.createNode(name, in: directory, mode: 0o100644, Volume.testOwner)
+        made = try volume.namespace.createNode(
+          name, in: directory, mode: 0o100644, Volume.testOwner)
       }
       #expect(result == (present == nil ? 0 : EEXIST))
       if let made { add(made.id, name, in: directory, isDirectory: false) }
     case 2, 3:
       var made: Attributes?
       let result = errorNumber {
-        made = try volume.makeDirectory(name, in: directory, mode: 0o755, Volume.testOwner)
+        made = try volume.namespace.makeDirectory(
+          name, in: directory, mode: 0o755, Volume.testOwner)
       }
       #expect(result == (present == nil ? 0 : EEXIST))
       if let made { add(made.id, name, in: directory, isDirectory: true) }
     case 4:
       guard let id = nodes.keys.sorted().randomElement(&random) else { return }
       let expected = nodes[id]!.isDirectory ? EPERM : present != nil ? EEXIST : 0
-      #expect(errorNumber { try volume.link(id, name, in: directory) } == expected)
+      #expect(errorNumber { try volume.namespace.link(id, name, in: directory) } == expected)
       if expected == 0 {
         nodes[id]!.links += 1
         entries[directory]![name] = id
       }
     case 5:
       let expected = present.map { nodes[$0]!.isDirectory ? EISDIR : 0 } ?? ENOENT
-      #expect(errorNumber { try volume.unlink(name, in: directory) } == expected)
+      #expect(errorNumber { try volume.namespace.unlink(name, in: directory) } == expected)
       if expected == 0 { drop(entries[directory]!.removeValue(forKey: name)!) }
     case 6:
       let expected =
         present.map {
           !nodes[$0]!.isDirectory ? ENOTDIR : entries[$0]!.isEmpty ? 0 : ENOTEMPTY
         } ?? ENOENT
-      #expect(errorNumber { try volume.removeDirectory(name, in: directory) } == expected)
+      #expect(errorNumber { try volume.namespace.removeDirectory(name, in: directory) } == expected)
       if expected == 0 { drop(entries[directory]!.removeValue(forKey: name)!) }
     default:
       let flags = pick([RenameFlags(), RenameFlags(), .noReplace, .exchange])
       let expected = renameResult(name, directory, newName, other, flags)
       let result = errorNumber {
-        try volume.rename(name, in: directory, to: newName, in: other, flags: flags)
+        try volume.namespace.rename(name, in: directory, to: newName, in: other, flags: flags)
       }
       #expect(result == expected)
       if expected == 0 { rename(name, directory, newName, other, flags) }
@@ -149,7 +151,7 @@ struct NamesModel {
   func compare(_ volume: Volume) throws {
     for (directory, names) in entries {
       var found: [[UInt8]: InodeID] = [:]
-      try volume.readDirectory(directory, from: 0) { (record) throws(FilesystemError) in
+      try volume.namespace.readDirectory(directory, from: 0) { (record) throws(FilesystemError) in
         found[record.name] = record.id
         return true
       }
@@ -158,7 +160,7 @@ struct NamesModel {
       #expect(found == names)
       let size = names.keys.reduce(0) { $0 + 2 * $1.count }
       #expect(try volume.item(directory).size == UInt64(size))
-      for (name, id) in names { #expect(try volume.lookup(name, in: directory).id == id) }
+      for (name, id) in names { #expect(try volume.namespace.lookup(name, in: directory).id == id) }
     }
     for (id, node) in nodes {
       let item = try volume.item(id)

@@ -79,7 +79,7 @@ extension Volume {
     for number in 0..<2 * count { try writeBytes(id, at: number * 8192, piece) }
     try synchronizeAll()
     for number in 0..<count {
-      try allocate(id, .punchHole, offset: number * 16384, length: 4096)
+      try content.allocate(id, .punchHole, offset: number * 16384, length: 4096)
     }
   }
 }
@@ -111,7 +111,7 @@ struct SpaceWorkload {
       guard let id = files.keys.randomElement(using: &random) else { return }
       var changes = AttributeChanges()
       changes.size = random.below(400_000)
-      _ = try volume.setAttributes(id, changes)
+      _ = try volume.attributes.setAttributes(id, changes)
     default:
       guard let (id, path) = files.randomElement(using: &random) else { return }
       try volume.remove(path)

@@ -24,7 +24,9 @@ extension Volume {
 
   func find(_ path: String) throws -> InodeID {
     var id = rootDirectory
-    for part in path.split(separator: "/") { id = try lookup(Array(part.utf8), in: id).id }
+    for part in path.split(separator: "/") {
+      id = try namespace.lookup(Array(part.utf8), in: id).id
+    }
     return id
   }
 
@@ -37,13 +39,13 @@ extension Volume {
   @discardableResult
   func makeFile(_ path: String) throws -> InodeID {
     let (directory, name) = try parent(path)
-    return try createNode(name, in: directory, mode: 0o100644, Self.testOwner).id
+    return try namespace.createNode(name, in: directory, mode: 0o100644, Self.testOwner).id
   }
 
   @discardableResult
   func makeDirectory(_ path: String) throws -> InodeID {
     let (directory, name) = try parent(path)
-    return try makeDirectory(name, in: directory, mode: 0o755, Self.testOwner).id
+    return try namespace.makeDirectory(name, in: directory, mode: 0o755, Self.testOwner).id
   }
 
   /// Adds flags to those of an inode, whatever chattr(1) would say of it.
@@ -57,23 +59,23 @@ extension Volume {
 
   func remove(_ path: String) throws {
     let (directory, name) = try parent(path)
-    try unlink(name, in: directory)
+    try namespace.unlink(name, in: directory)
   }
 
   func move(_ path: String, to newPath: String) throws {
     let (directory, name) = try parent(path)
     let (newDirectory, newName) = try parent(newPath)
-    try rename(name, in: directory, to: newName, in: newDirectory, flags: [])
+    try namespace.rename(name, in: directory, to: newName, in: newDirectory, flags: [])
   }
 
   func writeBytes(_ id: InodeID, at offset: UInt64, _ bytes: [UInt8]) throws {
-    let count = try bytes.withUnsafeBytes { try write(id, at: offset, $0) }
+    let count = try bytes.withUnsafeBytes { try content.write(id, at: offset, $0) }
     if count != bytes.count { throw FilesystemError.corrupt("a short write") }
   }
 
   func readBytes(_ id: InodeID, at offset: UInt64, count: Int) throws -> [UInt8] {
     var bytes = [UInt8](repeating: 0xee, count: count)
-    let done = try bytes.withUnsafeMutableBytes { try read(id, at: offset, into: $0) }
+    let done = try bytes.withUnsafeMutableBytes { try content.read(id, at: offset, into: $0) }
     return Array(bytes.prefix(done))
   }
 
@@ -83,13 +85,13 @@ extension Volume {
     var lines: [String] = []
     func visit(_ id: InodeID, _ path: String) throws {
       var entries: [(name: [UInt8], id: InodeID)] = []
-      try readDirectory(id, from: 0) { (record) throws(FilesystemError) in
+      try namespace.readDirectory(id, from: 0) { (record) throws(FilesystemError) in
         let name = Array(record.name)
         if name != Array(".".utf8), name != Array("..".utf8) { entries.append((name, record.id)) }
         return true
       }
       for entry in entries.sorted(by: { $0.name.lexicographicallyPrecedes($1.name) }) {
-        let item = try attributes(of: entry.id).item
+        let item = try attributes.attributes(of: entry.id).item
         let entryPath = path + "/" + String(decoding: entry.name, as: UTF8.self)
         var line = "\(entryPath) \(String(item.mode, radix: 8)) \(item.size) \(item.linkCount)"
         if item.isRegular {

@@ -140,7 +140,7 @@ import Testing
   }
 
   private func look(_ volume: Volume, _ id: InodeID, depth: Int) {
-    guard depth < 4, let item = try? volume.attributes(of: id).item else { return }
+    guard depth < 4, let item = try? volume.attributes.attributes(of: id).item else { return }
     guard item.isDirectory else {
       var offset: UInt64 = 0
       for _ in 0..<4 {
@@ -151,7 +151,7 @@ import Testing
       return
     }
     var children: [InodeID] = []
-    try? volume.readDirectory(id, from: 0) { (record) throws(FilesystemError) in
+    try? volume.namespace.readDirectory(id, from: 0) { (record) throws(FilesystemError) in
       if !record.name.elementsEqual(".".utf8), !record.name.elementsEqual("..".utf8) {
         children.append(record.id)
       }
@@ -164,7 +164,9 @@ import Testing
     let bytes = [UInt8](repeating: 3, count: 100_000)
     if let file = try? volume.makeFile("new") { try? volume.writeBytes(file, at: 5000, bytes) }
     if let file = try? volume.find("d/f1") { try? volume.writeBytes(file, at: 300_000, bytes) }
-    if let file = try? volume.find("d/f2"), let size = try? volume.attributes(of: file).item.size {
+    if let file = try? volume.find("d/f2"),
+      let size = try? volume.attributes.attributes(of: file).item.size
+    {
       try? volume.writeBytes(file, at: size, bytes)
     }
     try? volume.synchronizeAll()

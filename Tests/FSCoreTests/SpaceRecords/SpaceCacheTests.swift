@@ -269,7 +269,7 @@ import Testing
     var volume = try Volume.mountForTest(device)
     for number in 0..<5 as Range<UInt64> {
       let id = try volume.makeFile("/large\(number)")
-      try volume.allocate(id, .plain, offset: 0, length: 12 << 30)
+      try volume.content.allocate(id, .plain, offset: 0, length: 12 << 30)
     }
     try volume.synchronizeAll()
     #expect(try CacheJudge.judge(device.copy()).valid.count > 60)

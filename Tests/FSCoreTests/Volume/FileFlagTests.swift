@@ -9,7 +9,7 @@ import Testing
     _ volume: Volume, _ id: InodeID, _ flags: FileFlags, among scope: FileFlags = .all,
     mayProtect: Bool = true
   ) -> Int32 {
-    errorNumber { try volume.setFlags(id, flags, among: scope, mayProtect: mayProtect) }
+    errorNumber { try volume.attributes.setFlags(id, flags, among: scope, mayProtect: mayProtect) }
   }
 
   @Test func flagsAreKept() throws {
@@ -24,11 +24,11 @@ import Testing
 
     try fixture.remount()
     let again = fixture.volume
-    #expect(try again.flags(of: file) == all.subtracting(.dirSync))
-    #expect(try again.flags(of: directory) == all)
+    #expect(try again.attributes.flags(of: file) == all.subtracting(.dirSync))
+    #expect(try again.attributes.flags(of: directory) == all)
     // Those that file systems have in common change alone.
     #expect(set(again, directory, .noDump, among: .common) == 0)
-    #expect(try again.flags(of: directory) == [.noDump, .noCompress, .dirSync])
+    #expect(try again.attributes.flags(of: directory) == [.noDump, .noCompress, .dirSync])
     for id in [file, directory] { #expect(set(again, id, []) == 0) }
     #expect(try again.item(file).flags == [] && again.item(directory).flags == [])
     try fixture.unmountAndCheck()
@@ -47,7 +47,7 @@ import Testing
     for (old, new, code) in refused {
       #expect(set(volume, file, []) == 0 && set(volume, file, old) == 0)
       #expect(set(volume, file, new) == code, "\(new) after \(old)")
-      #expect(try volume.flags(of: file) == old)
+      #expect(try volume.attributes.flags(of: file) == old)
     }
 
     // Who may not change what protects a file may change the others.
@@ -58,7 +58,7 @@ import Testing
         #expect(set(volume, file, new, among: .common, mayProtect: false) == EPERM)
       }
       #expect(set(volume, file, old.union(.noAtime), mayProtect: false) == 0)
-      #expect(try volume.flags(of: file) == old.union(.noAtime))
+      #expect(try volume.attributes.flags(of: file) == old.union(.noAtime))
     }
     try fixture.remount { $0.readOnly = true }
     #expect(set(fixture.volume, file, .noDump) == EROFS)
@@ -77,13 +77,13 @@ import Testing
 
     #expect(set(volume, plain, [.noDataCow, .noAtime]) == 0)
     #expect(set(volume, other, .noAtime) == 0 && set(volume, directory, []) == 0)
-    #expect(try volume.flags(of: plain) == .noAtime)
+    #expect(try volume.attributes.flags(of: plain) == .noAtime)
     #expect(try volume.item(other).flags == [.noDataCow, .noDataSum, .noAtime])
     #expect(try volume.item(directory).flags == [])
 
     var changes = AttributeChanges()
     changes.size = 0
-    _ = try volume.setAttributes(other, changes)
+    _ = try volume.attributes.setAttributes(other, changes)
     #expect(set(volume, other, []) == 0)
     #expect(try volume.item(other).flags == [])
     try fixture.unmountAndCheck()
@@ -108,11 +108,11 @@ import Testing
       ExtendedAttributes.noteSome(inode)
 
       #expect(set(volume, directory, [.compress, .noDump]) == 0)
-      #expect(try volume.flags(of: directory) == [.compress, .noDump])
-      #expect(try volume.getAttribute(directory, property) == Array("zstd".utf8))
+      #expect(try volume.attributes.flags(of: directory) == [.compress, .noDump])
+      #expect(try volume.attributes.getAttribute(directory, property) == Array("zstd".utf8))
       #expect(set(volume, directory, wanted) == 0)
-      #expect(try volume.flags(of: directory) == wanted)
-      #expect(try volume.listAttributes(directory).isEmpty)
+      #expect(try volume.attributes.flags(of: directory) == wanted)
+      #expect(try volume.attributes.listAttributes(directory).isEmpty)
     }
     try fixture.unmountAndCheck()
   }
@@ -140,7 +140,7 @@ import Testing
     changes.touchesWhenSizeIsSame = true
     for (flag, code) in [(FileFlags.immutable, 0), (.append, EPERM)] {
       #expect(set(fixture.volume, file, flag) == 0)
-      #expect(errorNumber { try fixture.volume.setAttributes(file, changes) } == code)
+      #expect(errorNumber { try fixture.volume.attributes.setAttributes(file, changes) } == code)
     }
     try fixture.unmountAndCheck()
   }
@@ -153,7 +153,7 @@ import Testing
     func write(at offset: UInt64, isOpenToAppend: Bool = true) -> Int32 {
       errorNumber {
         _ = try [UInt8](repeating: 7, count: 2).withUnsafeBytes {
-          try volume.write(file, at: offset, $0, isOpenToAppend: isOpenToAppend)
+          try volume.content.write(file, at: offset, $0, isOpenToAppend: isOpenToAppend)
         }
       }
     }
@@ -178,7 +178,7 @@ import Testing
       var changes = AttributeChanges()
       if atime { changes.atime = .now }
       if mtime { changes.mtime = .now }
-      #expect(errorNumber { try volume.setAttributes(file, changes) } == code)
+      #expect(errorNumber { try volume.attributes.setAttributes(file, changes) } == code)
     }
     try fixture.unmountAndCheck()
   }

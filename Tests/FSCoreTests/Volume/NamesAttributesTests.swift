@@ -17,15 +17,15 @@ import Testing
     changes.gid = 6
     changes.atime = .set(old)
     changes.mtime = .set(Timestamp(seconds: -5, nanoseconds: 999_999_999))
-    let changed = try volume.setAttributes(file, changes).item
+    let changed = try volume.attributes.setAttributes(file, changes).item
     #expect(changed.mode == 0o104711 && changed.uid == 5 && changed.gid == 6)
     #expect(changed.atime == old && changed.mtime.seconds == -5)
     #expect(changed.ctime >= changed.otime)
 
     changes = AttributeChanges()
-    #expect(try volume.setAttributes(file, changes).item.ctime > changed.ctime)
+    #expect(try volume.attributes.setAttributes(file, changes).item.ctime > changed.ctime)
     changes.ctime = changed.ctime
-    _ = try volume.setAttributes(file, changes)
+    _ = try volume.attributes.setAttributes(file, changes)
 
     try fixture.remount()
     let item = try fixture.volume.item(file)
@@ -42,27 +42,27 @@ import Testing
     func reset() throws {
       var changes = AttributeChanges()
       (changes.mtime, changes.ctime) = (.set(old), old)
-      _ = try volume.setAttributes(file, changes)
+      _ = try volume.attributes.setAttributes(file, changes)
     }
     try reset()
     var changes = AttributeChanges()
     changes.size = 0
-    #expect(try volume.setAttributes(file, changes).item.mtime == old)
+    #expect(try volume.attributes.setAttributes(file, changes).item.mtime == old)
     #expect(try volume.item(file).ctime == old)
     changes.touchesWhenSizeIsSame = true
-    #expect(try volume.setAttributes(file, changes).item.mtime > old)
+    #expect(try volume.attributes.setAttributes(file, changes).item.mtime > old)
     #expect(try volume.item(file).ctime > old)
 
     try reset()
     changes.touchesWhenSizeIsSame = false
     changes.size = 10000
-    let grown = try volume.setAttributes(file, changes).item
+    let grown = try volume.attributes.setAttributes(file, changes).item
     #expect(grown.size == 10000 && grown.mtime > old && grown.ctime > old)
 
     let directory = try volume.directory("d", in: root)
-    #expect(errorNumber { try volume.setAttributes(directory, changes) } == EISDIR)
+    #expect(errorNumber { try volume.attributes.setAttributes(directory, changes) } == EISDIR)
     let pipe = try volume.file("pipe", in: root, mode: 0o010600)
-    #expect(errorNumber { try volume.setAttributes(pipe, changes) } == EINVAL)
+    #expect(errorNumber { try volume.attributes.setAttributes(pipe, changes) } == EINVAL)
     try fixture.unmountAndCheck()
   }
 
@@ -76,18 +76,20 @@ import Testing
     let tooLong = [UInt8](repeating: 1, count: 5000)
     #expect(
       errorNumber {
-        try volume.makeSymbolicLink(
+        try volume.namespace.makeSymbolicLink(
           Array("x".utf8), in: root, target: tooLong, Credentials(uid: 0, gid: 0))
       } == EROFS)
-    #expect(errorNumber { try volume.unlink(Array("file".utf8), in: root) } == EROFS)
-    #expect(errorNumber { try volume.unlink(Array("none".utf8), in: root) } == ENOENT)
-    #expect(errorNumber { try volume.rename("file", in: root, to: "x", in: root) } == EROFS)
-    #expect(errorNumber { try volume.link(file, Array("x".utf8), in: root) } == EROFS)
-    #expect(errorNumber { try volume.setAttribute(file, Array("user.a".utf8), []) } == EROFS)
-    #expect(errorNumber { try volume.setAttributes(file, AttributeChanges()) } == EROFS)
-    #expect(errorNumber { try volume.open(file, forWriting: true) } == EROFS)
-    try volume.open(file)
-    volume.release(file)
+    #expect(errorNumber { try volume.namespace.unlink(Array("file".utf8), in: root) } == EROFS)
+    #expect(errorNumber { try volume.namespace.unlink(Array("none".utf8), in: root) } == ENOENT)
+    #expect(
+      errorNumber { try volume.namespace.rename("file", in: root, to: "x", in: root) } == EROFS)
+    #expect(errorNumber { try volume.namespace.link(file, Array("x".utf8), in: root) } == EROFS)
+    #expect(
+      errorNumber { try volume.attributes.setAttribute(file, Array("user.a".utf8), []) } == EROFS)
+    #expect(errorNumber { try volume.attributes.setAttributes(file, AttributeChanges()) } == EROFS)
+    #expect(errorNumber { try volume.namespace.open(file, forWriting: true) } == EROFS)
+    try volume.namespace.open(file)
+    volume.namespace.release(file)
     #expect(try volume.names(root) == ["file"])
     try fixture.volume.unmount()
   }
@@ -111,33 +113,41 @@ import Testing
     for id in [still, growing] {
       var changes = AttributeChanges()
       changes.mode = 0
-      #expect(errorNumber { try volume.setAttributes(id, changes) } == EPERM)
+      #expect(errorNumber { try volume.attributes.setAttributes(id, changes) } == EPERM)
       changes = AttributeChanges()
       changes.size = 0
-      #expect(errorNumber { try volume.setAttributes(id, changes) } == EPERM)
+      #expect(errorNumber { try volume.attributes.setAttributes(id, changes) } == EPERM)
       changes = AttributeChanges()
       changes.mtime = .set(old)
-      #expect(errorNumber { try volume.setAttributes(id, changes) } == EPERM)
+      #expect(errorNumber { try volume.attributes.setAttributes(id, changes) } == EPERM)
       (changes.atime, changes.mtime) = (.now, .now)
-      #expect(errorNumber { try volume.setAttributes(id, changes) } == (id == still ? EPERM : 0))
-      #expect(errorNumber { try volume.link(id, Array("l".utf8), in: root) } == EPERM)
-      #expect(errorNumber { try volume.setAttribute(id, Array("user.a".utf8), []) } == EPERM)
-      #expect(errorNumber { try volume.open(id, forWriting: true) } == EPERM)
+      #expect(
+        errorNumber { try volume.attributes.setAttributes(id, changes) }
+          == (id == still ? EPERM : 0))
+      #expect(errorNumber { try volume.namespace.link(id, Array("l".utf8), in: root) } == EPERM)
+      #expect(
+        errorNumber { try volume.attributes.setAttribute(id, Array("user.a".utf8), []) } == EPERM)
+      #expect(errorNumber { try volume.namespace.open(id, forWriting: true) } == EPERM)
     }
-    #expect(errorNumber { try volume.open(still, forWriting: true, appending: true) } == EPERM)
-    try volume.open(growing, forWriting: true, appending: true)
-    volume.release(growing)
+    #expect(
+      errorNumber { try volume.namespace.open(still, forWriting: true, appending: true) } == EPERM)
+    try volume.namespace.open(growing, forWriting: true, appending: true)
+    volume.namespace.release(growing)
     for name in ["still", "growing"] {
-      #expect(errorNumber { try volume.unlink(Array(name.utf8), in: root) } == EPERM)
-      #expect(errorNumber { try volume.rename(name, in: root, to: "x", in: root) } == EPERM)
-      #expect(errorNumber { try volume.rename("plain", in: root, to: name, in: root) } == EPERM)
+      #expect(errorNumber { try volume.namespace.unlink(Array(name.utf8), in: root) } == EPERM)
+      #expect(
+        errorNumber { try volume.namespace.rename(name, in: root, to: "x", in: root) } == EPERM)
+      #expect(
+        errorNumber { try volume.namespace.rename("plain", in: root, to: name, in: root) } == EPERM)
     }
     #expect(errorNumber { try volume.file("x", in: stillDirectory) } == EPERM)
     try volume.file("x", in: growingDirectory)
-    #expect(errorNumber { try volume.unlink(Array("x".utf8), in: growingDirectory) } == EPERM)
     #expect(
-      errorNumber { try volume.rename("x", in: growingDirectory, to: "y", in: root) } == EPERM)
-    try volume.rename("plain", in: root, to: "plain", in: growingDirectory)
+      errorNumber { try volume.namespace.unlink(Array("x".utf8), in: growingDirectory) } == EPERM)
+    #expect(
+      errorNumber { try volume.namespace.rename("x", in: growingDirectory, to: "y", in: root) }
+        == EPERM)
+    try volume.namespace.rename("plain", in: root, to: "plain", in: growingDirectory)
     try fixture.unmountAndCheck()
   }
 
@@ -148,17 +158,21 @@ import Testing
     var changes = AttributeChanges()
     changes.mode = 0o2755
     changes.gid = 77
-    _ = try volume.setAttributes(directory, changes)
+    _ = try volume.attributes.setAttributes(directory, changes)
     let owner = Credentials(uid: 1, gid: 2, umask: 0o022)
-    let inner = try volume.makeDirectory(Array("i".utf8), in: directory, mode: 0o777, owner)
+    let inner = try volume.namespace.makeDirectory(
+      Array("i".utf8), in: directory, mode: 0o777, owner)
     #expect(inner.item.mode == 0o042755 && inner.item.gid == 77)
-    let file = try volume.createNode(Array("f".utf8), in: directory, mode: 0o100666, owner)
+    let file = try volume.namespace.createNode(
+      Array("f".utf8), in: directory, mode: 0o100666, owner)
     #expect(file.item.mode == 0o100644 && file.item.gid == 77 && file.item.uid == 1)
 
     try volume.addFlags(directory, [.noDataCow, .noCompress, .noDump])
-    let plain = try volume.createNode(Array("g".utf8), in: directory, mode: 0o100666, owner)
+    let plain = try volume.namespace.createNode(
+      Array("g".utf8), in: directory, mode: 0o100666, owner)
     #expect(plain.item.flags == [.noDataCow, .noDataSum, .noCompress])
-    let nested = try volume.makeDirectory(Array("j".utf8), in: directory, mode: 0o777, owner)
+    let nested = try volume.namespace.makeDirectory(
+      Array("j".utf8), in: directory, mode: 0o777, owner)
     #expect(nested.item.flags == [.noDataCow, .noCompress])
     try fixture.unmountAndCheck()
   }
@@ -170,49 +184,63 @@ import Testing
     let (volume, root) = (fixture.volume, fixture.root)
     let file = try volume.file("file", in: root)
     func name(_ text: String) -> [UInt8] { Array(text.utf8) }
-    #expect(try volume.listAttributes(file).isEmpty)
-    #expect(errorNumber { try volume.getAttribute(file, name("user.a")) } == ENODATA)
-    #expect(errorNumber { try volume.removeAttribute(file, name("user.a")) } == ENODATA)
+    #expect(try volume.attributes.listAttributes(file).isEmpty)
+    #expect(errorNumber { try volume.attributes.getAttribute(file, name("user.a")) } == ENODATA)
+    #expect(errorNumber { try volume.attributes.removeAttribute(file, name("user.a")) } == ENODATA)
     #expect(
-      errorNumber { try volume.setAttribute(file, name("user.a"), [1], .replace) } == ENODATA)
-    try volume.setAttribute(file, name("user.a"), [1], .create)
-    #expect(errorNumber { try volume.setAttribute(file, name("user.a"), [], .create) } == EEXIST)
-    try volume.setAttribute(file, name("user.a"), [], .replace)
-    #expect(try volume.getAttribute(file, name("user.a")) == [])
+      errorNumber { try volume.attributes.setAttribute(file, name("user.a"), [1], .replace) }
+        == ENODATA)
+    try volume.attributes.setAttribute(file, name("user.a"), [1], .create)
+    #expect(
+      errorNumber { try volume.attributes.setAttribute(file, name("user.a"), [], .create) }
+        == EEXIST)
+    try volume.attributes.setAttribute(file, name("user.a"), [], .replace)
+    #expect(try volume.attributes.getAttribute(file, name("user.a")) == [])
 
     for text in ["user.", "trusted.", "security."] {
-      #expect(errorNumber { try volume.setAttribute(file, name(text), []) } == EINVAL)
-      #expect(errorNumber { try volume.getAttribute(file, name(text)) } == EINVAL)
+      #expect(errorNumber { try volume.attributes.setAttribute(file, name(text), []) } == EINVAL)
+      #expect(errorNumber { try volume.attributes.getAttribute(file, name(text)) } == EINVAL)
     }
     for text in ["foo.x", "system.x", "user", ""] {
-      #expect(errorNumber { try volume.setAttribute(file, name(text), []) } == EOPNOTSUPP)
-      #expect(errorNumber { try volume.getAttribute(file, name(text)) } == EOPNOTSUPP)
+      #expect(
+        errorNumber { try volume.attributes.setAttribute(file, name(text), []) } == EOPNOTSUPP)
+      #expect(errorNumber { try volume.attributes.getAttribute(file, name(text)) } == EOPNOTSUPP)
     }
-    #expect(errorNumber { try volume.getAttribute(file, name("btrfs.compression")) } == ENODATA)
+    #expect(
+      errorNumber { try volume.attributes.getAttribute(file, name("btrfs.compression")) } == ENODATA
+    )
 
-    #expect(errorNumber { try volume.removeAttribute(file, name("btrfs.compression")) } == ENODATA)
+    #expect(
+      errorNumber { try volume.attributes.removeAttribute(file, name("btrfs.compression")) }
+        == ENODATA)
     for (text, value, result) in [
       ("btrfs.foo", "zlib", EINVAL), ("btrfs.compression", "bad", EINVAL),
       ("btrfs.compression", "zstd", EOPNOTSUPP),
     ] {
-      #expect(errorNumber { try volume.setAttribute(file, name(text), name(value)) } == result)
+      #expect(
+        errorNumber { try volume.attributes.setAttribute(file, name(text), name(value)) } == result)
     }
 
     let longest = 16384 - 101 - 25 - 30 - 6
     let value = [UInt8](repeating: 9, count: longest)
-    #expect(errorNumber { try volume.setAttribute(file, name("user.b"), value + [1]) } == ENOSPC)
-    try volume.setAttribute(file, name("user.b"), value)
-    try volume.setAttribute(file, name("trusted.c"), [3])
-    try volume.setAttribute(file, name("security.d"), [4])
+    #expect(
+      errorNumber { try volume.attributes.setAttribute(file, name("user.b"), value + [1]) }
+        == ENOSPC)
+    try volume.attributes.setAttribute(file, name("user.b"), value)
+    try volume.attributes.setAttribute(file, name("trusted.c"), [3])
+    try volume.attributes.setAttribute(file, name("security.d"), [4])
     #expect(try volume.item(file).ctime >= volume.item(file).mtime)
 
     try fixture.remount()
-    #expect(try fixture.volume.getAttribute(file, name("user.b")) == value)
-    let names = try fixture.volume.listAttributes(file).map { String(decoding: $0, as: UTF8.self) }
+    #expect(try fixture.volume.attributes.getAttribute(file, name("user.b")) == value)
+    let names = try fixture.volume.attributes.listAttributes(file).map {
+      String(decoding: $0, as: UTF8.self)
+    }
     #expect(names.sorted() == ["security.d", "trusted.c", "user.a", "user.b"])
-    try fixture.volume.removeAttribute(file, name("user.b"))
-    #expect(errorNumber { try fixture.volume.getAttribute(file, name("user.b")) } == ENODATA)
-    try fixture.volume.unlink(name("file"), in: root)
+    try fixture.volume.attributes.removeAttribute(file, name("user.b"))
+    #expect(
+      errorNumber { try fixture.volume.attributes.getAttribute(file, name("user.b")) } == ENODATA)
+    try fixture.volume.namespace.unlink(name("file"), in: root)
     try fixture.unmountAndCheck()
   }
 
@@ -222,25 +250,28 @@ import Testing
     let file = try volume.file("file", in: root)
     let names = collidingNames(6, prefix: "user.x", length: 20)
     for (index, name) in names.enumerated() {
-      try volume.setAttribute(file, name, [UInt8](repeating: UInt8(index), count: 100 * index))
+      try volume.attributes.setAttribute(
+        file, name, [UInt8](repeating: UInt8(index), count: 100 * index))
     }
-    try volume.setAttribute(file, names[2], [7, 7])
-    try volume.removeAttribute(file, names[4])
+    try volume.attributes.setAttribute(file, names[2], [7, 7])
+    try volume.attributes.removeAttribute(file, names[4])
     // What a replaced attribute gets is a place at the end.
     #expect(
-      try volume.listAttributes(file) == [names[0], names[1], names[3], names[5], names[2]])
+      try volume.attributes.listAttributes(file) == [
+        names[0], names[1], names[3], names[5], names[2],
+      ])
     // 3945 bytes is what Linux lets such an item grow to.
     let rest = 3945 - (5 * 50 + 100 + 300 + 500 + 2)
     #expect(
       errorNumber {
-        try volume.setAttribute(file, names[4], [UInt8](repeating: 1, count: rest - 49))
+        try volume.attributes.setAttribute(file, names[4], [UInt8](repeating: 1, count: rest - 49))
       } == ENOSPC)
-    try volume.setAttribute(file, names[4], [UInt8](repeating: 1, count: rest - 50))
+    try volume.attributes.setAttribute(file, names[4], [UInt8](repeating: 1, count: rest - 50))
 
     try fixture.remount()
-    #expect(try fixture.volume.getAttribute(file, names[2]) == [7, 7])
-    #expect(try fixture.volume.getAttribute(file, names[5]).count == 500)
-    #expect(try fixture.volume.getAttribute(file, names[0]) == [])
+    #expect(try fixture.volume.attributes.getAttribute(file, names[2]) == [7, 7])
+    #expect(try fixture.volume.attributes.getAttribute(file, names[5]).count == 500)
+    #expect(try fixture.volume.attributes.getAttribute(file, names[0]) == [])
     try fixture.unmountAndCheck()
   }
 
@@ -258,41 +289,45 @@ import Testing
     let (volume, root) = (fixture.volume, fixture.root)
     let file = try volume.file("file", in: root, mode: 0o100600)
     let (access, standard) = (AccessControlList.accessName, AccessControlList.defaultName)
-    #expect(errorNumber { try volume.setAttribute(file, access, [1, 2, 3]) } == EINVAL)
-    #expect(errorNumber { try volume.setAttribute(file, access, [1, 0, 0, 0]) } == EOPNOTSUPP)
+    #expect(errorNumber { try volume.attributes.setAttribute(file, access, [1, 2, 3]) } == EINVAL)
+    #expect(
+      errorNumber { try volume.attributes.setAttribute(file, access, [1, 0, 0, 0]) } == EOPNOTSUPP)
 
     // One that the mode can say goes into the mode.
-    try volume.setAttribute(file, access, list([(1, 6, .max), (4, 5, .max), (32, 4, .max)]))
+    try volume.attributes.setAttribute(
+      file, access, list([(1, 6, .max), (4, 5, .max), (32, 4, .max)]))
     #expect(try volume.item(file).mode == 0o100654)
-    #expect(errorNumber { try volume.getAttribute(file, access) } == ENODATA)
+    #expect(errorNumber { try volume.attributes.getAttribute(file, access) } == ENODATA)
 
     let full = list([(1, 7, .max), (2, 6, 99), (4, 5, .max), (16, 6, .max), (32, 0, .max)])
-    try volume.setAttribute(file, access, full)
+    try volume.attributes.setAttribute(file, access, full)
     #expect(try volume.item(file).mode == 0o100760)
-    #expect(try volume.getAttribute(file, access) == full)
+    #expect(try volume.attributes.getAttribute(file, access) == full)
     var changes = AttributeChanges()
     changes.mode = 0o100444
-    _ = try volume.setAttributes(file, changes)
+    _ = try volume.attributes.setAttributes(file, changes)
     #expect(
-      try volume.getAttribute(file, access)
+      try volume.attributes.getAttribute(file, access)
         == list([(1, 4, .max), (2, 6, 99), (4, 5, .max), (16, 4, .max), (32, 4, .max)]))
 
-    try volume.removeAttribute(file, access)
-    try volume.removeAttribute(file, access)
-    #expect(errorNumber { try volume.getAttribute(file, access) } == ENODATA)
+    try volume.attributes.removeAttribute(file, access)
+    try volume.attributes.removeAttribute(file, access)
+    #expect(errorNumber { try volume.attributes.getAttribute(file, access) } == ENODATA)
 
     let directory = try volume.directory("d", in: root)
-    try volume.setAttribute(directory, standard, full)
+    try volume.attributes.setAttribute(directory, standard, full)
     let owner = Credentials(uid: 0, gid: 0, umask: 0o077)
-    let inner = try volume.makeDirectory(Array("i".utf8), in: directory, mode: 0o755, owner)
+    let inner = try volume.namespace.makeDirectory(
+      Array("i".utf8), in: directory, mode: 0o755, owner)
     #expect(inner.item.mode == 0o040740)
-    #expect(try volume.getAttribute(inner.id, standard) == full)
+    #expect(try volume.attributes.getAttribute(inner.id, standard) == full)
     #expect(
-      try volume.getAttribute(inner.id, access)
+      try volume.attributes.getAttribute(inner.id, access)
         == list([(1, 7, .max), (2, 6, 99), (4, 5, .max), (16, 4, .max), (32, 0, .max)]))
-    let made = try volume.createNode(Array("f".utf8), in: directory, mode: 0o100666, owner)
+    let made = try volume.namespace.createNode(
+      Array("f".utf8), in: directory, mode: 0o100666, owner)
     #expect(made.item.mode == 0o100660)
-    #expect(errorNumber { try volume.getAttribute(made.id, standard) } == ENODATA)
+    #expect(errorNumber { try volume.attributes.getAttribute(made.id, standard) } == ENODATA)
     try fixture.unmountAndCheck()
   }
 }

@@ -13,34 +13,42 @@ import Testing
     let d = try volume.directory("d", in: root)
     let e = try volume.directory("e", in: root)
 
-    #expect(errorNumber { try volume.rename("none", in: root, to: "x", in: root) } == ENOENT)
     #expect(
-      errorNumber { try volume.rename("a", in: root, to: "b", in: root, flags: .noReplace) }
+      errorNumber { try volume.namespace.rename("none", in: root, to: "x", in: root) } == ENOENT)
+    #expect(
+      errorNumber {
+        try volume.namespace.rename("a", in: root, to: "b", in: root, flags: .noReplace)
+      }
         == EEXIST)
     #expect(
-      errorNumber { try volume.rename("a", in: root, to: "x", in: root, flags: .exchange) }
+      errorNumber {
+        try volume.namespace.rename("a", in: root, to: "x", in: root, flags: .exchange)
+      }
         == ENOENT)
     #expect(
       errorNumber {
-        try volume.rename("a", in: root, to: "b", in: root, flags: [.exchange, .noReplace])
+        try volume.namespace.rename(
+          "a", in: root, to: "b", in: root, flags: [.exchange, .noReplace])
       } == EINVAL)
-    #expect(errorNumber { try volume.rename("a", in: root, to: "d", in: root) } == EISDIR)
-    #expect(errorNumber { try volume.rename("d", in: root, to: "a", in: root) } == ENOTDIR)
-    #expect(errorNumber { try volume.rename(".", in: root, to: "x", in: root) } == EBUSY)
-    #expect(errorNumber { try volume.rename("a", in: root, to: "..", in: root) } == EBUSY)
+    #expect(errorNumber { try volume.namespace.rename("a", in: root, to: "d", in: root) } == EISDIR)
+    #expect(
+      errorNumber { try volume.namespace.rename("d", in: root, to: "a", in: root) } == ENOTDIR)
+    #expect(errorNumber { try volume.namespace.rename(".", in: root, to: "x", in: root) } == EBUSY)
+    #expect(errorNumber { try volume.namespace.rename("a", in: root, to: "..", in: root) } == EBUSY)
 
-    try volume.rename("a", in: root, to: "b", in: root)
+    try volume.namespace.rename("a", in: root, to: "b", in: root)
     #expect(try volume.id("b", in: root) == a)
-    #expect(errorNumber { try volume.attributes(of: b) } == ESTALE)
+    #expect(errorNumber { try volume.attributes.attributes(of: b) } == ESTALE)
 
-    try volume.rename("b", in: root, to: "d", in: root, flags: .exchange)
+    try volume.namespace.rename("b", in: root, to: "d", in: root, flags: .exchange)
     #expect(try volume.id("d", in: root) == a)
     #expect(try volume.id("b", in: root) == d)
 
     try volume.file("inner", in: e)
-    #expect(errorNumber { try volume.rename("b", in: root, to: "e", in: root) } == ENOTEMPTY)
-    try volume.unlink(Array("inner".utf8), in: e)
-    try volume.rename("b", in: root, to: "e", in: root)
+    #expect(
+      errorNumber { try volume.namespace.rename("b", in: root, to: "e", in: root) } == ENOTEMPTY)
+    try volume.namespace.unlink(Array("inner".utf8), in: e)
+    try volume.namespace.rename("b", in: root, to: "e", in: root)
     #expect(try volume.id("e", in: root) == d)
     #expect(try volume.item(root).size == 4)
     try fixture.unmountAndCheck()
@@ -61,28 +69,30 @@ import Testing
     for others: RenameFlags in [.exchange, [.exchange, .noReplace]] {
       let flags = others.union(.whiteout)
       #expect(
-        errorNumber { try volume.rename("a", in: root, to: "d", in: root, flags: flags) } == EINVAL)
+        errorNumber { try volume.namespace.rename("a", in: root, to: "d", in: root, flags: flags) }
+          == EINVAL)
     }
     let kept: RenameFlags = [.whiteout, .noReplace]
     #expect(
-      errorNumber { try volume.rename("a", in: root, to: "d", in: root, flags: kept) } == EEXIST)
+      errorNumber { try volume.namespace.rename("a", in: root, to: "d", in: root, flags: kept) }
+        == EEXIST)
 
     // Within a directory, into another, and over another file.
-    try volume.rename("a", in: root, to: "b", in: root, flags: kept)
+    try volume.namespace.rename("a", in: root, to: "b", in: root, flags: kept)
     #expect(try volume.id("b", in: root) == a)
     try expectWhiteout("a", in: root)
-    try volume.rename("inner", in: d, to: "outer", in: root, flags: .whiteout)
+    try volume.namespace.rename("inner", in: d, to: "outer", in: root, flags: .whiteout)
     #expect(try volume.id("outer", in: root) == inner)
     try expectWhiteout("inner", in: d)
-    try volume.rename("b", in: root, to: "replaced", in: root, flags: .whiteout)
+    try volume.namespace.rename("b", in: root, to: "replaced", in: root, flags: .whiteout)
     #expect(try volume.id("replaced", in: root) == a)
-    #expect(errorNumber { try volume.attributes(of: replaced) } == ESTALE)
+    #expect(errorNumber { try volume.attributes.attributes(of: replaced) } == ESTALE)
     try expectWhiteout("b", in: root)
 
     #expect(try volume.names(root) == ["d", "a", "outer", "replaced", "b"])
     #expect(try volume.item(root).size == 2 * (1 + 1 + 5 + 8 + 1))
-    try volume.rename("a", in: root, to: "c", in: d)
-    try volume.unlink(Array("inner".utf8), in: d)
+    try volume.namespace.rename("a", in: root, to: "c", in: d)
+    try volume.namespace.unlink(Array("inner".utf8), in: d)
     try fixture.unmountAndCheck()
   }
 
@@ -92,16 +102,18 @@ import Testing
     let a = try volume.directory("a", in: root)
     let b = try volume.directory("b", in: a)
     let c = try volume.directory("c", in: b)
-    #expect(errorNumber { try volume.rename("a", in: root, to: "x", in: c) } == EINVAL)
-    #expect(errorNumber { try volume.rename("c", in: b, to: "a", in: root) } == ENOTEMPTY)
+    #expect(errorNumber { try volume.namespace.rename("a", in: root, to: "x", in: c) } == EINVAL)
+    #expect(errorNumber { try volume.namespace.rename("c", in: b, to: "a", in: root) } == ENOTEMPTY)
     #expect(
-      errorNumber { try volume.rename("c", in: b, to: "a", in: root, flags: .exchange) } == EINVAL)
+      errorNumber { try volume.namespace.rename("c", in: b, to: "a", in: root, flags: .exchange) }
+        == EINVAL)
     #expect(
-      errorNumber { try volume.rename("a", in: root, to: "c", in: b, flags: .exchange) } == EINVAL)
+      errorNumber { try volume.namespace.rename("a", in: root, to: "c", in: b, flags: .exchange) }
+        == EINVAL)
 
-    try volume.rename("b", in: a, to: "b", in: root)
+    try volume.namespace.rename("b", in: a, to: "b", in: root)
     #expect(try volume.id("..", in: b) == root)
-    try volume.rename("a", in: root, to: "a", in: c)
+    try volume.namespace.rename("a", in: root, to: "a", in: c)
     #expect(try volume.id("..", in: a) == c)
     try fixture.remount()
     #expect(try fixture.volume.id("..", in: a) == c)
@@ -113,10 +125,10 @@ import Testing
     let fixture = try NamesFixture()
     let (volume, root) = (fixture.volume, fixture.root)
     let file = try volume.file("a", in: root)
-    _ = try volume.link(file, Array("b".utf8), in: root)
-    try volume.rename("a", in: root, to: "b", in: root)
-    try volume.rename("a", in: root, to: "a", in: root)
-    try volume.rename("a", in: root, to: "b", in: root, flags: .exchange)
+    _ = try volume.namespace.link(file, Array("b".utf8), in: root)
+    try volume.namespace.rename("a", in: root, to: "b", in: root)
+    try volume.namespace.rename("a", in: root, to: "a", in: root)
+    try volume.namespace.rename("a", in: root, to: "b", in: root, flags: .exchange)
     #expect(try volume.names(root) == ["a", "b"])
     #expect(try volume.item(file).linkCount == 2)
     try fixture.unmountAndCheck()
@@ -133,9 +145,9 @@ import Testing
     (changes.atime, changes.mtime) = (.set(old), .set(old))
     for id in [from, to, moved] {
       changes.ctime = old
-      _ = try volume.setAttributes(id, changes)
+      _ = try volume.attributes.setAttributes(id, changes)
     }
-    try volume.rename("moved", in: from, to: "moved", in: to)
+    try volume.namespace.rename("moved", in: from, to: "moved", in: to)
     #expect(try volume.item(from).mtime > old && volume.item(from).ctime > old)
     #expect(try volume.item(to).mtime > old && volume.item(to).ctime > old)
     #expect(try volume.item(moved).mtime == old && volume.item(moved).ctime > old)

@@ -45,36 +45,38 @@ struct NamesSubvolumeTests {
 
     // In the snapshot the nested one is an empty directory with number 2.
     let s = try volume.id("S", in: root)
-    let stub = try volume.lookup(Array("X".utf8), in: s)
+    let stub = try volume.namespace.lookup(Array("X".utf8), in: s)
     #expect(stub.id.number == .emptySubvolume && stub.item.mode == 0o040755)
     #expect(try stub.item.mtime == volume.item(s).mtime && stub.item.linkCount == 1)
     #expect(try volume.names(stub.id).isEmpty)
     #expect(errorNumber { try volume.file("a", in: stub.id) } == EACCES)
     #expect(errorNumber { try volume.directory("a", in: stub.id) } == EPERM)
-    #expect(errorNumber { try volume.rename("f", in: s, to: "a", in: stub.id) } == EPERM)
-    #expect(errorNumber { try volume.rename("X", in: s, to: "Y", in: s) } == ENOTEMPTY)
+    #expect(errorNumber { try volume.namespace.rename("f", in: s, to: "a", in: stub.id) } == EPERM)
+    #expect(errorNumber { try volume.namespace.rename("X", in: s, to: "Y", in: s) } == ENOTEMPTY)
     #expect(
-      errorNumber { try volume.setAttribute(stub.id, Array("user.a".utf8), []) } == EOPNOTSUPP)
-    try volume.rename("d", in: s, to: "X", in: s)
+      errorNumber { try volume.attributes.setAttribute(stub.id, Array("user.a".utf8), []) }
+        == EOPNOTSUPP)
+    try volume.namespace.rename("d", in: s, to: "X", in: s)
     #expect(try volume.id("X", in: s).number != .emptySubvolume)
 
     // What is in one cannot leave it, but by its own name.
     let f = try volume.id("f", in: p)
-    #expect(errorNumber { try volume.rename("f", in: p, to: "f", in: root) } == EXDEV)
-    #expect(errorNumber { try volume.link(f, Array("f".utf8), in: root) } == EXDEV)
-    #expect(errorNumber { try volume.removeDirectory(Array("P".utf8), in: root) } == ENOTEMPTY)
-    #expect(errorNumber { try volume.unlink(Array("P".utf8), in: root) } == EISDIR)
-    #expect(errorNumber { try volume.rename("P", in: root, to: "P", in: x) } == EINVAL)
+    #expect(errorNumber { try volume.namespace.rename("f", in: p, to: "f", in: root) } == EXDEV)
+    #expect(errorNumber { try volume.namespace.link(f, Array("f".utf8), in: root) } == EXDEV)
+    #expect(
+      errorNumber { try volume.namespace.removeDirectory(Array("P".utf8), in: root) } == ENOTEMPTY)
+    #expect(errorNumber { try volume.namespace.unlink(Array("P".utf8), in: root) } == EISDIR)
+    #expect(errorNumber { try volume.namespace.rename("P", in: root, to: "P", in: x) } == EINVAL)
 
     let r = try volume.id("R", in: root)
     #expect(errorNumber { try volume.file("new", in: r) } == EROFS)
-    #expect(errorNumber { try volume.unlink(Array("f".utf8), in: r) } == EROFS)
-    #expect(errorNumber { try volume.setAttributes(r, AttributeChanges()) } == EROFS)
+    #expect(errorNumber { try volume.namespace.unlink(Array("f".utf8), in: r) } == EROFS)
+    #expect(errorNumber { try volume.attributes.setAttributes(r, AttributeChanges()) } == EROFS)
 
     // Writing one side of what they share.
     for number in 0..<500 { try volume.file("in p \(number)", in: p) }
     for number in 0..<500 { try volume.file("in s \(number)", in: s) }
-    try volume.unlink(Array("f".utf8), in: s)
+    try volume.namespace.unlink(Array("f".utf8), in: s)
     #expect(try volume.names(r).sorted() == ["X", "d", "f"])
     try fixture.unmountAndCheck()
   }
@@ -86,22 +88,25 @@ struct NamesSubvolumeTests {
       let volume = fixture.volume
       let (p, e) = (try volume.id("P", in: root), try volume.id("e", in: root))
       let t = try volume.id("T", in: root)
-      try volume.rename("R", in: root, to: "R2", in: root)
-      try volume.rename("P", in: root, to: "P2", in: e)
+      try volume.namespace.rename("R", in: root, to: "R2", in: root)
+      try volume.namespace.rename("P", in: root, to: "P2", in: e)
       #expect(try volume.id("..", in: p) == e && volume.id("P2", in: e) == p)
       // Into another subvolume, over an empty directory there.
       let h = try volume.id("d", in: t)
-      try volume.rename("S", in: root, to: "d", in: t)
-      #expect(errorNumber { try volume.attributes(of: h) } == ESTALE)
+      try volume.namespace.rename("S", in: root, to: "d", in: t)
+      #expect(errorNumber { try volume.attributes.attributes(of: h) } == ESTALE)
       // One for another, in different subvolumes; one for a directory, in the same.
-      try volume.rename("P2", in: e, to: "d", in: t, flags: .exchange)
+      try volume.namespace.rename("P2", in: e, to: "d", in: t, flags: .exchange)
       #expect(try volume.id("d", in: t) == p && volume.id("..", in: p) == t)
       try volume.file("plain", in: root)
-      try volume.rename("R2", in: root, to: "plain", in: root, flags: .exchange)
+      try volume.namespace.rename("R2", in: root, to: "plain", in: root, flags: .exchange)
       #expect(
-        errorNumber { try volume.rename("plain", in: root, to: "h", in: t, flags: .exchange) }
+        errorNumber {
+          try volume.namespace.rename("plain", in: root, to: "h", in: t, flags: .exchange)
+        }
           == EXDEV)
-      #expect(errorNumber { try volume.rename("e", in: root, to: "T", in: root) } == ENOTEMPTY)
+      #expect(
+        errorNumber { try volume.namespace.rename("e", in: root, to: "T", in: root) } == ENOTEMPTY)
     }
     let before = try fixture.volume.stateLines()
     try fixture.remount()
@@ -145,7 +150,7 @@ struct NamesSubvolumeTests {
     let v = try fixture.volume.id("V", in: fixture.root)
     for tree in [TreeID.topLevel, v.tree] {
       let subvolume = try fixture.volume.trees.subvolume(tree)
-      #expect(try Orphans.list(in: subvolume, from: 0, limit: 100).isEmpty)
+      #expect(try OrphanItems.list(in: subvolume, from: 0, limit: 100).isEmpty)
     }
     #expect(try fixture.volume.names(v).isEmpty)
     try fixture.unmountAndCheck()

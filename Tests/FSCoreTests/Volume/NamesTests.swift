@@ -9,22 +9,23 @@ import Testing
     let fixture = try NamesFixture()
     let (volume, root) = (fixture.volume, fixture.root)
     let owner = Credentials(uid: 7, gid: 8)
-    let file = try volume.createNode(Array("file".utf8), in: root, mode: 0o100640, owner)
+    let file = try volume.namespace.createNode(Array("file".utf8), in: root, mode: 0o100640, owner)
     #expect(file.item.mode == 0o100640)
     #expect(file.item.uid == 7 && file.item.gid == 8 && file.item.linkCount == 1)
     #expect(file.item.size == 0 && file.blocks == 0)
 
-    let device = try volume.createNode(
+    let device = try volume.namespace.createNode(
       Array("device".utf8), in: root, mode: 0o060600, rdev: 8 << 20 | 3, owner)
     #expect(device.item.rdev == 8 << 20 | 3)
-    let pipe = try volume.createNode(
+    let pipe = try volume.namespace.createNode(
       Array("pipe".utf8), in: root, mode: 0o010600, rdev: 99, owner)
     #expect(pipe.item.rdev == 0)
 
-    let directory = try volume.makeDirectory(Array("d".utf8), in: root, mode: 0o1755, owner)
+    let directory = try volume.namespace.makeDirectory(
+      Array("d".utf8), in: root, mode: 0o1755, owner)
     #expect(directory.item.mode == 0o041755 && directory.item.linkCount == 1)
     let target = [UInt8](repeating: 0x78, count: 4095)
-    let link = try volume.makeSymbolicLink(
+    let link = try volume.namespace.makeSymbolicLink(
       Array("link".utf8), in: root, target: target, owner)
     #expect(link.item.size == 4095 && link.item.nbytes == 4095 && link.blocks == 8)
     #expect(link.item.mode == 0o120777)
@@ -34,8 +35,9 @@ import Testing
     #expect(try volume.item(root).linkCount == 1)
 
     try fixture.remount()
-    #expect(try fixture.volume.readSymbolicLink(link.id) == target)
-    #expect(try fixture.volume.lookup(Array("device".utf8), in: root).item.rdev == 8 << 20 | 3)
+    #expect(try fixture.volume.namespace.readSymbolicLink(link.id) == target)
+    #expect(
+      try fixture.volume.namespace.lookup(Array("device".utf8), in: root).item.rdev == 8 << 20 | 3)
     #expect(try fixture.volume.names(root) == ["file", "device", "pipe", "d", "link"])
     try fixture.unmountAndCheck()
   }
@@ -64,14 +66,15 @@ import Testing
     let longest = 4096 - 101 - 25 - 21
     #expect(
       errorNumber {
-        try volume.makeSymbolicLink(
+        try volume.namespace.makeSymbolicLink(
           Array("l".utf8), in: root, target: [UInt8](repeating: 1, count: longest + 1), owner)
       } == ENAMETOOLONG)
-    _ = try volume.makeSymbolicLink(
+    _ = try volume.namespace.makeSymbolicLink(
       Array("l".utf8), in: root, target: [UInt8](repeating: 1, count: longest), owner)
-    #expect(errorNumber { try volume.readSymbolicLink(file) } == EINVAL)
+    #expect(errorNumber { try volume.namespace.readSymbolicLink(file) } == EINVAL)
     #expect(
-      errorNumber { try volume.attributes(of: InodeID(tree: 5, number: 9999)) } == ESTALE)
+      errorNumber { try volume.attributes.attributes(of: InodeID(tree: 5, number: 9999)) } == ESTALE
+    )
     try fixture.unmountAndCheck()
   }
 
@@ -81,16 +84,20 @@ import Testing
     try volume.file("file", in: root)
     let directory = try volume.directory("d", in: root)
     try volume.file("inner", in: directory)
-    #expect(errorNumber { try volume.unlink(Array("d".utf8), in: root) } == EISDIR)
-    #expect(errorNumber { try volume.removeDirectory(Array("file".utf8), in: root) } == ENOTDIR)
-    #expect(errorNumber { try volume.removeDirectory(Array("d".utf8), in: root) } == ENOTEMPTY)
-    #expect(errorNumber { try volume.unlink(Array("none".utf8), in: root) } == ENOENT)
-    #expect(errorNumber { try volume.removeDirectory(Array(".".utf8), in: root) } == EINVAL)
-    #expect(errorNumber { try volume.removeDirectory(Array("..".utf8), in: root) } == ENOTEMPTY)
+    #expect(errorNumber { try volume.namespace.unlink(Array("d".utf8), in: root) } == EISDIR)
+    #expect(
+      errorNumber { try volume.namespace.removeDirectory(Array("file".utf8), in: root) } == ENOTDIR)
+    #expect(
+      errorNumber { try volume.namespace.removeDirectory(Array("d".utf8), in: root) } == ENOTEMPTY)
+    #expect(errorNumber { try volume.namespace.unlink(Array("none".utf8), in: root) } == ENOENT)
+    #expect(
+      errorNumber { try volume.namespace.removeDirectory(Array(".".utf8), in: root) } == EINVAL)
+    #expect(
+      errorNumber { try volume.namespace.removeDirectory(Array("..".utf8), in: root) } == ENOTEMPTY)
 
-    try volume.unlink(Array("inner".utf8), in: directory)
-    try volume.removeDirectory(Array("d".utf8), in: root)
-    try volume.unlink(Array("file".utf8), in: root)
+    try volume.namespace.unlink(Array("inner".utf8), in: directory)
+    try volume.namespace.removeDirectory(Array("d".utf8), in: root)
+    try volume.namespace.unlink(Array("file".utf8), in: root)
     #expect(try volume.item(root).size == 0)
     #expect(errorNumber { try volume.file("x", in: directory) } == ESTALE)
     try fixture.unmountAndCheck()
@@ -101,11 +108,13 @@ import Testing
     let (volume, root) = (fixture.volume, fixture.root)
     let file = try volume.file("a", in: root)
     let directory = try volume.directory("d", in: root)
-    let linked = try volume.link(file, Array("b".utf8), in: directory)
+    let linked = try volume.namespace.link(file, Array("b".utf8), in: directory)
     #expect(linked.id == file && linked.item.linkCount == 2)
-    #expect(errorNumber { try volume.link(file, Array("b".utf8), in: directory) } == EEXIST)
-    #expect(errorNumber { try volume.link(directory, Array("e".utf8), in: root) } == EPERM)
-    try volume.unlink(Array("a".utf8), in: root)
+    #expect(
+      errorNumber { try volume.namespace.link(file, Array("b".utf8), in: directory) } == EEXIST)
+    #expect(
+      errorNumber { try volume.namespace.link(directory, Array("e".utf8), in: root) } == EPERM)
+    try volume.namespace.unlink(Array("a".utf8), in: root)
     #expect(try volume.id("b", in: directory) == file)
     #expect(try volume.item(file).linkCount == 1)
     try fixture.unmountAndCheck()
@@ -122,7 +131,7 @@ import Testing
     var made = 0
     for name in names {
       let result = errorNumber {
-        try fixture.volume.createNode(name, in: root, mode: 0o100600, Volume.testOwner)
+        try fixture.volume.namespace.createNode(name, in: root, mode: 0o100600, Volume.testOwner)
       }
       #expect(result == (made < fitting ? 0 : EOVERFLOW))
       if result != 0 { break }
@@ -132,15 +141,17 @@ import Testing
 
     try fixture.remount()
     let volume = fixture.volume
-    for index in stride(from: 0, to: made, by: 3) { try volume.unlink(names[index], in: root) }
+    for index in stride(from: 0, to: made, by: 3) {
+      try volume.namespace.unlink(names[index], in: root)
+    }
     for index in 0..<made {
-      let result = errorNumber { try volume.lookup(names[index], in: root) }
+      let result = errorNumber { try volume.namespace.lookup(names[index], in: root) }
       #expect(result == (index % 3 == 0 ? ENOENT : 0))
     }
     // A rename within the item, over another of its names, and to a new one.
-    try volume.rename(names[1], in: root, to: names[2], in: root)
-    try volume.rename(names[2], in: root, to: names[0], in: root)
-    try volume.rename(
+    try volume.namespace.rename(names[1], in: root, to: names[2], in: root)
+    try volume.namespace.rename(names[2], in: root, to: names[0], in: root)
+    try volume.namespace.rename(
       names[0], in: root, to: names[4], in: root, flags: .exchange)
     #expect(try volume.names(root).count == made - (made + 2) / 3 - 1)
     try fixture.unmountAndCheck()
@@ -154,7 +165,7 @@ import Testing
     let file = try fixture.volume.file("file", in: root)
     let long = String(repeating: "l", count: 200)
     for number in 0..<300 {
-      _ = try fixture.volume.link(file, Array("\(long)\(number)".utf8), in: root)
+      _ = try fixture.volume.namespace.link(file, Array("\(long)\(number)".utf8), in: root)
     }
     try fixture.volume.synchronizeAll()
     #expect(try fixture.volume.item(file).linkCount == 301)
@@ -171,10 +182,11 @@ import Testing
 
     try fixture.remount()
     for number in stride(from: 0, to: 300, by: 2) {
-      try fixture.volume.unlink(Array("\(long)\(number)".utf8), in: root)
+      try fixture.volume.namespace.unlink(Array("\(long)\(number)".utf8), in: root)
     }
     for number in stride(from: 1, to: 300, by: 4) {
-      try fixture.volume.rename("\(long)\(number)", in: root, to: "\(long)x\(number)", in: root)
+      try fixture.volume.namespace.rename(
+        "\(long)\(number)", in: root, to: "\(long)x\(number)", in: root)
     }
     #expect(try fixture.volume.item(file).linkCount == 151)
     #expect(try fixture.volume.names(root).count == 151)
@@ -193,10 +205,10 @@ import Testing
       }
     }
     try pretend(65534)
-    #expect(try volume.link(file, Array("1".utf8), in: root).item.linkCount == 65535)
-    #expect(errorNumber { try volume.link(file, Array("2".utf8), in: root) } == EMLINK)
-    try volume.unlink(Array("0".utf8), in: root)
-    _ = try volume.link(file, Array("2".utf8), in: root)
+    #expect(try volume.namespace.link(file, Array("1".utf8), in: root).item.linkCount == 65535)
+    #expect(errorNumber { try volume.namespace.link(file, Array("2".utf8), in: root) } == EMLINK)
+    try volume.namespace.unlink(Array("0".utf8), in: root)
+    _ = try volume.namespace.link(file, Array("2".utf8), in: root)
     try pretend(2)
     try fixture.unmountAndCheck()
   }
@@ -205,17 +217,17 @@ import Testing
     let fixture = try NamesFixture()
     let root = fixture.root
     for name in ["a", "b", "c"] { try fixture.volume.file(name, in: root) }
-    try fixture.volume.unlink(Array("c".utf8), in: root)
-    #expect(try fixture.volume.lastEntry(of: root) == 4)
+    try fixture.volume.namespace.unlink(Array("c".utf8), in: root)
+    #expect(try fixture.volume.namespace.lastEntry(of: root) == 4)
     try fixture.volume.file("d", in: root)
-    #expect(try fixture.volume.lastEntry(of: root) == 5)
-    try fixture.volume.rename("a", in: root, to: "a2", in: root)
+    #expect(try fixture.volume.namespace.lastEntry(of: root) == 5)
+    try fixture.volume.namespace.rename("a", in: root, to: "a2", in: root)
     #expect(try fixture.volume.names(root) == ["b", "d", "a2"])
     try fixture.remount()
-    #expect(try fixture.volume.lastEntry(of: root) == 6)
-    try fixture.volume.rename("b", in: root, to: "d", in: root, flags: .exchange)
+    #expect(try fixture.volume.namespace.lastEntry(of: root) == 6)
+    try fixture.volume.namespace.rename("b", in: root, to: "d", in: root, flags: .exchange)
     #expect(try fixture.volume.names(root) == ["a2", "d", "b"])
-    #expect(try fixture.volume.lastEntry(of: root) == 8)
+    #expect(try fixture.volume.namespace.lastEntry(of: root) == 8)
     try fixture.unmountAndCheck()
   }
 
@@ -245,7 +257,7 @@ import Testing
     #expect(errorNumber { try fixture.volume.file("x", in: directory) } == ENOSPC)
     #expect(try fixture.volume.names(directory) == [])
 
-    try fixture.volume.unlink(Array("last".utf8), in: root)
+    try fixture.volume.namespace.unlink(Array("last".utf8), in: root)
     try fixture.volume.transactions.perform(reserving: 2) {
       (handle: borrowing TransactionHandle) throws(FilesystemError) in
       _ = try tree.delete(last, in: handle)

@@ -51,24 +51,25 @@ import Testing
         do {
           switch random.below(12) {
           case 0, 1, 2:
-            _ = try volume.createNode(a, in: directory, mode: 0o100644, Volume.testOwner)
+            _ = try volume.namespace.createNode(a, in: directory, mode: 0o100644, Volume.testOwner)
           case 3:
-            let made = try volume.makeDirectory(
+            let made = try volume.namespace.makeDirectory(
               a, in: directory, mode: 0o755, Volume.testOwner)
             if known.count < 10 { known.append(made.id) }
-          case 4: try volume.unlink(a, in: directory)
-          case 5: try volume.removeDirectory(a, in: directory)
-          case 6, 7: try volume.rename(a, in: directory, to: b, in: other)
-          case 8: try volume.rename(a, in: directory, to: b, in: other, flags: .exchange)
+          case 4: try volume.namespace.unlink(a, in: directory)
+          case 5: try volume.namespace.removeDirectory(a, in: directory)
+          case 6, 7: try volume.namespace.rename(a, in: directory, to: b, in: other)
+          case 8: try volume.namespace.rename(a, in: directory, to: b, in: other, flags: .exchange)
           case 9:
-            let id = try volume.lookup(a, in: directory).id
-            _ = try volume.link(id, b, in: other)
+            let id = try volume.namespace.lookup(a, in: directory).id
+            _ = try volume.namespace.link(id, b, in: other)
           case 10:
-            let id = try volume.lookup(a, in: directory).id
-            try volume.setAttribute(id, Array("user.t".utf8), [UInt8(thread)])
+            let id = try volume.namespace.lookup(a, in: directory).id
+            try volume.attributes.setAttribute(id, Array("user.t".utf8), [UInt8(thread)])
           default:
-            try volume.readDirectory(directory, from: 0) { (record) throws(FilesystemError) in
-              _ = try? volume.attributes(of: record.id)
+            try volume.namespace.readDirectory(directory, from: 0) {
+              (record) throws(FilesystemError) in
+              _ = try? volume.attributes.attributes(of: record.id)
               return true
             }
           }
@@ -104,8 +105,8 @@ import Testing
       inParallel(2) { thread in
         let result = errorNumber {
           thread == 0
-            ? try volume.rename("a\(round)", in: root, to: "x", in: b)
-            : try volume.rename("b\(round)", in: root, to: "x", in: a)
+            ? try volume.namespace.rename("a\(round)", in: root, to: "x", in: b)
+            : try volume.namespace.rename("b\(round)", in: root, to: "x", in: a)
         }
         if result != 0 { failures.withLock { $0 += 1 } }
       }
@@ -122,14 +123,15 @@ import Testing
       for number in 0..<400 {
         let name = Array("f\(number % 5)".utf8)
         if thread < 3 {
-          if let made = try? volume.createNode(name, in: root, mode: 0o100644, Volume.testOwner),
-            (try? volume.open(made.id)) != nil
+          if let made = try? volume.namespace.createNode(
+            name, in: root, mode: 0o100644, Volume.testOwner),
+            (try? volume.namespace.open(made.id)) != nil
           {
             try? volume.writeBytes(made.id, at: 0, [UInt8](repeating: 1, count: 5000))
-            volume.release(made.id)
+            volume.namespace.release(made.id)
           }
         } else {
-          try? volume.unlink(name, in: root)
+          try? volume.namespace.unlink(name, in: root)
         }
       }
     }

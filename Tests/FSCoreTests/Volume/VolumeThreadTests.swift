@@ -78,7 +78,7 @@ import Testing
     case 6:
       var changes = AttributeChanges()
       changes.size = random.below(60) * 4096
-      _ = try volume.setAttributes(volume.find(path), changes)
+      _ = try volume.attributes.setAttributes(volume.find(path), changes)
     default:
       let id = try volume.find(path)
       let sector: UInt64 = random.below(60)

@@ -1,9 +1,4 @@
-import Synchronization
-
-extension Volume {
-  /// How often an operation begins anew when names change under it.
-  static let attempts = 1000
-
+extension Namespace {
   /// Throws unless `name` can be looked up.
   func requireName(_ name: [UInt8]) throws(FilesystemError) {
     guard name.count <= Format.maximumNameLength else { throw .nameTooLong }
@@ -33,13 +28,13 @@ extension Volume {
     let directory = try inodes.inode(directory)
     guard directory.isDirectory else { throw .notDirectory }
     if Self.isDots(name) {
-      return try attributes(of: name.count == 1 ? directory.id : parent(of: directory))
+      return try attributes.attributes(of: name.count == 1 ? directory.id : parent(of: directory))
     }
 
     for _ in 0..<Self.attempts {
       guard let location = try DirectoryEntries.find(name, in: directory) else { break }
       if let inode = try inode(at: location, name, in: directory) {
-        return attributes(of: inode)
+        return attributes.attributes(of: inode)
       }
       // Deleted between the two looks, or an entry that leads nowhere.
       if try DirectoryEntries.find(name, in: directory) == location { break }
@@ -104,42 +99,5 @@ extension Volume {
     }
     guard let parent = try InodeReferences.parent(of: directory) else { throw .notFound }
     return InodeID(tree: directory.id.tree, number: parent)
-  }
-
-  // Holding.
-
-  /// Keeps an inode, without a name too, until as many calls of `release`. Throws when its flags
-  /// or the subvolume forbid opening it so.
-  package func open(
-    _ id: InodeID, forWriting: Bool = false, appending: Bool = false
-  ) throws(FilesystemError) {
-    let inode = try inodes.inode(id)
-    if forWriting {
-      try requireWritable(inode)
-      try inode.requireFlagsAllow(unless: appending ? .immutable : [.immutable, .append])
-    }
-    inodes.withHolders(of: inode) { inode.openCount += 1 }
-    guard inode.isDeleted else { return }
-    inodes.withHolders(of: inode) { inode.openCount -= 1 }
-    throw .stale
-  }
-
-  package func release(_ id: InodeID) {
-    guard let inode = inodes.loaded(id) else { return }
-    inodes.withHolders(of: inode) {
-      assert(inode.openCount > 0)
-      inode.openCount -= 1
-    }
-    removeIfUnheld(inode)
-  }
-
-  /// The kernel is about to be given a reference to an inode. One without a name is kept until
-  /// `forget` has given all of them back.
-  package func noteLookup(_ id: InodeID) { inodes.lookups.add(id) }
-
-  /// The kernel has given back `lookups` of its references to an inode.
-  package func forget(_ id: InodeID, lookups: UInt64) {
-    guard inodes.lookups.remove(id, lookups: lookups) else { return }
-    if let inode = inodes.loaded(id) { removeIfUnheld(inode) }
   }
 }

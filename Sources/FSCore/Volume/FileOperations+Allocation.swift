@@ -11,7 +11,7 @@ package enum AllocationMode: Sendable {
   case zeroRangeKeepSize
 }
 
-extension Volume {
+extension FileOperations {
   /// Allocates, zeroes or gives back [offset, +length) of a file.
   package func allocate(
     _ id: InodeID, _ mode: AllocationMode, offset: UInt64, length: UInt64

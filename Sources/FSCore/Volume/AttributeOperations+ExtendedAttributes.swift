@@ -7,7 +7,7 @@ package enum AttributeCondition: Sendable {
   case replace
 }
 
-extension Volume {
+extension AttributeOperations {
   package func getAttribute(
     _ id: InodeID, _ name: [UInt8]
   ) throws(FilesystemError) -> [UInt8] {
@@ -86,7 +86,7 @@ extension Volume {
     _ prepare: (inout ItemEdits, Generation) throws(FilesystemError) -> Void
   ) throws(FilesystemError) {
     try InodeTable.exclusively(inode) { () throws(FilesystemError) in
-      let now = now()
+      let now = Timestamp.now
       try transactions.perform(reserving: 3) {
         (handle: borrowing TransactionHandle) throws(FilesystemError) in
         var edits = ItemEdits()

@@ -1,5 +1,5 @@
 /// The flags of chattr(1). What each forbids stands with the operations that it forbids.
-extension Volume {
+extension AttributeOperations {
   package func flags(of id: InodeID) throws(FilesystemError) -> FileFlags {
     FileFlags(try inodes.inode(id).attributes.flags)
   }
@@ -54,7 +54,7 @@ extension Volume {
     let property = ExtendedAttributes.compressionProperty
     let value = try ExtendedAttributes.value(of: property, inode, isLocked: true)
     let losesProperty = value != nil && !flags.contains(.compress)
-    let now = now()
+    let now = Timestamp.now
     try transactions.perform(reserving: losesProperty ? 2 : 1) {
       (handle: borrowing TransactionHandle) throws(FilesystemError) in
       if losesProperty {

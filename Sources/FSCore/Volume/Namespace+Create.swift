@@ -29,7 +29,7 @@ struct PreparedNode {
   var itemCount: Int { 5 + inheritance.attributes.count + (node.isSymbolicLink ? 1 : 0) }
 }
 
-extension Volume {
+extension Namespace {
   /// Makes a file, device, pipe or socket. `rdev` as the format has it: major << 20 | minor.
   package func createNode(
     _ name: [UInt8], in directory: InodeID, mode: UInt32, rdev: UInt64 = 0,
@@ -61,7 +61,7 @@ extension Volume {
   ) throws(FilesystemError) -> Attributes {
     guard !target.isEmpty else { throw .notFound }
     // As Linux has it, what cannot be written is said first.
-    try requireWritable(try inodes.inode(directory))
+    try attributes.requireWritable(try inodes.inode(directory))
     let longest = min(4095, geometry.maximumItemSize - FileExtentItem.inlineHeaderSize)
     guard target.count <= longest else { throw .nameTooLong }
     return try create(
@@ -73,7 +73,7 @@ extension Volume {
   ) throws(FilesystemError) -> Attributes {
     try requireNewName(name)
     let directory = try inodes.inode(directory)
-    try requireWritable(directory)
+    try attributes.requireWritable(directory)
     let inode = try InodeTable.exclusively(directory) { () throws(FilesystemError) in
       // Linux refuses in other words where a directory can have no files at all.
       if node.isRegular, directory.isStub { throw .accessDenied }
@@ -89,7 +89,7 @@ extension Volume {
         return prepared.inode
       }
     }
-    return attributes(of: inode)
+    return attributes.attributes(of: inode)
   }
 
   /// The directory is locked.
@@ -110,7 +110,7 @@ extension Volume {
   ) throws(FilesystemError) -> Inode {
     var item = InodeItem(
       generation: 0, mode: inheritance.mode, uid: credentials.uid, gid: inheritance.gid,
-      now: now())
+      now: .now)
     item.rdev = node.rdev
     item.flags = inheritance.flags
     item.size = UInt64(node.target.count)

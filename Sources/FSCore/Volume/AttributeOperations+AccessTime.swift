@@ -1,13 +1,13 @@
-extension Volume {
+extension AttributeOperations {
   /// Whether a read of `inode` now is to be noted in it.
   func needsAccessTimeUpdate(_ inode: Inode, now: Timestamp) -> Bool {
-    guard !isReadOnly, options.accessTimes != .noatime, !inode.isStub,
-      !inode.subvolume.isReadOnly, !inode.isDirectory || options.directoryAccessTimes
+    guard !isReadOnly, accessTimes != .noatime, !inode.isStub,
+      !inode.subvolume.isReadOnly, !inode.isDirectory || directoryAccessTimes
     else { return false }
 
     let item = inode.attributes
     guard !item.flags.contains(.noAtime), item.atime != now else { return false }
-    if options.accessTimes == .strict { return true }
+    if accessTimes == .strict { return true }
     if item.atime <= item.mtime || item.atime <= item.ctime { return true }
     return now.seconds.subtractingReportingOverflow(item.atime.seconds).partialValue >= 86400
   }
@@ -16,7 +16,7 @@ extension Volume {
   /// space to write it is no error of the read: the time then stays in memory, so that not every
   /// read of a full file system looks for space.
   func touchAccessTime(_ inode: Inode) {
-    let now = now()
+    let now = Timestamp.now
     guard needsAccessTimeUpdate(inode, now: now) else { return }
     inode.lock.shared {
       guard !inode.isDeleted else { return }

@@ -1,28 +1,3 @@
-/// Who asks for something new.
-package struct Credentials: Sendable {
-  package var uid: UInt32
-  package var gid: UInt32
-
-  /// Permissions that a new inode does not get, unless its directory has a default ACL. 0 when
-  /// somebody has taken them off already.
-  package var umask: UInt32
-
-  package init(uid: UInt32, gid: UInt32, umask: UInt32 = 0) {
-    self.uid = uid
-    self.gid = gid
-    self.umask = umask
-  }
-}
-
-/// What `stat` shows of an inode.
-package struct Attributes: Sendable {
-  package var id: InodeID
-  package var item: InodeItem
-  /// In units of 512 bytes, with what is buffered behind the end of what is on the device. Holes
-  /// that are being filled count once they have space.
-  package var blocks: UInt64
-}
-
 /// What to change of an inode's attributes.
 package struct AttributeChanges: Sendable {
   package enum TimeChange: Sendable {
@@ -49,32 +24,7 @@ package struct AttributeChanges: Sendable {
   package init() {}
 }
 
-extension Volume {
-  // Checks that all operations share.
-
-  /// Throws unless the subvolume of `inode` may be changed.
-  func requireWritable(_ inode: Inode) throws(FilesystemError) {
-    if isReadOnly { throw .readOnly("the file system is mounted read-only") }
-    if inode.subvolume.isReadOnly { throw .readOnly("subvolume \(inode.id.tree) is read-only") }
-  }
-
-  func attributes(of inode: Inode) -> Attributes {
-    let item = inode.attributes
-    let buffered = inode.isRegular ? inode.bytesWithoutSpace : 0
-    return Attributes(id: inode.id, item: item, blocks: blocks(of: item, buffered: buffered))
-  }
-
-  /// In units of 512 bytes.
-  func blocks(of item: InodeItem, buffered: UInt64) -> UInt64 {
-    let unit = geometry.sectorSize
-    let bytes = (item.nbytes & ~(1 << 63)).roundedUp(to: unit) &+ buffered.roundedUp(to: unit)
-    return bytes / 512
-  }
-
-  package func attributes(of id: InodeID) throws(FilesystemError) -> Attributes {
-    attributes(of: try inodes.inode(id))
-  }
-
+extension AttributeOperations {
   package func setAttributes(
     _ id: InodeID, _ changes: AttributeChanges
   ) throws(FilesystemError) -> Attributes {
@@ -132,7 +82,7 @@ extension Volume {
   }
 
   private func apply(_ changes: AttributeChanges, to inode: Inode) throws(FilesystemError) {
-    let now = now()
+    let now = Timestamp.now
     var list: AccessControlList?
     if changes.mode != nil, !inode.isStub, inode.type != .symbolicLink {
       let name = AccessControlList.accessName

@@ -1,6 +1,6 @@
 /// Inodes without a name that still exist: listed by an empty item each, so that whoever mounts
 /// the file system after a crash can delete them (format §7.7).
-enum Orphans {
+enum OrphanItems {
   static func key(_ inode: ObjectID) -> Key { Key(.orphan, .orphanItem, inode.rawValue) }
 
   /// Lists an inode that has just lost its last name.

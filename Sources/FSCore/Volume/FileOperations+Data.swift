@@ -1,5 +1,5 @@
 /// Content of files.
-extension Volume {
+extension FileOperations {
   /// Reads from `offset` on; returns how many bytes there are before the end of the file. The
   /// rest of `buffer` may be overwritten too.
   package func read(
@@ -7,7 +7,7 @@ extension Volume {
   ) throws(FilesystemError) -> Int {
     let inode = try file(id)
     let count = try files.read(inode, at: offset, into: buffer)
-    touchAccessTime(inode)
+    attributes.touchAccessTime(inode)
     return count
   }
 
@@ -80,16 +80,6 @@ extension Volume {
     }
   }
 
-  /// Sets the size of a file whose `lock` is held exclusively.
-  func changeSize(of inode: Inode, to size: UInt64) throws(FilesystemError) {
-    try files.changeSize(of: inode, to: size)
-  }
-
-  /// Removes what a file holds that is about to be deleted. Its `lock` is held exclusively.
-  func deleteContent(of inode: Inode) throws(FilesystemError) {
-    try files.deleteContent(of: inode)
-  }
-
   /// Makes the file durable: what is buffered of it, its attributes and its names. Throws the
   /// error of an earlier write-back too, once to each reader; without one, when nobody else has
   /// been told.
@@ -121,26 +111,11 @@ extension Volume {
     try files.throwFailure(of: inode, to: reader, isReport: false)
   }
 
-  // What all operations on content begin with.
-
-  func file(_ id: InodeID) throws(FilesystemError) -> Inode {
-    let inode = try inodes.inode(id)
-    if inode.isDirectory { throw .isDirectory }
-    guard inode.isRegular else { throw .invalidArgument("this is no regular file") }
-    return inode
-  }
-
-  func writableFile(_ id: InodeID) throws(FilesystemError) -> Inode {
-    let inode = try file(id)
-    try requireWritable(inode)
-    if let refusal = transactions.refusal { throw refusal }
-    return inode
-  }
-
-  /// Turns what is buffered into extents and makes what was freed allocatable. For an operation
-  /// that found no space, before it tries again; no lock is held.
-  func reclaimSpace() throws(FilesystemError) {
-    files.flushAll()
-    try commit()
+  /// The first position at or after `offset` that has data, or none. Throws `.noSuchOffset` when
+  /// `offset` is not before the end of the file, or no data follow.
+  package func seek(
+    _ id: InodeID, from offset: UInt64, _ target: SeekTarget
+  ) throws(FilesystemError) -> UInt64 {
+    try files.seek(try file(id), from: offset, target)
   }
 }

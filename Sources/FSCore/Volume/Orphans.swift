@@ -1,8 +1,30 @@
 import Logging
-import Synchronization
 
-/// Deleting what has lost its last name.
-extension Volume {
+/// Deleting what has lost its last name. A volume has one.
+///
+/// 1. An inode without a name is listed on disk from the transaction on in which it lost it, until
+///    the one in which its last item goes: a crash at any moment leaves it for the next mount.
+/// 2. It stays while it is open or the kernel refers to it. What lets go of it last deletes it,
+///    with no lock held.
+/// 3. Its INODE_ITEM goes last: no other item of an inode is ever without it.
+package final class Orphans: Sendable {
+  private let inodes: InodeTable
+  private let files: FileStore
+  private let trees: Trees
+  private let transactions: TransactionManager
+  private let log: Logger
+
+  init(
+    inodes: InodeTable, files: FileStore, trees: Trees, transactions: TransactionManager,
+    log: Logger
+  ) {
+    self.inodes = inodes
+    self.files = files
+    self.trees = trees
+    self.transactions = transactions
+    self.log = log
+  }
+
   /// Deletes an inode without a name if nobody holds it. Called with no lock held. What cannot
   /// be deleted now stays listed on disk, and is deleted at the next mount.
   func removeIfUnheld(_ inode: Inode) {
@@ -27,17 +49,17 @@ extension Volume {
 
     if inode.isRegular { try files.deleteContent(of: inode) }
 
-    // The INODE_ITEM goes last: no other item of an inode may be without it.
+    // The INODE_ITEM goes with the last batch.
     let batch = 32
     while true {
-      let keys = try Orphans.remains(of: inode, limit: batch)
+      let keys = try OrphanItems.remains(of: inode, limit: batch)
       let isLast = keys.count < batch
       try transactions.perform(reserving: keys.count + 2, useGlobalReserve: true) {
         (handle: borrowing TransactionHandle) throws(FilesystemError) in
         for key in keys { _ = try inode.tree.delete(key, in: handle) }
         guard isLast else { return }
         _ = try inode.tree.delete(inode.itemKey, in: handle)
-        _ = try inode.tree.delete(Orphans.key(inode.number), in: handle)
+        _ = try inode.tree.delete(OrphanItems.key(inode.number), in: handle)
       }
       if isLast { break }
     }
@@ -49,26 +71,25 @@ extension Volume {
   private func unlist(_ inode: Inode) throws(FilesystemError) {
     try transactions.perform(reserving: 1, useGlobalReserve: true) {
       (handle: borrowing TransactionHandle) throws(FilesystemError) in
-      _ = try inode.tree.delete(Orphans.key(inode.number), in: handle)
+      _ = try inode.tree.delete(OrphanItems.key(inode.number), in: handle)
     }
     inodes.withHolders(of: inode) { inode.isOrphan = false }
   }
 
   /// Deletes all inodes without a name that are in memory, held or not: at unmount.
-  func removeAllOrphans() {
+  func removeAll() {
     for inode in inodes.orphans() { removeOrLog(inode) }
   }
 
   /// Deletes what a crash has left without a name, in all subvolumes that can be written: at
-  /// mount. Deleted subvolumes are left alone.
-  func cleanOrphans() throws(FilesystemError) {
-    guard !isReadOnly else { return }
+  /// the mount of a volume that can be written. Deleted subvolumes are left alone.
+  func clean() throws(FilesystemError) {
     for id in try writableSubvolumes() {
       let subvolume = try inodes.subvolume(id)
       var first: UInt64 = 0
       while true {
-        let numbers = try Orphans.list(in: subvolume.tree, from: first, limit: 256)
-        for number in numbers { try cleanOrphan(number, in: subvolume) }
+        let numbers = try OrphanItems.list(in: subvolume.tree, from: first, limit: 256)
+        for number in numbers { try clean(number, in: subvolume) }
         guard let last = numbers.last, last.rawValue < .max else { break }
         first = last.rawValue + 1
       }
@@ -90,7 +111,7 @@ extension Volume {
     return found
   }
 
-  private func cleanOrphan(
+  private func clean(
     _ number: ObjectID, in subvolume: Subvolume
   ) throws(FilesystemError) {
     let inode: Inode
@@ -100,7 +121,7 @@ extension Volume {
       // Listed, but gone.
       return try transactions.perform(reserving: 1, useGlobalReserve: true) {
         (handle: borrowing TransactionHandle) throws(FilesystemError) in
-        _ = try subvolume.tree.delete(Orphans.key(number), in: handle)
+        _ = try subvolume.tree.delete(OrphanItems.key(number), in: handle)
       }
     } catch {
       throw error

@@ -14,7 +14,7 @@ package struct DirectoryRecord {
   package var name: [UInt8] { Array(nameBytes) }
 }
 
-extension Volume {
+extension Namespace {
   /// The index of the newest entry: with it as `last`, `readDirectory` comes to an end even when
   /// the entries that it shows are renamed, and so go to the end, again and again.
   package func lastEntry(of id: InodeID) throws(FilesystemError) -> UInt64 {
@@ -55,7 +55,7 @@ extension Volume {
         next = index + 1
       }
     }
-    touchAccessTime(directory)
+    attributes.touchAccessTime(directory)
   }
 
   /// Reads from the device what `readDirectory` will need from `cookie` on. For whoever has
@@ -127,11 +127,11 @@ extension Volume {
   private func shownAttributes(
     of id: InodeID, _ item: InodeItem?, in directory: Inode
   ) throws(FilesystemError) -> Attributes {
-    if let inode = inodes.loaded(id) { return attributes(of: inode) }
+    if let inode = inodes.loaded(id) { return attributes.attributes(of: inode) }
     guard id.tree == directory.id.tree, id.number != .emptySubvolume else {
-      return try attributes(of: id)
+      return try attributes.attributes(of: id)
     }
     guard let item, EntryType(mode: item.mode) != nil else { throw .stale }
-    return Attributes(id: id, item: item, blocks: blocks(of: item, buffered: 0))
+    return Attributes(id: id, item: item, blocks: attributes.blocks(of: item, buffered: 0))
   }
 }

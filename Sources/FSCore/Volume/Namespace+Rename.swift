@@ -26,7 +26,7 @@ private struct Renaming {
   }
 }
 
-extension Volume {
+extension Namespace {
   /// Moves a name, replacing what has the new name, or exchanges two names.
   ///
   /// - Parameter credentials: whose a new inode in the old place is to be.
@@ -79,8 +79,8 @@ extension Volume {
 
     if isAcross { try requireNoLoop(renaming, flags) }
     if let target, target.inode === source.inode { return true }
-    try requireWritable(renaming.oldDirectory)
-    try requireWritable(renaming.newDirectory)
+    try attributes.requireWritable(renaming.oldDirectory)
+    try attributes.requireWritable(renaming.newDirectory)
 
     let done = try InodeTable.exclusivelyIfThere(renaming.inodes) {
       () throws(FilesystemError) in
@@ -94,7 +94,7 @@ extension Volume {
         try move(renaming, leaving: whiteout)
       }
     }
-    if done == true, !flags.contains(.exchange), let target { removeIfUnheld(target.inode) }
+    if done == true, !flags.contains(.exchange), let target { orphans.removeIfUnheld(target.inode) }
     return done == true
   }
 
@@ -176,7 +176,7 @@ extension Volume {
     let (old, new) = (renaming.oldDirectory, renaming.newDirectory)
     let newIndex = try DirectoryEntries.nextIndex(of: new)
     let whiteoutIndex = old === new ? newIndex + 1 : try DirectoryEntries.nextIndex(of: old)
-    let now = now()
+    let now = Timestamp.now
 
     return try transactions.perform(
       reserving: 15 + (whiteout?.itemCount ?? 0),
@@ -228,7 +228,7 @@ extension Volume {
     let isAcross = a.directory !== b.directory
     let aIndex = try DirectoryEntries.nextIndex(of: b.directory)
     let bIndex = isAcross ? try DirectoryEntries.nextIndex(of: a.directory) : aIndex + 1
-    let now = now()
+    let now = Timestamp.now
 
     return try transactions.perform(reserving: 20) {
       (handle: borrowing TransactionHandle) throws(FilesystemError) in

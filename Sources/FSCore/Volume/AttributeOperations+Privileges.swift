@@ -1,5 +1,5 @@
 /// The bits that let a program run with the rights of its file's owner or group.
-extension Volume {
+extension AttributeOperations {
   /// Whether somebody's change of the file's content would take such bits off it.
   package func hasPrivileges(_ id: InodeID) throws(FilesystemError) -> Bool {
     let inode = try inodes.inode(id)
@@ -16,7 +16,7 @@ extension Volume {
     guard !inode.isDirectory, inode.attributes.privileges(isOutsider) != 0 else { return false }
     try requireWritable(inode)
     try InodeTable.exclusively(inode) { () throws(FilesystemError) in
-      let now = now()
+      let now = Timestamp.now
       try transactions.perform(reserving: 1) {
         (handle: borrowing TransactionHandle) throws(FilesystemError) in
         try inode.update(in: handle) { item in

@@ -1,4 +1,4 @@
-extension Volume {
+extension Namespace {
   /// Gives an inode that is no directory another name.
   package func link(
     _ id: InodeID, _ name: [UInt8], in directory: InodeID
@@ -6,7 +6,7 @@ extension Volume {
     try requireNewName(name)
     let directory = try inodes.inode(directory)
     let inode = try inodes.inode(id)
-    try requireWritable(directory)
+    try attributes.requireWritable(directory)
     guard !inode.isDirectory else { throw .notPermitted }
     guard !directory.isStub else { throw .notPermitted }
     guard id.tree == directory.id.tree else { throw .crossSubvolume }
@@ -19,7 +19,7 @@ extension Volume {
       guard linkCount > 0 else { throw .notFound }
       guard linkCount < Format.maximumLinkCount else { throw .tooManyLinks }
       let index = try DirectoryEntries.nextIndex(of: directory)
-      let now = now()
+      let now = Timestamp.now
 
       try transactions.perform(reserving: 5) {
         (handle: borrowing TransactionHandle) throws(FilesystemError) in
@@ -45,7 +45,7 @@ extension Volume {
         }
       }
     }
-    return attributes(of: inode)
+    return attributes.attributes(of: inode)
   }
 
   package func unlink(_ name: [UInt8], in directory: InodeID) throws(FilesystemError) {
@@ -74,7 +74,7 @@ extension Volume {
       guard inode.isDirectory == isDirectory else {
         throw isDirectory ? .notDirectory : .isDirectory
       }
-      try requireWritable(directory)
+      try attributes.requireWritable(directory)
 
       let isDone = try InodeTable.exclusivelyIfThere([directory, inode]) {
         () throws(FilesystemError) in
@@ -85,7 +85,7 @@ extension Volume {
         if entry.isSubvolume { throw .notPermitted }
         return try remove(entry)
       }
-      if isDone == true { return removeIfUnheld(inode) }
+      if isDone == true { return orphans.removeIfUnheld(inode) }
       if directory.isDeleted { throw .stale }
     }
     throw .busy("the name keeps changing")
@@ -106,7 +106,7 @@ extension Volume {
   /// Removes a name; its directory and its inode are locked. Returns false when it leads
   /// elsewhere by now.
   private func remove(_ entry: NamedInode) throws(FilesystemError) -> Bool {
-    let now = now()
+    let now = Timestamp.now
     let directory = entry.directory
     return try transactions.perform(reserving: 6, useGlobalReserve: true) {
       (handle: borrowing TransactionHandle) throws(FilesystemError) in
@@ -143,7 +143,7 @@ extension Volume {
       if inode.isDeleted { throw .stale }
       throw .corrupt("symbolic link \(id) has no target")
     }
-    touchAccessTime(inode)
+    attributes.touchAccessTime(inode)
     return target
   }
 }

@@ -68,8 +68,9 @@ extension SpaceManager {
         sum.unusable += share.unusable
       }
       var counters = members.counters.withLock { $0 }
-      counters.reserved = 0
-      counters.promised = 0
+      counters.reservedData = 0
+      counters.reservedMetadata = 0
+      counters.returns = 0
       counters.waiters = 0
       if counters != sum {
         broken.append("the groups of \(members.types.typeName) are \(sum), counted \(counters)")

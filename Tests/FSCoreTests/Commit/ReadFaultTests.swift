@@ -43,24 +43,24 @@ import Testing
     Operation("write and fsync") { volume in
       let id = try volume.find("/d/f-19")
       try volume.writeBytes(id, at: 8192, [UInt8](repeating: 9, count: 8192))
-      try volume.synchronize(id, dataOnly: false)
+      try volume.content.synchronize(id, dataOnly: false)
     },
     Operation("truncate") { volume in
       var changes = AttributeChanges()
       changes.size = 5_000
-      _ = try volume.setAttributes(volume.find("/d/f-20"), changes)
+      _ = try volume.attributes.setAttributes(volume.find("/d/f-20"), changes)
     },
     Operation("unlink") { try $0.remove("/d/f-21") },
     Operation("rename over another") { try $0.move("/d/f-22", to: "/d/f-23") },
     Operation("set an attribute") {
-      try $0.setAttribute(
+      try $0.attributes.setAttribute(
         $0.find("/d/f-24"), Array("user.a".utf8), [UInt8](repeating: 9, count: 300))
     },
     Operation("punch a hole") {
-      try $0.allocate($0.find("/d/f-25"), .punchHole, offset: 4096, length: 4096)
+      try $0.content.allocate($0.find("/d/f-25"), .punchHole, offset: 4096, length: 4096)
     },
     Operation("preallocate") {
-      try $0.allocate($0.find("/d/f-26"), .plain, offset: 1 << 20, length: 1 << 20)
+      try $0.content.allocate($0.find("/d/f-26"), .plain, offset: 1 << 20, length: 1 << 20)
     },
     Operation("list") { volume in
       let directory = try volume.find("/d")
@@ -230,7 +230,7 @@ import Testing
     for tree: TreeID in [.root, .extent, .device, .topLevel, .checksum] {
       try reader.walkBlocks(reader.root(of: tree)) { (pointer, _) throws(FilesystemError) in
         let place = try reader.device.locate(pointer.address, length: 4096, copy: 0)
-        found.append((tree, pointer.address, place.rawValue))
+        found.append((tree, pointer.address, place.offset.rawValue))
         return true
       }
     }

@@ -67,7 +67,7 @@ import Testing
     try volume.makeFile("/of the next transaction")
     let isDone = Guarded(false, rank: .leaf)
     let second = BackgroundThread {
-      try? volume.synchronize(file, dataOnly: false)
+      try? volume.content.synchronize(file, dataOnly: false)
       isDone.update { $0 = true }
     }
     // It must not return before that transaction is durable.

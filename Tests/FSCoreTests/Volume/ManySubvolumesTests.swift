@@ -36,7 +36,7 @@ struct ManySubvolumesTests {
       let file = try volume.file("first", in: subvolume)
       try volume.writeBytes(file, at: 0, [1, 2, 3])
       numbers.append(file.number)
-      try volume.unlink(Array("first".utf8), in: subvolume)
+      try volume.namespace.unlink(Array("first".utf8), in: subvolume)
       if number % 10 == 9 { try volume.synchronizeAll() }
       // What was changed since the last commit stays till the next.
       #expect(volume.trees.openSubvolumes <= comfortable * 2 + 20)

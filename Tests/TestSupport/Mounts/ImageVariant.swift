@@ -97,7 +97,7 @@ package struct ImageVariant: Sendable, CustomStringConvertible {
     case .changing:
       // Without clear_cache the kernel never gives a free space tree up.
       [
-        "space_cache=v2", "clear_cache,space_cache=v1", "clear_cache,nospace_cache",
+        "clear_cache,space_cache=v2", "clear_cache,space_cache=v1", "clear_cache,nospace_cache",
       ][turn % 3] + ",noatime"
     }
   }

@@ -17,7 +17,10 @@ struct SuperblockWriter {
         ofDevice.setDeviceItem(item)
         for place in Superblock.offsets(deviceSize: item.totalBytes)
         where (place.rawValue == Format.superblockOffsets[0]) == isFirst {
-          try member.device.write(ofDevice.sealed(for: place).readable, at: place)
+          let copy = ofDevice.sealed(for: place)
+          // The pointer alone does not keep the memory: another thread would take and write it.
+          defer { withExtendedLifetime(copy) {} }
+          try member.device.write(copy.readable, at: place)
         }
       }
       if isFirst { try devices.flush() }

@@ -6,8 +6,12 @@ import TestSupport
 /// What the kernel sees in an image: the lines that `Volume.stateLines` has for the same state.
 enum KernelState {
   /// Mounts the image by the kernel, which may find nothing to complain about.
-  static func lines(of image: String, in directory: TemporaryDirectory) throws -> [String] {
-    let mounted = try LoopMount(image, at: directory.file("kernel"))
+  static func lines(
+    of image: String, in directory: TemporaryDirectory, hasFreeSpaceTree: Bool = false
+  ) throws -> [String] {
+    let mounted = try LoopMount(
+      image, at: directory.file("kernel"),
+      options: hasFreeSpaceTree ? "noatime" : LoopMount.kernelOptions)
     defer { try? mounted.unmount() }
     var lines: [String] = []
     try visit(BytePath(mounted.directory), "", &lines)

@@ -195,28 +195,50 @@ final class CoreBench {
   /// Commits that change the free space of every block group, against ones that change one's.
   func groupCommits(groups: Int) throws {
     let id = try file("groups")
-    for group in 0..<groups {
-      try volume.content.allocate(id, .plain, offset: UInt64(group) << 30, length: 1 << 30)
+    let rounds = 20
+    let smallCount = UInt64(2 * rounds)
+    // Each GiB begins with extents that can be freed one by one; the rest is a few large ones.
+    for group in 0..<UInt64(groups) {
+      let start = group << 30
+      for small in 0..<smallCount {
+        try volume.content.allocate(id, .plain, offset: start + small << 13, length: 4096)
+      }
+      try volume.content.allocate(
+        id, .plain, offset: start + smallCount << 13, length: 1 << 30 - smallCount << 12)
     }
     try volume.commit()
-    let rounds = 20
-    func time(_ changed: Int, from start: Int) throws -> (cpu: Double, wall: Double) {
+
+    func time(_ changed: Int, from first: Int) throws -> (cpu: Double, wall: Double) {
       var sum = (cpu: 0.0, wall: 0.0)
       for round in 0..<rounds {
-        for group in 0..<changed {
-          let offset = UInt64(group) << 30 + UInt64(start + 2 * round) << 20
+        for group in 0..<UInt64(changed) {
+          let offset = group << 30 + UInt64(first + round) << 13
           try volume.content.allocate(id, .punchHole, offset: offset, length: 4096)
         }
+        let before = changes()
         let one = try timed { try volume.commit() }
+        let after = changes()
+        let count = before.keys.count { before[$0] != after[$0] }
+        guard count >= changed else {
+          throw BenchError(description: "a commit changed \(count) groups, not \(changed)")
+        }
         sum = (sum.cpu + one.cpu, sum.wall + one.wall)
       }
       return sum
     }
     let few = try time(1, from: 0)
-    let all = try time(groups, from: 100)
+    let all = try time(groups, from: rounds)
     let extra = rounds * max(groups - 1, 1)
     let what = "commit: each more changed group of 1 GiB, \(record.rawValue)"
     add(what + ", CPU", all.cpu - few.cpu, per: extra)
     add(what + ", wall", all.wall - few.wall, per: extra)
   }
+
+  /// How often the set of used bytes has changed in each block group.
+  private func changes() -> [LogicalAddress: UInt64] {
+    Dictionary(
+      uniqueKeysWithValues: volume.space.groups.all.map { ($0.start, $0.moment.changeCount) })
+  }
 }
+
+struct BenchError: Error, CustomStringConvertible { let description: String }

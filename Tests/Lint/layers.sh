@@ -30,6 +30,31 @@ for ((low = 0; low < ${#layers[@]}; low++)); do
   done
 done
 
+# Stored closures and weak references call upwards unseen: only those that ARCHITECTURE.md lists may be
+# there. Of Subvolumes and above only Volume and Maintenance are free to have others.
+allowed=$(sed -n '/^### Late bindings/,/^## /p' ../../ARCHITECTURE.md \
+  | sed -nE 's/^\| `([^`]+)` \| `([^`]+)` \|.*/\1 \2/p')
+modifiers='((nonisolated\(unsafe\)|package|public|private|fileprivate|private\(set\)|static) +)*'
+bindings=$(for layer in "${layers[@]}"; do
+  case $layer in Volume | Maintenance) continue ;; esac
+  [ -d "$layer" ] || continue
+  grep -rnE --include='*.swift' \
+    "^ *$modifiers(weak|unowned(\((un)?safe\))?) +(var|let) |^ *$modifiers(var|let) [A-Za-z]+ *: [^={]*->" \
+    "$layer" | sed -nE 's/^([^:]+):[0-9]+:.*(var|let) ([A-Za-z]+).*/\1 \3/p' || true
+done | sort -u)
+while read -r binding; do
+  if [ -n "$binding" ] && ! grep -qxF "$binding" <<<"$allowed"; then
+    echo "${binding% *}: ${binding##* } is a stored closure or weak reference that ARCHITECTURE.md does not list"
+    status=1
+  fi
+done <<<"$bindings"
+while read -r binding; do
+  if [ -n "$binding" ] && ! grep -qxF "$binding" <<<"$bindings"; then
+    echo "ARCHITECTURE.md lists ${binding##* } of ${binding% *}, which is not there"
+    status=1
+  fi
+done <<<"$allowed"
+
 cd ../..
 while read -r lines file; do
   if [ "$file" != total ] && [ "$lines" -gt 500 ]; then

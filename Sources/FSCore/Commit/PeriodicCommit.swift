@@ -2,7 +2,7 @@ import Logging
 
 /// The thread that commits by itself: after a while, so that no change stays in memory for long,
 /// and when the memory budget wants it.
-package final class PeriodicCommit: Sendable {
+package final class PeriodicCommit: CommitServer {
   private struct State {
     var mustStop = false
     /// The budget wants a commit.
@@ -93,6 +93,8 @@ package final class PeriodicCommit: Sendable {
       log.error("the periodic commit failed: \(error)")
     }
   }
+
+  package func commit() throws(FilesystemError) { try committer.commit() }
 
   /// Sees to a commit because of what it lets go: by the thread, so that the caller can go on; but
   /// when there is too much by now the caller waits for it.

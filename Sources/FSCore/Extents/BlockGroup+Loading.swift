@@ -86,3 +86,13 @@ extension BlockGroup {
     precondition(isPublished)
   }
 }
+
+extension BlockGroup {
+  /// What loading the group would make allocatable.
+  var unloadedFree: UInt64 {
+    state.withLock { state in
+      state.loading == .unloaded
+        ? length - superblockBytes - state.used - state.pinned.bytes : 0
+    }
+  }
+}

@@ -1,9 +1,15 @@
 /// The commit's part that tells the trees of new chunks: CHUNK_ITEM, DEV_EXTENTs, the device's
 /// bytes_used, BLOCK_GROUP_ITEM.
 package struct ChunkItems: CommitParticipant {
-  let space: SpaceManager
+  private let chunks: ChunkLifecycle
+  private let trees: Trees
+  private let deviceKey: Key
 
-  package init(space: SpaceManager) { self.space = space }
+  package init(chunks: ChunkLifecycle, trees: Trees, device: DeviceItem) {
+    self.chunks = chunks
+    self.trees = trees
+    deviceKey = Key(.devItems, .devItem, device.deviceID.rawValue)
+  }
 
   package func prepare(in handle: borrowing TransactionHandle) throws(FilesystemError) {
     _ = try insertNew(in: handle)
@@ -21,24 +27,24 @@ package struct ChunkItems: CommitParticipant {
     _ superblock: inout Superblock, _ context: borrowing CommitContext
   ) throws(FilesystemError) {
     var item = try superblock.deviceItem
-    item.bytesUsed = space.registry.withLock { $0.deviceBytesUsed }
+    item.bytesUsed = chunks.deviceBytesUsed
     superblock.setDeviceItem(item)
-    try superblock.setSystemChunks(space.systemChunks)
+    try superblock.setSystemChunks(chunks.systemChunks)
   }
 
   package func brokenInvariants() -> [String] {
-    let used = space.registry.withLock { $0.new }.filter { $0.group.used > 0 }
+    let used = chunks.new.filter { $0.group.used > 0 }
     return used.map { "the trees do not know chunk \($0.chunk.start), which holds extents" }
   }
 
   private func insertNew(in handle: borrowing TransactionHandle) throws(FilesystemError) -> Bool {
     var hasChanged = false
-    while let new = space.registry.withLock({ $0.new.isEmpty ? nil : $0.new.removeFirst() }) {
+    while let new = chunks.takeNew() {
       do throws(FilesystemError) {
         try insert(new, in: handle)
       } catch {
         // When nothing was changed the next commit tries again.
-        if !handle.isHalfDone { space.registry.withLock { $0.new.insert(new, at: 0) } }
+        if !handle.isHalfDone { chunks.putBack(new) }
         throw error
       }
       handle.noteWhole()
@@ -48,15 +54,15 @@ package struct ChunkItems: CommitParticipant {
   }
 
   private func insert(
-    _ new: SpaceManager.NewGroup, in handle: borrowing TransactionHandle
+    _ new: ChunkLifecycle.NewGroup, in handle: borrowing TransactionHandle
   ) throws(FilesystemError) {
-    let trees = space.trees
+    let groups = chunks.groups
     let chunk = new.chunk
     let item = chunk.item
     for stripe in item.stripes {
       let extent = DeviceExtent(
         chunkOffset: chunk.start, length: chunk.length,
-        chunkTreeUUID: space.geometry.chunkTreeUUID)
+        chunkTreeUUID: groups.geometry.chunkTreeUUID)
       let key = Key(stripe.deviceID.objectID, .devExtent, stripe.offset.rawValue)
       try trees.device.insert(key, size: DeviceExtent.size, in: handle) { extent.encode(into: $0) }
     }
@@ -65,12 +71,9 @@ package struct ChunkItems: CommitParticipant {
     ) { item.encode(into: $0) }
 
     let added = chunk.length * UInt64(item.stripes.count)
-    let bytesUsed = space.registry.withLock { registry in
-      registry.deviceBytesUsed += added
-      return registry.deviceBytesUsed
-    }
+    let bytesUsed = chunks.addDeviceBytes(added)
     let isPresent = try trees.chunk.modify(
-      space.deviceKey, in: handle
+      deviceKey, in: handle
     ) { bytes throws(FilesystemError) in
       guard bytes.count == DeviceItem.size else {
         throw .corrupt("a device item of \(bytes.count) bytes")
@@ -81,20 +84,11 @@ package struct ChunkItems: CommitParticipant {
     guard isPresent == true else { throw .corrupt("the chunk tree has no device item") }
 
     let groupItem = BlockGroupItem(used: 0, flags: item.flags)
-    try space.groupItemTree.insert(
+    try groups.itemTree.insert(
       BlockGroupItems.key(new.group), size: BlockGroupItem.size, in: handle
     ) { groupItem.encode(into: $0) }
     new.group.state.withLock { $0.writtenUsed = 0 }
     // Its free space has to be recorded, though nothing may be in it.
-    if space.notesChanges { space.listAsDirty(new.group) }
-  }
-}
-
-extension SpaceManager {
-  /// The system chunks that the chunk tree knows, for the superblock's array.
-  var systemChunks: [(start: LogicalAddress, item: ChunkItem)] {
-    let unknown = registry.withLock { Set($0.new.map(\.group.start)) }
-    return chunks.all.filter { $0.item.flags.contains(.system) && !unknown.contains($0.start) }
-      .map { ($0.start, $0.item) }
+    if groups.notesChanges { groups.listAsDirty(new.group) }
   }
 }

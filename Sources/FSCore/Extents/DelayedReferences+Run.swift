@@ -190,7 +190,7 @@ extension DelayedReferences {
   private func freed(
     _ address: LogicalAddress, _ kind: ExtentKind, in handle: borrowing TransactionHandle
   ) -> FreedData? {
-    if kind.isTreeBlock { treeBlockFreed(address) }
+    if kind.isTreeBlock { dropBlock(address) }
     space.extentFreed(address, length: length(of: kind), isMetadata: kind.isTreeBlock, in: handle)
     guard case .data(let length) = kind else { return nil }
     return FreedData(address: address, length: length, isAbandoned: false)

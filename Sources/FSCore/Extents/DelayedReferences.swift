@@ -59,6 +59,7 @@ package final class DelayedReferences: ExtentReferences {
 
     fileprivate(set) var heads: [LogicalAddress: DelayedHead] = [:]
     let memory: MemoryShare
+    let demand: SpaceDemand
   }
 
   /// What `lock` guards: the order in which heads are applied.
@@ -72,7 +73,6 @@ package final class DelayedReferences: ExtentReferences {
   let extentTree: Tree
   let space: any ExtentSpaceAccounting
   let checksums: (any DataChecksumRemoval)?
-  let treeBlockFreed: @Sendable (LogicalAddress) -> Void
 
   /// Never held while anything else is done than looking at the queue.
   let queue: Guarded<Queue>
@@ -86,24 +86,24 @@ package final class DelayedReferences: ExtentReferences {
   /// - Parameters:
   ///   - checksums: what removes the checksums of freed data; nil where there are none.
   ///   - memory: what the noted changes are charged to.
-  ///   - treeBlockFreed: drops a block from the cache, written or not. Called before its space
-  ///     can be allocated again; takes no lock of a rank below `.spaceManager`.
+  ///   - demand: told how many extents have changes that are not applied.
   package init(
     geometry: Geometry, extentTree: Tree, space: any ExtentSpaceAccounting,
-    checksums: (any DataChecksumRemoval)?, memory: MemoryShare,
-    treeBlockFreed: @escaping @Sendable (LogicalAddress) -> Void
+    checksums: (any DataChecksumRemoval)?, memory: MemoryShare, demand: SpaceDemand
   ) {
     self.geometry = geometry
     self.extentTree = extentTree
     self.space = space
     self.checksums = checksums
-    self.treeBlockFreed = treeBlockFreed
-    queue = Guarded(Queue(memory: memory), rank: .delayedReferences)
+    queue = Guarded(Queue(memory: memory, demand: demand), rank: .delayedReferences)
     queue.withLock { $0.heads.reserveCapacity(Queue.usualCount) }
   }
 
   /// How many extents have changes that are not applied.
   package var pendingCount: Int { queue.withLock { $0.heads.count } }
+
+  /// Takes a block out of the cache, written or not, before its space can be allocated again.
+  func dropBlock(_ address: LogicalAddress) { extentTree.context.cache.drop(address) }
 
 }
 
@@ -128,7 +128,7 @@ extension DelayedReferences {
   /// A new tree block is gone before it had an item.
   func abandonTreeBlock(_ address: LogicalAddress) {
     // The cache first: as soon as the space is free another block may stand there.
-    treeBlockFreed(address)
+    dropBlock(address)
     space.abandon(address, length: geometry.nodeSize)
   }
 
@@ -154,18 +154,18 @@ extension DelayedReferences.Queue {
       var head = DelayedHead(kind: kind, isNew: newExtent)
       body(&head)
       heads[address] = head
-      memory.charge(Self.headBytes)
+      didAdd()
       return false
     }
     body(&heads.values[index])
     guard heads.values[index].isSettled else { return false }
-    memory.giveBack(Self.headBytes)
+    didRemove()
     return heads.remove(at: index).value.isNew
   }
 
   mutating func take(_ address: LogicalAddress) -> DelayedHead? {
     guard let head = heads.removeValue(forKey: address) else { return nil }
-    memory.giveBack(Self.headBytes)
+    didRemove()
     return head
   }
 
@@ -176,12 +176,22 @@ extension DelayedReferences.Queue {
     let later = heads.removeValue(forKey: address)
     if let later {
       head.add(later)
-      memory.giveBack(Self.headBytes)
+      didRemove()
     }
     if later != nil, head.isSettled { return head.isNew }
     heads[address] = head
-    memory.charge(Self.headBytes)
+    didAdd()
     return false
+  }
+
+  private func didAdd() {
+    memory.charge(Self.headBytes)
+    demand.addPendingReferences(1)
+  }
+
+  private func didRemove() {
+    memory.giveBack(Self.headBytes)
+    demand.addPendingReferences(-1)
   }
 
   /// Lets go of room that many heads have left.

@@ -8,7 +8,6 @@
 final class DirtyBudget: Sendable {
   private struct State {
     var used = 0
-    var pieces = 0
     /// All that was ever given back.
     var givenBack = 0
     /// `givenBack` when write-back of everything was last started.
@@ -21,17 +20,19 @@ final class DirtyBudget: Sendable {
 
   var limit: Int { memory.fileData.limit }
   private let memory: MemoryBudget
+  private let blocks: TreeBlockCache
+  private let demand: SpaceDemand
   private let state: Guarded<State>
 
-  init(memory: MemoryBudget) {
+  /// - Parameter blocks: lets clean tree blocks go to make room.
+  init(memory: MemoryBudget, blocks: TreeBlockCache, demand: SpaceDemand) {
     self.memory = memory
+    self.blocks = blocks
+    self.demand = demand
     state = Guarded(State(givenBackAtStart: -memory.fileData.limit), rank: .leaf)
   }
 
   var used: Int { state.withLock { $0.used } }
-
-  /// How many pieces of memory are taken: one for each cell.
-  var pieces: Int { state.withLock { $0.pieces } }
 
   /// Memory for `count` bytes, or a little more: all that goes with them.
   func take(_ count: Int) -> AlignedBuffer {
@@ -39,16 +40,16 @@ final class DirtyBudget: Sendable {
     memory.fileData.charge(buffer.count + Self.overhead)
     state.withLock { state in
       state.used += buffer.count + Self.overhead
-      state.pieces += 1
     }
+    demand.addBufferedPieces(1)
     return buffer
   }
 
   func giveBack(_ buffer: AlignedBuffer) {
     memory.fileData.giveBack(buffer.count + Self.overhead)
+    demand.addBufferedPieces(-1)
     let mustWake = state.withLock { state in
       state.used -= buffer.count + Self.overhead
-      state.pieces -= 1
       state.givenBack += buffer.count + Self.overhead
       return state.waiters > 0 && (state.used < limit || isStartDue(state))
     }
@@ -59,7 +60,7 @@ final class DirtyBudget: Sendable {
   /// for all files: once, and again when a good part was given back and it still is not enough.
   /// Call it with no lock held that write-back takes.
   func waitForRoom(_ startWriteBack: () -> Void) {
-    memory.settle()
+    blocks.trim()
     guard used >= limit else { return }
     HeldLocks.assertMayWait(below: .fileContent)
     while true {

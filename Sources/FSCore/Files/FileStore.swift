@@ -26,7 +26,7 @@ package final class FileStore: Sendable {
 
   package init(
     geometry: Geometry, device: LogicalDevice, transactions: TransactionManager,
-    space: SpaceManager, references: DelayedReferences, checksums: ChecksumTree,
+    space: Space, references: DelayedReferences, checksums: ChecksumTree,
     workers: WorkerPool, log: Logger, memory: MemoryBudget
   ) {
     failures = WriteFailures(log: log)
@@ -72,8 +72,6 @@ package final class FileStore: Sendable {
       geometry: geometry, transactions: transactions, space: space, decompressed: decompressed,
       buffer: buffer, editor: editor, sizes: sizes, writeBack: writeBack)
   }
-
-  static func makeState() -> any FileState { FileBuffers() }
 
   /// Bytes that are buffered in memory.
   package var bufferedBytes: Int { buffer.budget.used }

@@ -2,7 +2,7 @@ extension FileBuffers: FileState {}
 
 /// What an inode says of its file.
 extension Inode {
-  /// Buffered data of a regular file. Every inode's state is made by `FileStore.makeState`.
+  /// Buffered data of a regular file. `InodeTable` gives one to every inode.
   @inline(__always)
   var file: FileBuffers { unsafeDowncast(fileState, to: FileBuffers.self) }
 

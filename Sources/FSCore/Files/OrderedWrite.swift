@@ -41,7 +41,7 @@ struct OrderedWrite: Sendable {
     } catch {
       failures.record(error, of: batch.inode)
     }
-    place.space.releaseData(reserved)
+    place.space.reservations.releaseData(reserved)
     return extents
   }
 

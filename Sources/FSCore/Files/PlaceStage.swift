@@ -4,7 +4,7 @@
 /// given back with the rest of the batch's reservation.
 struct PlaceStage: Sendable {
   let geometry: Geometry
-  let space: SpaceManager
+  let space: Space
   let decompressed: DecompressedExtents
 
   /// Adds ordered extents for all of `piece`, more than one when free space is in pieces. What they
@@ -46,7 +46,7 @@ struct PlaceStage: Sendable {
     after extents: [OrderedExtent]
   ) throws(FilesystemError) -> (address: LogicalAddress, length: UInt64) {
     let hint = extents.last?.end ?? batch.inode.file.nextAddress
-    let (address, length) = try space.allocateData(
+    let (address, length) = try space.allocator.allocateData(
       length: wanted, minimum: minimum, hint: hint, usingReserved: true)
     reserved -= min(length, reserved)
     decompressed.drop(address, length: length)
@@ -55,6 +55,6 @@ struct PlaceStage: Sendable {
 
   /// Gives back the space of an extent that does not become part of its file.
   func abandon(_ extent: OrderedExtent) {
-    if extent.place == .new { space.abandon(extent.address, length: extent.diskLength) }
+    if extent.place == .new { space.allocator.abandon(extent.address, length: extent.diskLength) }
   }
 }

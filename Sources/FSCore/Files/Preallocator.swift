@@ -2,7 +2,7 @@
 struct Preallocator: Sendable {
   let geometry: Geometry
   let transactions: TransactionManager
-  let space: SpaceManager
+  let space: Space
   let decompressed: DecompressedExtents
   let buffer: WriteBuffer
   let editor: FileExtentEditor
@@ -93,14 +93,14 @@ struct Preallocator: Sendable {
       needed += part.upperBound - part.lowerBound
     }
     guard needed > 0 else { return }
-    try space.reserveData(needed)
-    defer { space.releaseData(needed) }
+    try space.reservations.reserveData(needed)
+    defer { space.reservations.releaseData(needed) }
 
     try forEachPart(of: range, inode, replacingData) { (part) throws(FilesystemError) in
       var start = part.lowerBound
       while start < part.upperBound {
         let wanted = min(part.upperBound - start, Format.longestDataExtent)
-        let (address, length) = try space.allocateData(
+        let (address, length) = try space.allocator.allocateData(
           length: wanted, minimum: sectorSize, hint: inode.file.nextAddress,
           usingReserved: true)
         needed -= min(needed, length)
@@ -161,7 +161,7 @@ struct Preallocator: Sendable {
         inode.file.nextAddress = address + length
       }
     } catch {
-      if transactions.failure == nil { space.abandon(address, length: length) }
+      if transactions.failure == nil { space.allocator.abandon(address, length: length) }
       throw error
     }
   }

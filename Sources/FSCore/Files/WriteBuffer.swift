@@ -7,7 +7,7 @@
 ///    to be for any thread.
 final class WriteBuffer: Sendable {
   let geometry: Geometry
-  let space: SpaceManager
+  let space: Space
   let reader: FileReader
   let overwrites: OverwriteRule
   let budget: DirtyBudget
@@ -17,15 +17,15 @@ final class WriteBuffer: Sendable {
   private var sectorBytes: Int { geometry.sectorBytes }
 
   init(
-    geometry: Geometry, space: SpaceManager, reader: FileReader, overwrites: OverwriteRule,
+    geometry: Geometry, space: Space, reader: FileReader, overwrites: OverwriteRule,
     memory: MemoryBudget
   ) {
     self.geometry = geometry
     self.space = space
     self.reader = reader
     self.overwrites = overwrites
-    budget = DirtyBudget(memory: memory)
-    space.bufferedPieces = { [budget] in budget.pieces }
+    budget = DirtyBudget(
+      memory: memory, blocks: space.trees.context.cache, demand: space.reservations.demand)
   }
 
   /// Buffers `bytes`, or zeros when there are none. `size` is the file's before the change: what
@@ -130,7 +130,7 @@ final class WriteBuffer: Sendable {
     _ bytes: UInt64, _ inode: Inode, _ outer: Range<UInt64>
   ) throws(FilesystemError) -> Bool {
     do throws(FilesystemError) {
-      try space.reserveData(bytes)
+      try space.reservations.reserveData(bytes)
       return true
     } catch .noSpace {
       guard try overwrites.allows(inode, outer) else { throw .noSpace }
@@ -186,7 +186,7 @@ final class WriteBuffer: Sendable {
       dropped += before - cell.byteCount
       if cell.isEmpty { buffers.dirty[index] = nil }
     }
-    space.releaseData(reserved)
+    space.reservations.releaseData(reserved)
     buffers.noteBuffered(-dropped)
     unlistIfEmpty(inode)
   }

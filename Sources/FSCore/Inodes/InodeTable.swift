@@ -26,7 +26,7 @@ package final class InodeTable: Sendable {
   private let memory: MemoryShare
   private let trees: Trees
   private let geometry: Geometry
-  private let makeFileState: @Sendable () -> any FileState
+  private let fileState: any FileState.Type
   private let subvolumes: Guarded<Subvolumes>
 
   /// Exclusive while a directory moves into another: nobody else changes who is whose ancestor.
@@ -43,9 +43,9 @@ package final class InodeTable: Sendable {
   /// - Parameter memory: what inodes may take; those in use may go beyond.
   init(
     trees: Trees, geometry: Geometry, memory: MemoryShare,
-    makeFileState: @escaping @Sendable () -> any FileState
+    fileState: any FileState.Type
   ) {
-    self.makeFileState = makeFileState
+    self.fileState = fileState
     self.trees = trees
     self.geometry = geometry
     self.memory = memory
@@ -95,7 +95,7 @@ package final class InodeTable: Sendable {
 
   private func load(_ id: InodeID) throws(FilesystemError) -> Inode {
     guard id.number != .emptySubvolume else {
-      return try .stub(id: id, in: subvolume(.topLevel), fileState: makeFileState())
+      return try .stub(id: id, in: subvolume(.topLevel), fileState: fileState.init())
     }
     let subvolume = try subvolume(id.tree)
     guard id.number >= .firstFree, id.number <= .lastFree else { throw .stale }
@@ -110,7 +110,7 @@ package final class InodeTable: Sendable {
   func make(
     _ id: InodeID, in subvolume: Subvolume, _ item: InodeItem
   ) throws(FilesystemError) -> Inode {
-    try Inode(id: id, subvolume: subvolume, item: item, fileState: makeFileState())
+    try Inode(id: id, subvolume: subvolume, item: item, fileState: fileState.init())
   }
 
   /// The inode with this id if it is in memory.
@@ -133,7 +133,7 @@ package final class InodeTable: Sendable {
   /// The empty directory in place of a subvolume that is not in this snapshot.
   func stub(_ id: InodeID, within directory: Inode) throws(FilesystemError) -> Inode {
     let new = try Inode.stub(
-      id: id, in: directory.subvolume, within: directory.attributes, fileState: makeFileState())
+      id: id, in: directory.subvolume, within: directory.attributes, fileState: fileState.init())
     return shard(of: id).when({ !$0.loading.contains(id) }) { state in
       if let inode = Self.use(id, in: &state) { return inode }
       insert(new, into: &state)

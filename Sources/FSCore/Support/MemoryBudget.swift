@@ -31,10 +31,6 @@ package final class MemoryBudget: Sendable {
   /// Open trees of subvolumes, each with its root block.
   package let trees: MemoryShare
 
-  /// Set once, by whoever puts the volume together: drops clean blocks beyond their limit. Called
-  /// with no lock held.
-  nonisolated(unsafe) var dropClean: (@Sendable () -> Void)?
-
   package init(totalBytes: UInt64) {
     let total = Int(clamping: totalBytes)
     self.totalBytes = total
@@ -51,12 +47,6 @@ package final class MemoryBudget: Sendable {
     let others =
       dirtyBlocks.used + fileData.used + inodes.used + references.used + trees.used
     return max(totalBytes / 16 * 15 - others, totalBytes / 16)
-  }
-
-  /// To be called, with no lock held, now and then by who charges the shares other than those
-  /// of blocks.
-  func settle() {
-    if cleanBlocks.used > cleanBlockLimit { dropClean?() }
   }
 
   /// Whether it is time to begin a commit: what only a commit lets go has taken a good part of

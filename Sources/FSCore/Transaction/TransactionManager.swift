@@ -1,3 +1,4 @@
+import Logging
 import Synchronization
 
 /// The one running transaction, who takes part in it, and its commit. Lock rank:
@@ -25,22 +26,27 @@ package final class TransactionManager: Sendable {
 
   private let state: Guarded<State>
   private let hasChanges = Atomic<Bool>(false)
-
-  /// Set once, before the first transaction.
-  nonisolated(unsafe) package weak var reserver: (any MetadataReserver)?
-
-  /// Called once, outside all locks, when the volume is aborted.
-  nonisolated(unsafe) package var onAbort: (@Sendable (FilesystemError) -> Void)?
-
-  /// Called by a thread that is about to join, with no lock of rank `reservation` or above held:
-  /// it sees to a commit when much waits to be written, and waits when it is too much. Errors of
-  /// that commit show in the join that follows.
-  nonisolated(unsafe) package var relieveMemory: (@Sendable () -> Void)?
+  private let reserver: (any MetadataReserver)?
+  private let commits: CommitRequests
+  private let repairs: MirrorRepairs
+  private let log: Logger
 
   /// Test hook: breaks the rule of the no-lock path, so that the commit joins as anybody does.
   package let commitsThroughGate = Atomic<Bool>(false)
 
-  package init(committed: Generation) {
+  /// - Parameters:
+  ///   - reserver: keeps space for changes; nil where there is enough for all.
+  ///   - commits: told by each thread that is about to join, with no lock of rank `reservation`
+  ///     or above held, so that it can see to a commit when much waits to be written.
+  ///   - repairs: of bad copies; forbidden when the volume is aborted.
+  package init(
+    committed: Generation, reserver: (any MetadataReserver)?, commits: CommitRequests,
+    repairs: MirrorRepairs, log: Logger
+  ) {
+    self.reserver = reserver
+    self.commits = commits
+    self.repairs = repairs
+    self.log = log
     state = Guarded(
       State(running: committed.next, committed: committed), rank: .transactionGate)
   }
@@ -67,7 +73,7 @@ package final class TransactionManager: Sendable {
     _ body: (borrowing TransactionHandle) throws(FilesystemError) -> R
   ) throws(FilesystemError) -> R {
     HeldLocks.assertMayWait(below: .reservation)
-    relieveMemory?()
+    commits.relieveMemory()
     var account = HandleAccount(
       purpose: purpose,
       left: try reserver?.reserveMetadata(items: items, for: purpose) ?? .max)
@@ -266,6 +272,9 @@ package final class TransactionManager: Sendable {
       if isFirst { state.failure = error }
       return isFirst
     }
-    if isFirst { onAbort?(error) }
+    guard isFirst else { return }
+    repairs.forbid()
+    if case .shutDown = error { return log.notice("\(error)") }
+    log.critical("\(error); the file system is read-only from now on")
   }
 }

@@ -48,7 +48,7 @@ extension FileOperations {
     _ inode: Inode, at offset: UInt64, _ bytes: UnsafeRawBufferPointer
   ) throws(FilesystemError) -> Int {
     var count = min(bytes.count, FileStore.longestWrite)
-    if space.wouldGrowForSmallFiles(UInt64(count)) { files.flushAll() }
+    if space.reservations.wouldGrowForSmallFiles(UInt64(count)) { files.flushAll() }
     do throws(FilesystemError) {
       try writeOnce(inode, at: offset, bytes.part(0, count))
       return count

@@ -8,7 +8,7 @@
 package final class FileOperations: Sendable {
   let inodes: InodeTable
   let files: FileStore
-  let space: SpaceManager
+  let space: Space
   let transactions: TransactionManager
   let committer: Committer
   let attributes: AttributeOperations
@@ -16,7 +16,7 @@ package final class FileOperations: Sendable {
   let isReadOnly: Bool
 
   init(
-    inodes: InodeTable, files: FileStore, space: SpaceManager, transactions: TransactionManager,
+    inodes: InodeTable, files: FileStore, space: Space, transactions: TransactionManager,
     committer: Committer, attributes: AttributeOperations, geometry: Geometry, isReadOnly: Bool
   ) {
     self.inodes = inodes

@@ -37,7 +37,7 @@ enum SpaceRecordKind: Equatable {
   }
 
   func makeRecord(
-    of image: OpenedImage, space: SpaceManager, references: DelayedReferences,
+    of image: OpenedImage, space: Space, references: DelayedReferences,
     options: VolumeOptions, log: Logger
   ) throws(FilesystemError) -> any FreeSpaceRecord {
     let superblock = image.superblock

@@ -15,7 +15,7 @@ extension Volume {
 
   /// What does not hold though it should; to be asked right after a commit, while nothing changes.
   package func brokenInvariants() -> [String] {
-    space.brokenInvariantsWhenQuiet() + committer.brokenInvariants()
+    space.groups.brokenInvariantsWhenQuiet() + committer.brokenInvariants()
   }
 
   /// Writes all buffered file data, then commits: what sync(2) promises elsewhere. Throws the

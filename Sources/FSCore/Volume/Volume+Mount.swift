@@ -16,61 +16,8 @@ extension Volume {
     return volume
   }
 
-  /// Puts the layers together, each made from those below it.
-  private static func assemble(
-    _ image: OpenedImage, options: VolumeOptions, log: Logger
-  ) throws(FilesystemError) -> Volume {
-    let trees = image.trees
-    let geometry = image.geometry
-    let transactions = TransactionManager(committed: image.superblock.generation)
-    let checksums = ChecksumTree(tree: trees.checksum, geometry: geometry)
-    let recordKind = try SpaceRecordKind(of: image, options)
-    let space = try SpaceManager(
-      trees: trees, chunks: image.device.chunks, geometry: geometry,
-      superblock: image.superblock, isReadOnly: image.readOnlyReason != nil,
-      notesChanges: recordKind == .freeSpaceTree && image.readOnlyReason == nil, log: log)
-    let cache = image.cache
-    let references = DelayedReferences(
-      geometry: geometry, extentTree: trees.extent, space: space, checksums: checksums,
-      memory: image.memory.references, treeBlockFreed: { cache.drop($0) })
-    let record = try recordKind.makeRecord(
-      of: image, space: space, references: references, options: options, log: log)
-    let committer = Committer(
-      transactions: transactions,
-      sequence: CommitSequence(
-        transactions: transactions, blockCache: cache, device: image.device, geometry: geometry,
-        superblock: image.superblock,
-        participants: [
-          ChunkItems(space: space), references, BlockGroupItems(space: space),
-          RootItems(trees: trees), record,
-        ], log: log))
-
-    let volume = Volume(
-      image: image, space: space, references: references, checksums: checksums, record: record,
-      committer: committer, transactions: transactions, options: options, log: log)
-    trees.context.allocator = space
-    trees.context.references = references
-    space.freeSpaceLoader = record
-    space.pendingReferences = { [weak references] in references?.pendingCount ?? 0 }
-    transactions.reserver = space
-    transactions.relieveMemory = { [weak periodic = volume.periodicCommit] in
-      periodic?.relieveMemory()
-    }
-    image.memory.dropClean = { [weak cache] in cache?.trim() }
-    PageMemory.shared.raiseBound(to: image.memory.totalBytes / 16 * 13)
-    transactions.onAbort = { [device = image.device] error in
-      device.repairs.forbid()
-      if case .shutDown = error { return log.notice("\(error)") }
-      log.critical("\(error); the file system is read-only from now on")
-    }
-    return volume
-  }
-
   private func start() throws(FilesystemError) {
     guard !isReadOnly else { return }
-    space.requestCommit = { [weak committer] () throws(FilesystemError) in
-      try committer?.commit()
-    }
     if record.wantsCommit { try commitRecord() }
     try disownQuotas()
     try orphans.clean()
@@ -82,7 +29,7 @@ extension Volume {
   private func commitRecord() throws(FilesystemError) {
     // The reservation is what loads metadata groups. When there is no room for it, the global
     // reserve may still do.
-    let items = 64 + space.groups.count / 8
+    let items = 64 + space.groups.all.count / 8
     do throws(FilesystemError) {
       try transactions.perform(reserving: items, for: .freeing) {
         (handle) throws(FilesystemError) in handle.noteChange()

@@ -10,7 +10,7 @@ package final class Volume: @unchecked Sendable {
   package let device: LogicalDevice
   package let trees: Trees
   package let transactions: TransactionManager
-  package let space: SpaceManager
+  package let space: Space
   package let references: DelayedReferences
   package let checksums: ChecksumTree
   package let record: any FreeSpaceRecord
@@ -41,7 +41,7 @@ package final class Volume: @unchecked Sendable {
   package var isReadOnly: Bool { readOnlyReason != nil }
 
   init(
-    image: OpenedImage, space: SpaceManager, references: DelayedReferences,
+    image: OpenedImage, space: Space, references: DelayedReferences,
     checksums: ChecksumTree, record: any FreeSpaceRecord, committer: Committer,
     transactions: TransactionManager, options: VolumeOptions, log: Logger
   ) {
@@ -62,7 +62,7 @@ package final class Volume: @unchecked Sendable {
     memory = image.memory
     inodes = InodeTable(
       trees: image.trees, geometry: image.geometry, memory: memory.inodes,
-      makeFileState: { FileStore.makeState() })
+      fileState: FileBuffers.self)
     files = FileStore(
       geometry: image.geometry, device: image.device, transactions: transactions, space: space,
       references: references, checksums: checksums, workers: workers, log: log,

@@ -125,7 +125,7 @@ import Testing
     }.start()
     usleep(300_000)
     #expect(!committed.isSet)
-    #expect(volume.space.data.counters.withLock { $0.pinned } >= UInt64(size))
+    #expect(volume.space.groups.data.counters.withLock { $0.pinned } >= UInt64(size))
     #expect(try volume.readBytes(read, at: 4096, count: 4096) == Array(bytes.prefix(4096)))
     #expect(try volume.find("/read") == read)
 
@@ -134,7 +134,7 @@ import Testing
       Self.comesTrue {
         committed.isSet && answered.isSet
       })
-    #expect(volume.space.data.counters.withLock { $0.pinned } == 0)
+    #expect(volume.space.groups.data.counters.withLock { $0.pinned } == 0)
   }
 }
 

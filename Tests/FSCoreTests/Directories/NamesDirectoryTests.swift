@@ -135,7 +135,7 @@ import Testing
     let ids = try (0..<4000).map { try volume.file("\($0)", in: root) }
     let table = InodeTable(
       trees: volume.trees, geometry: volume.geometry, memory: MemoryShare(limit: 1 << 20),
-      makeFileState: { FileStore.makeState() })
+      fileState: FileBuffers.self)
     let held = try ids.prefix(100).map { try table.inode($0) }
     let opened = try table.inode(ids[200])
     table.withHolders(of: opened) { opened.openCount = 1 }

@@ -5,7 +5,7 @@ import Testing
 /// What is reserved for tree blocks, and what handles take from it.
 @Suite struct ReservationTests {
   private func counters(_ volume: Volume) -> SpaceCounters {
-    volume.space.metadata.counters.withLock { $0 }
+    volume.space.groups.metadata.counters.withLock { $0 }
   }
 
   @Test(.timeLimit(.minutes(1)))
@@ -32,7 +32,9 @@ import Testing
       #expect(counters(volume).reservedMetadata == after.reservedMetadata)
     }
     #expect(counters(volume).reservedMetadata == 0)
-    for purpose in MetadataPurpose.allCases { #expect(volume.space.overdrafts[purpose] == 0) }
+    for purpose in MetadataPurpose.allCases {
+      #expect(volume.space.reservations.overdrafts[purpose] == 0)
+    }
   }
 
   @Test(.timeLimit(.minutes(1)))
@@ -56,7 +58,7 @@ import Testing
     // Makes space allocatable, which the commit's own work does not.
     try volume.makeFile("/a")
     try volume.commit()
-    let whole = volume.space.openCommitReserve()
+    let whole = volume.space.reservations.openCommitReserve()
     let nodeSize = volume.geometry.nodeSize
     #expect(whole >= 16 * nodeSize)
     let tree = try volume.trees.subvolume(.topLevel)
@@ -65,10 +67,10 @@ import Testing
       try tree.delete(Key(99999, .orphanItem, 1), in: handle)
     }
     let depth = UInt64(tree.rootState.level) + 1
-    #expect(volume.space.openCommitReserve() == whole - depth * nodeSize)
+    #expect(volume.space.reservations.openCommitReserve() == whole - depth * nodeSize)
     #expect(counters(volume).reservedMetadata == 0)
     try volume.commit()
-    #expect(volume.space.openCommitReserve() >= whole)
+    #expect(volume.space.reservations.openCommitReserve() >= whole)
   }
 
   #if DEBUG

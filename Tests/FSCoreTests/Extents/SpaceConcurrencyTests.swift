@@ -25,7 +25,7 @@ import Testing
           while running.withLock({ $0 > 0 }) {
             try volume.synchronizeAll()
             if volume.transactions.committed == start { continue }
-            let groups = Set(volume.space.groups.map(\.start))
+            let groups = Set(volume.space.groups.all.map(\.start))
             // What has data in flight has no cache; all others are exact.
             try CacheJudge.judge(device.copy(), without: groups)
           }
@@ -86,13 +86,13 @@ import Testing
     try volume.synchronizeAll()
     try expectBalanced(volume.space)
     try volume.unmount()
-    try CacheJudge.judge(device, without: Set(volume.space.groups.map(\.start)))
+    try CacheJudge.judge(device, without: Set(volume.space.groups.all.map(\.start)))
     try CacheJudge.check(device)
   }
 
   /// With nobody at work: counters are the sums over the groups, and nothing is in flight.
-  private func expectBalanced(_ space: SpaceManager) throws {
-    for members in [space.data, space.metadata, space.system] {
+  private func expectBalanced(_ space: Space) throws {
+    for members in [space.groups.data, space.groups.metadata, space.groups.system] {
       let counters = members.counters.withLock { $0 }
       #expect(
         counters.length == counters.used + counters.free + counters.unloaded + counters.pinned

@@ -154,7 +154,7 @@ import Testing
     try volume.commit()
     #expect(volume.files.bufferedBytes == 0)
     #expect(volume.files.buffer.dirtyFiles.count == 0)
-    #expect(volume.space.data.counters.withLock { $0.reservedData } == 0)
+    #expect(volume.space.groups.data.counters.withLock { $0.reservedData } == 0)
     device.heal()
 
     // Nobody was told yet, so unmounting does; all else it does too.

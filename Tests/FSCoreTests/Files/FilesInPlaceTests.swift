@@ -23,7 +23,7 @@ import Testing
     try volume.writeBytes(id, at: 0, content)
     try volume.synchronizeAll()
     let before = try places(volume, id)
-    let used = volume.space.totalUsed
+    let used = volume.space.groups.totalUsed
 
     var random = SeededRandom(seed: 1)
     for round in 1...30 {
@@ -38,8 +38,8 @@ import Testing
       #expect(try places(volume, id) == before)
     }
     try volume.synchronizeAll()
-    #expect(volume.space.totalUsed == used)
-    #expect(volume.space.data.counters.withLock { $0.reservedData } == 0)
+    #expect(volume.space.groups.totalUsed == used)
+    #expect(volume.space.groups.data.counters.withLock { $0.reservedData } == 0)
     content = Array(content.prefix(1_000_000))
     #expect(try volume.readBytes(id, at: 0, count: 1 << 20) == content)
 

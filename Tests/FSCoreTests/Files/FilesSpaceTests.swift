@@ -53,7 +53,7 @@ import Testing
     let extents = try Self.extents(volume, id)
     #expect(extents.count == 1 && extents[0].isInline && extents[0].inlineBytes.count == size)
     #expect(try volume.attributes.attributes(of: id).item.nbytes == UInt64(size))
-    #expect(volume.space.data.counters.withLock { $0.reservedData } == 0)
+    #expect(volume.space.groups.data.counters.withLock { $0.reservedData } == 0)
     try volume.unmount()
   }
 
@@ -151,7 +151,7 @@ import Testing
       try volume.content.allocate(id, .plain, offset: 0, length: 1 << 30)
     }
     #expect(try volume.attributes.attributes(of: id).item.nbytes == 0)
-    #expect(volume.space.data.counters.withLock { $0.reservedData } == 0)
+    #expect(volume.space.groups.data.counters.withLock { $0.reservedData } == 0)
     try volume.unmount()
   }
 

@@ -98,10 +98,10 @@ import Testing
     #expect(placed[1].diskLength == RunEncoder.length && placed[1].fileLength == RunEncoder.length)
 
     for extent in placed { stages.place.abandon(extent) }
-    volume.space.releaseData(reserved)
+    volume.space.reservations.releaseData(reserved)
     // The batch itself goes as one that found no extents.
     stages.complete.complete(batch, [])
-    #expect(volume.space.data.counters.withLock { $0.reservedData } == 0)
+    #expect(volume.space.groups.data.counters.withLock { $0.reservedData } == 0)
     try volume.unmount()
   }
 
@@ -115,7 +115,7 @@ import Testing
     for piece in [encodedPiece(0, byte: 9), EncodedPiece(second)] {
       try stages.place.place(piece, of: batch, reserved: &reserved, into: &placed)
     }
-    volume.space.releaseData(reserved)
+    volume.space.reservations.releaseData(reserved)
     let written = try placed.map { try stages.transfer.transfer($0, of: batch) }
 
     let stored = [
@@ -150,7 +150,7 @@ import Testing
     var placed: [OrderedExtent] = []
     try stages.place.place(
       encodedPiece(0, byte: 5), of: batch, reserved: &reserved, into: &placed)
-    volume.space.releaseData(reserved)
+    volume.space.reservations.releaseData(reserved)
     let written = try placed.map { try stages.transfer.transfer($0, of: batch) }
     let size: UInt64 = isCutMeanwhile ? 40960 : RunEncoder.length
     // As a truncation does it before it waits for what is on its way.

@@ -121,7 +121,9 @@ final class ExtentReferencesFixture: @unchecked Sendable {
   let checksumTree: Tree
   let checksums: ChecksumTree
   let references: DelayedReferences
-  let transactions = TransactionManager(committed: 10)
+  let transactions = TransactionManager(
+    committed: 10, reserver: nil, commits: CommitRequests(),
+    repairs: MirrorRepairs(), log: Logger(label: "test"))
   /// Changed between transactions only.
   var subvolumes: [TreeID: Tree] = [:]
 
@@ -193,7 +195,7 @@ final class ExtentReferencesFixture: @unchecked Sendable {
     checksums = ChecksumTree(tree: checksumTree, geometry: geometry)
     references = DelayedReferences(
       geometry: geometry, extentTree: extentTree, space: space, checksums: checksums,
-      memory: MemoryShare(limit: .max), treeBlockFreed: { [cache] in cache.drop($0) })
+      memory: MemoryShare(limit: .max), demand: SpaceDemand())
     context.allocator = space
     context.references = references
   }

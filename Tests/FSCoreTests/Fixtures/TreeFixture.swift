@@ -39,7 +39,9 @@ final class TreeFixture: TreeBlockAllocator, ExtentReferences, @unchecked Sendab
       device: device, geometry: geometry, superGeneration: 1, budget: self.memory,
       log: Logger(label: "test"))
     context = TreeContext(cache: cache)
-    transactions = TransactionManager(committed: 1)
+    transactions = TransactionManager(
+      committed: 1, reserver: nil, commits: CommitRequests(),
+      repairs: MirrorRepairs(), log: Logger(label: "test"))
     nextAddress = Guarded(Self.base + nodeSize, rank: .spaceManager)
     context.allocator = self
     context.references = self

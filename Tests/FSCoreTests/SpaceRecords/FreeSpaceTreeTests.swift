@@ -118,7 +118,7 @@ enum FreeSpaceTreeJudge {
     let volume = try Volume.mountForTest(device)
     defer { try? volume.unmount() }
     let scan = ExtentTreeScan(extentTree: volume.trees.extent, geometry: volume.geometry)
-    for group in volume.space.groups {
+    for group in volume.space.groups.all {
       guard case .found(let index) = try volume.record.freeSpace(of: group) else {
         Issue.record("group \(group.start) is not believed")
         continue
@@ -127,7 +127,7 @@ enum FreeSpaceTreeJudge {
       index.forEachRange { ranges[0] += [$0, $1] }
       try scan.gaps(of: group).forEachRange { ranges[1] += [$0, $1] }
       #expect(ranges[0] == ranges[1], "group \(group.start)")
-      volume.space.load(group)
+      volume.space.loader.load(group)
       #expect(group.loading == .loaded)
     }
   }
@@ -178,9 +178,9 @@ enum FreeSpaceTreeJudge {
     // The system's groups are found in the extent tree at every mount.
     let isLoading =
       try random.below(2) == 0
-      && !volume.space.group(containing: address).flags.contains(.system)
-    if isLoading { for group in volume.space.groups { volume.space.load(group) } }
-    #expect(volume.space.groups.allSatisfy { $0.loading != .damaged })
+      && !volume.space.groups.group(containing: address).flags.contains(.system)
+    if isLoading { for group in volume.space.groups.all { volume.space.loader.load(group) } }
+    #expect(volume.space.groups.all.allSatisfy { $0.loading != .damaged })
     var work = SpaceWorkload(volume, seed: seed)
     for _ in 0..<40 { try work.step() }
     for path in work.files.values { try volume.remove(path) }
@@ -215,7 +215,7 @@ enum FreeSpaceTreeJudge {
     try reader.device.write(leaf.readable, at: address)
 
     let volume = try Volume.mountForTest(device)
-    for group in volume.space.groups { volume.space.load(group) }
+    for group in volume.space.groups.all { volume.space.loader.load(group) }
     var work = SpaceWorkload(volume, seed: 9)
     for _ in 0..<60 { try work.step() }
     try volume.unmount()
@@ -352,7 +352,7 @@ enum FreeSpaceTreeJudge {
         })
     }
     let loader = BackgroundThread {
-      for group in volume.space.groups { volume.space.load(group) }
+      for group in volume.space.groups.all { volume.space.loader.load(group) }
     }
     let committer = BackgroundThread {
       var count = 0

@@ -27,7 +27,7 @@ import Testing
       volume.makeFile("/large"), at: 0, [UInt8](repeating: 1, count: 10 << 20))
     try volume.synchronizeAll()
     let start = try #require(try CacheJudge.judge(device.copy()).valid.first)
-    return (device, volume, try volume.space.group(containing: start))
+    return (device, volume, try volume.space.groups.group(containing: start))
   }
 
   @Test func aShortageIsToldOnceAndOnceWhenItIsOver() throws {
@@ -96,9 +96,9 @@ import Testing
     if missing == .inode {
       // The header leads nowhere. Nobody believes that.
       let again = try Volume.mountForTest(device.copy())
-      let same = try again.space.group(containing: group.start)
+      let same = try again.space.groups.group(containing: group.start)
       if case .found = try again.caches.freeSpace(of: same) { Issue.record("it is believed") }
-      again.space.load(same)
+      again.space.loader.load(same)
       #expect(same.loading == .loaded)
       try again.unmount()
     } else {
@@ -128,10 +128,10 @@ import Testing
     for round in 0..<3 {
       try volume.writeBytes(id, at: 0, [UInt8](repeating: UInt8(round), count: 10 << 20))
       try volume.synchronizeAll()
-      #expect(volume.space.groups.allSatisfy { !$0.moment.hasDataInFlight })
+      #expect(volume.space.groups.all.allSatisfy { !$0.moment.hasDataInFlight })
       #expect(volume.brokenInvariants() == [])
     }
-    let failed = volume.space.groups.filter { volume.caches.state(of: $0) == .error }
+    let failed = volume.space.groups.all.filter { volume.caches.state(of: $0) == .error }
     #expect(!failed.isEmpty)
 
     volume.caches.objectIDs.last.withLock { $0 = last }

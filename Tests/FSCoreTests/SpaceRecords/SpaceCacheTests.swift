@@ -86,8 +86,8 @@ import Testing
 
   private static func mountCounting(_ device: any BlockDevice) throws -> (Volume, CountingLoader) {
     let volume = try Volume.mountForTest(device)
-    let loader = CountingLoader(try #require(volume.space.freeSpaceLoader))
-    volume.space.freeSpaceLoader = loader
+    let loader = CountingLoader(try #require(volume.space.loader.source))
+    volume.space.loader.source = loader
     return (volume, loader)
   }
 
@@ -104,14 +104,14 @@ import Testing
   func theNextMountBelievesTheCaches(variant: Variant) throws {
     let device = try Self.used(variant)
     let (volume, loader) = try Self.mountCounting(device)
-    for group in volume.space.groups { volume.space.load(group) }
-    let cacheable = volume.space.groups.filter { $0.isCacheable && $0.used > 0 }.count
+    for group in volume.space.groups.all { volume.space.loader.load(group) }
+    let cacheable = volume.space.groups.all.filter { $0.isCacheable && $0.used > 0 }.count
     #expect(loader.found.load(ordering: .relaxed) >= cacheable)
-    #expect(volume.space.groups.allSatisfy { $0.loading == .loaded })
+    #expect(volume.space.groups.all.allSatisfy { $0.loading == .loaded })
 
     // They say what the extent tree says.
     let scan = ExtentTreeScan(extentTree: volume.trees.extent, geometry: volume.geometry)
-    for group in volume.space.groups {
+    for group in volume.space.groups.all {
       let ranges = Self.ranges(try scan.freeSpace(of: group))
       group.state.withLock { #expect(Self.ranges($0.index!) == ranges) }
     }
@@ -144,8 +144,8 @@ import Testing
     try reader.device.write(byte.readable, at: at)
 
     let (volume, loader) = try Self.mountCounting(device)
-    let group = try volume.space.group(containing: victim)
-    volume.space.load(group)
+    let group = try volume.space.groups.group(containing: victim)
+    volume.space.loader.load(group)
     #expect(group.loading == .loaded)
     if !isChecksumOfUnusedPage {
       #expect(loader.others.load(ordering: .relaxed) == 1)
@@ -213,10 +213,10 @@ import Testing
     }
     for _ in 0..<40 { try work.step() }
     try volume.synchronizeAll()
-    let group = try volume.space.group(containing: victim)
+    let group = try volume.space.groups.group(containing: victim)
     #expect(volume.caches.state(of: group) == .error)
     // Without space for one, none is set up after it.
-    let without = fault == .setup ? Set(volume.space.groups.map(\.start)) : [victim]
+    let without = fault == .setup ? Set(volume.space.groups.all.map(\.start)) : [victim]
     try CacheJudge.check(device.copy())
     let findings = try CacheJudge.judge(device.copy(), without: without)
     #expect(!findings.valid.contains(victim))
@@ -243,20 +243,20 @@ import Testing
     let device = try Self.used(Variant(name: "in flight", seed: 8))
     let volume = try Volume.mountForTest(device)
     // More than the small group of a new file system has: there is a large one now.
-    try volume.space.reserveData(64 << 20)
-    volume.space.releaseData((64 << 20) - 8192)
+    try volume.space.reservations.reserveData(64 << 20)
+    volume.space.reservations.releaseData((64 << 20) - 8192)
     let large = try #require(
-      volume.space.groups.first { $0.isCacheable && $0.flags.contains(.data) })
-    let (address, length) = try volume.space.allocateData(
+      volume.space.groups.all.first { $0.isCacheable && $0.flags.contains(.data) })
+    let (address, length) = try volume.space.allocator.allocateData(
       length: 8192, minimum: 4096, hint: large.start, usingReserved: true)
-    let group = try volume.space.group(containing: address)
+    let group = try volume.space.groups.group(containing: address)
     #expect(group.isCacheable)
     try volume.makeFile("/a")
     try volume.writeBytes(volume.find("/a"), at: 0, [UInt8](repeating: 1, count: 100_000))
     try volume.synchronizeAll()
     try CacheJudge.judge(device.copy(), without: [group.start])
 
-    volume.space.abandon(address, length: length)
+    volume.space.allocator.abandon(address, length: length)
     try volume.writeBytes(volume.find("/a"), at: 0, [UInt8](repeating: 2, count: 100_000))
     try volume.unmount()
     try CacheJudge.judge(device)
@@ -299,9 +299,9 @@ import Testing
     #expect(bitmaps.contains { $0 > 0 })
 
     volume = try Volume.mountForTest(device)
-    for group in volume.space.groups { volume.space.load(group) }
+    for group in volume.space.groups.all { volume.space.loader.load(group) }
     #expect(
-      volume.space.groups.allSatisfy {
+      volume.space.groups.all.allSatisfy {
         $0.loading == .loaded && volume.caches.state(of: $0) != .clear
       })
     try volume.makeFile("/after")

@@ -88,9 +88,10 @@ struct SpaceKernelTests {
   private func expectTrueLoads(_ volume: Volume, _ device: FileDevice) throws {
     let survey = CacheSurvey(try ImageReader(device: device))
     let scan = ExtentTreeScan(extentTree: volume.trees.extent, geometry: volume.geometry)
-    let loader = try #require(volume.space.freeSpaceLoader)
+    let loader = try #require(volume.space.loader.source)
     var loaded = 0
-    for group in volume.space.groups where group.isCacheable || volume.space.notesChanges {
+    for group in volume.space.groups.all where group.isCacheable || volume.space.groups.notesChanges
+    {
       let chunk = try volume.device.chunks.chunk(containing: group.start)
       let isValid = survey.survey(chunk, verify: true).verdict == .valid
       guard case .found(let index) = try loader.freeSpace(of: group) else {
@@ -102,7 +103,7 @@ struct SpaceKernelTests {
       var ranges: [[UInt64]] = [[], []]
       index.forEachRange { ranges[0] += [$0, $1] }
       let truth =
-        volume.space.notesChanges ? try scan.gaps(of: group) : try scan.freeSpace(of: group)
+        volume.space.groups.notesChanges ? try scan.gaps(of: group) : try scan.freeSpace(of: group)
       truth.forEachRange { ranges[1] += [$0, $1] }
       #expect(ranges[0] == ranges[1], "group \(group.start)")
     }

@@ -25,7 +25,7 @@ import Testing
       for _ in 0..<40 { try work.step() }
       try volume.synchronizeAll()
     }
-    let groups = Set(volume.space.groups.map(\.start))
+    let groups = Set(volume.space.groups.all.map(\.start))
     try volume.unmount()
 
     let recorded = device.recorded

@@ -10,8 +10,8 @@ extension CacheFiles {
   /// that only what changes again is left for `settle`.
   package func prepare(in handle: borrowing TransactionHandle) throws(FilesystemError) {
     try oldTree?.remove(in: handle)
-    for group in space.dirtyGroups where group.isCacheable && group.loading == .unloaded {
-      space.load(group)
+    for group in space.groups.dirty where group.isCacheable && group.loading == .unloaded {
+      space.loader.load(group)
     }
     makeRoom()
 
@@ -25,7 +25,7 @@ extension CacheFiles {
       // Applying the references has changed groups that nothing else had.
       try setUpDirty(&state, in: handle)
       let threshold = hooks.withLock { $0.earlyWriteThreshold }
-      let groups = space.dirtyGroups.filter { $0.isCacheable }
+      let groups = space.groups.dirty.filter { $0.isCacheable }
       if groups.count > threshold {
         try writeOut(groups.filter { cache(of: $0).state == .setup }, in: handle)
       }
@@ -35,17 +35,17 @@ extension CacheFiles {
 
   /// Finds data space for the files of groups that are not set up yet.
   private func makeRoom() {
-    let lengths = space.dirtyGroups.filter { $0.isCacheable }.map {
+    let lengths = space.groups.dirty.filter { $0.isCacheable }.map {
       CacheLayout.byteCount(forGroupLength: $0.length)
     }
     let total = lengths.reduce(0, +)
-    if total > 0 { space.makeRoomForRecord(total) }
+    if total > 0 { space.reservations.makeRoomForRecord(total) }
   }
 
   private func setUpDirty(
     _ state: inout State, in handle: borrowing TransactionHandle
   ) throws(FilesystemError) {
-    for group in space.dirtyGroups where group.isCacheable {
+    for group in space.groups.dirty where group.isCacheable {
       let maySetUp = state.refusedGeneration != handle.generation
       let step = cache(of: group).nextStep(
         group.moment, handle.generation, maySetUp: maySetUp, mayWrite: true)
@@ -70,7 +70,7 @@ extension CacheFiles {
   private func settle(
     _ state: inout State, mayWrite: Bool, in handle: borrowing TransactionHandle
   ) throws(FilesystemError) -> Bool {
-    let groups = space.dirtyGroups
+    let groups = space.groups.dirty
     var ready: [BlockGroup] = []
     var hasChanged = false
     for group in groups where group.isCacheable {
@@ -114,7 +114,7 @@ extension CacheFiles {
   /// groups has been emptied by now.
   package func seal(_ superblock: inout Superblock, _ context: borrowing CommitContext) {
     let (wanting, unvouched) = caches.withLock { (Array($0.wanting.values), $0.unvouched) }
-    for group in wanting { space.listAsDirty(group) }
+    for group in wanting { space.groups.listAsDirty(group) }
     oldTree?.seal(&superblock)
     // Any old number but 0 makes everybody ignore all caches.
     let mayVouch = old?.isUnfinished != true && unvouched != context.generation
@@ -143,7 +143,7 @@ extension CacheFiles {
   ) throws(FilesystemError) -> Bool {
     let owners = state.owners
     return try old.visitNext { address throws(FilesystemError) in
-      if let group = try? space.group(containing: address), group.start == address {
+      if let group = try? space.groups.group(containing: address), group.start == address {
         if !cache(of: group).isOurs { try invalidate(group, .clear, in: handle) }
       } else {
         // No group begins here.
@@ -156,7 +156,7 @@ extension CacheFiles {
   /// Caches that would be believed and are not exact (invariant 1).
   package func brokenInvariants() -> [String] {
     if old?.isUnfinished == true { return [] }
-    return space.groups.compactMap { group in
+    return space.groups.all.compactMap { group in
       guard group.isCacheable else { return nil }
       let (cache, moment) = (cache(of: group), group.moment)
       return cache.isExact(moment) || !cache.mayBeBelieved

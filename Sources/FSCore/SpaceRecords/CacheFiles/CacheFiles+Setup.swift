@@ -15,7 +15,7 @@ extension CacheFiles {
       let old = try oldFile(of: group, state)
       let length = CacheLayout.byteCount(forGroupLength: group.length)
       let isRefused = hooks.withLock { $0.refusesSetup }?(group.start) == true
-      guard !isRefused, let address = space.allocateRecordFile(length: length) else {
+      guard !isRefused, let address = space.allocator.allocateRecordFile(length: length) else {
         return refuse(group, &state, handle.generation)
       }
       do throws(FilesystemError) {
@@ -25,7 +25,7 @@ extension CacheFiles {
         try makeFile(of: group, old, extent, &state, in: handle)
       } catch {
         // Nobody knows of the space as yet.
-        if !handle.isHalfDone { space.abandon(address, length: length) }
+        if !handle.isHalfDone { space.allocator.abandon(address, length: length) }
         throw error
       }
       if state.isShortOfSpace {

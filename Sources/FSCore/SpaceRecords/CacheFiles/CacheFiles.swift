@@ -40,7 +40,7 @@ package final class CacheFiles: FreeSpaceRecord {
     var unvouched: Generation?
   }
 
-  let space: SpaceManager
+  let space: Space
   let trees: Trees
   let references: DelayedReferences
   let device: LogicalDevice
@@ -62,7 +62,7 @@ package final class CacheFiles: FreeSpaceRecord {
   /// - Parameter clear: believe none of the caches that are there (`clear_cache`), and write all
   ///   anew.
   package init(
-    space: SpaceManager, trees: Trees, references: DelayedReferences, device: LogicalDevice,
+    space: Space, trees: Trees, references: DelayedReferences, device: LogicalDevice,
     geometry: Geometry, superblock: Superblock, clear: Bool, log: Logger
   ) throws(FilesystemError) {
     self.space = space
@@ -82,7 +82,7 @@ package final class CacheFiles: FreeSpaceRecord {
     // An image without caches that is to have them gets all in one commit.
     wantsCommit = clear || oldTree != nil || superblock.cacheGeneration == 0
     if wantsCommit {
-      for group in space.groups where group.isCacheable { distrust(group) }
+      for group in space.groups.all where group.isCacheable { distrust(group) }
     }
   }
 
@@ -121,7 +121,7 @@ package final class CacheFiles: FreeSpaceRecord {
       caches.byGroup[group.start, default: GroupCache()].didLoseTrust()
       caches.wanting[group.start] = group
     }
-    space.listAsDirty(group)
+    space.groups.listAsDirty(group)
   }
 }
 

@@ -8,7 +8,7 @@ extension FreeSpaceTree {
 
     try state.withLock { state throws(FilesystemError) in
       guard !state.isToBeRebuilt else { return }
-      for group in space.dirtyGroups where !mustRewrite(group, state) {
+      for group in space.groups.dirty where !mustRewrite(group, state) {
         _ = try update(group, &state, in: handle)
       }
     }
@@ -25,7 +25,7 @@ extension FreeSpaceTree {
         return true
       }
       var hasChanged = false
-      for group in space.dirtyGroups where !mustRewrite(group, state) {
+      for group in space.groups.dirty where !mustRewrite(group, state) {
         if try update(group, &state, in: handle) { hasChanged = true }
       }
       for group in groupsToRewrite(state) {
@@ -55,7 +55,7 @@ extension FreeSpaceTree {
 
   private func groupsToRewrite(_ state: State) -> [BlockGroup] {
     let distrusted = distrusted.withLock { Array($0.values) }
-    let new = space.dirtyGroups.filter { $0.isNew && !state.verified.contains($0.start) }
+    let new = space.groups.dirty.filter { $0.isNew && !state.verified.contains($0.start) }
     return (distrusted + new).sorted { $0.start < $1.start }
   }
 
@@ -91,7 +91,7 @@ extension FreeSpaceTree {
     guard let tree = state.tree else { return }
     // Whatever came and went so far is in the extent tree, and what follows is noted again.
     _ = group.takeSpaceChanges(recordedFree: nil)
-    let scan = ExtentTreeScan(extentTree: trees.extent, geometry: space.geometry)
+    let scan = ExtentTreeScan(extentTree: trees.extent, geometry: space.groups.geometry)
     try FreeSpaceTreeGroup(tree, group).write(scan.gaps(of: group), in: handle)
     state.verified.insert(group.start)
     _ = distrusted.withLock { $0.removeValue(forKey: group.start) }
@@ -109,7 +109,7 @@ extension FreeSpaceTree {
     }
     state.verified = []
     state.isToBeRebuilt = false
-    for group in space.groups { try rewrite(group, &state, in: handle) }
+    for group in space.groups.all { try rewrite(group, &state, in: handle) }
   }
 }
 

@@ -29,7 +29,7 @@ package final class FreeSpaceTree: FreeSpaceRecord {
     var verified: Set<LogicalAddress> = []
   }
 
-  let space: SpaceManager
+  let space: Space
   let trees: Trees
   let references: DelayedReferences
   let log: Logger
@@ -43,7 +43,7 @@ package final class FreeSpaceTree: FreeSpaceRecord {
 
   /// - Parameter clear: believe nothing that stands in the tree (`clear_cache`).
   package init(
-    space: SpaceManager, trees: Trees, references: DelayedReferences, superblock: Superblock,
+    space: Space, trees: Trees, references: DelayedReferences, superblock: Superblock,
     clear: Bool, log: Logger
   ) throws(FilesystemError) {
     self.space = space
@@ -85,7 +85,7 @@ package final class FreeSpaceTree: FreeSpaceRecord {
 
   package func distrust(_ group: BlockGroup) {
     distrusted.withLock { $0[group.start] = group }
-    space.listAsDirty(group)
+    space.groups.listAsDirty(group)
   }
 
   func isDistrusted(_ group: BlockGroup) -> Bool {

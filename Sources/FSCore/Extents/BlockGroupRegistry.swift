@@ -1,0 +1,195 @@
+import Logging
+
+/// All block groups of the volume, and what the commit must know of them. Lock rank:
+/// `spaceManager`; no block group's lock is taken while it is held.
+///
+/// 1. Groups are sorted by address and do not overlap. A group comes with its chunk, and goes when
+///    the commit that removed its chunk is durable.
+/// 2. A group is in `dirty` exactly if its `isListedAsDirty` is set: extents entered or left it
+///    since the last critical section, or the record of free space wants it to be looked at.
+/// 3. `pinned` lists each group under each transaction that pinned something in it.
+package final class BlockGroupRegistry: Sendable {
+  private struct State {
+    /// By ascending address.
+    var groups: [BlockGroup] = []
+    var dirty: [BlockGroup] = []
+    /// Groups in which something was pinned, by transaction.
+    var pinned: [Generation: [BlockGroup]] = [:]
+    /// Bytes that extent items cover, by the BLOCK_GROUP_ITEMs in the tree.
+    var writtenUsed: UInt64 = 0
+    /// A change that cannot be right was asked for; nothing is committed after that.
+    var failure: FilesystemError?
+  }
+
+  package let geometry: Geometry
+  /// The tree that block group items stand in.
+  let itemTree: Tree
+  /// Whether groups note what changes in them for the record of free space.
+  package let notesChanges: Bool
+  let log: Logger
+
+  let data: BlockGroupClass
+  /// The same object as `data` where block groups are mixed.
+  let metadata: BlockGroupClass
+  let system: BlockGroupClass
+
+  private let state = Guarded(State(), rank: .spaceManager)
+
+  /// - Parameter notesChanges: groups note what changes in them, and the record of free space takes
+  ///   it at every commit.
+  init(geometry: Geometry, itemTree: Tree, notesChanges: Bool, log: Logger) {
+    self.geometry = geometry
+    self.itemTree = itemTree
+    self.notesChanges = notesChanges
+    self.log = log
+    let mixed = BlockGroupClass(types: [.data, .metadata])
+    data = geometry.isMixed ? mixed : BlockGroupClass(types: .data)
+    metadata = geometry.isMixed ? mixed : BlockGroupClass(types: .metadata)
+    system = BlockGroupClass(types: .system)
+  }
+
+  /// The classes, each once.
+  var classes: [BlockGroupClass] {
+    data === metadata ? [data, system] : [data, metadata, system]
+  }
+
+  func groupClass(of flags: BlockGroupFlags) throws(FilesystemError) -> BlockGroupClass {
+    let types = flags.intersection(.types)
+    if types == .system { return system }
+    if geometry.isMixed, !types.isEmpty, !types.contains(.system) { return data }
+    if types == .data { return data }
+    if types == .metadata { return metadata }
+    throw .corrupt("a block group of type \(types.rawValue)")
+  }
+
+  // Coming and going.
+
+  /// Makes the block group of a chunk known: one with `used` bytes in the tree's item, or a new
+  /// one, which the caller publishes.
+  func add(_ chunk: Chunk, used: UInt64, isNew: Bool) throws(FilesystemError) -> BlockGroup {
+    let members = try groupClass(of: chunk.item.flags)
+    let group = try BlockGroup(
+      chunk: chunk, used: used, isNew: isNew, notesChanges: notesChanges,
+      sectorSize: geometry.sectorSize, counters: members.counters)
+    state.withLock { state in
+      // Chunks come in ascending order, but two threads may arrive here in either.
+      let index = state.groups.lastIndex { $0.start < group.start }.map { $0 + 1 } ?? 0
+      state.groups.insert(group, at: index)
+      state.writtenUsed += used
+    }
+    members.append(group)
+    return group
+  }
+
+  /// Forgets a group that was removed: the trees do not know it any more.
+  func remove(_ group: BlockGroup) {
+    state.withLock { state in
+      state.groups.removeAll { $0 === group }
+      for generation in Array(state.pinned.keys) {
+        state.pinned[generation]?.removeAll { $0 === group }
+      }
+    }
+  }
+
+  /// All block groups by ascending address.
+  package var all: [BlockGroup] { state.withLock { $0.groups } }
+
+  package func group(containing address: LogicalAddress) throws(FilesystemError) -> BlockGroup {
+    let found = state.withLock { state -> BlockGroup? in
+      var low = 0
+      var high = state.groups.count
+      while low < high {
+        let middle = (low + high) / 2
+        if state.groups[middle].end > address { high = middle } else { low = middle + 1 }
+      }
+      guard low < state.groups.count, state.groups[low].start <= address else { return nil }
+      return state.groups[low]
+    }
+    guard let found else { throw .corrupt("logical address \(address) is in no block group") }
+    return found
+  }
+
+  /// The group that an extent lies in.
+  func group(
+    containing address: LogicalAddress, _ length: UInt64
+  ) throws(FilesystemError) -> BlockGroup {
+    let group = try group(containing: address)
+    guard length > 0, group.contains(address, length) else {
+      throw .corrupt("extent \(address) of \(length) bytes leaves its block group")
+    }
+    return group
+  }
+
+  // What the commit looks at.
+
+  /// Groups that extents entered or left in the running transaction, and those that the record of
+  /// free space wants to be looked at.
+  package var dirty: [BlockGroup] { state.withLock { $0.dirty } }
+
+  /// Puts a group among `dirty`, though it may not change.
+  package func listAsDirty(_ group: BlockGroup) {
+    if group.listAsDirty() { state.withLock { $0.dirty.append(group) } }
+  }
+
+  func list(_ group: BlockGroup, _ news: BlockGroup.News, _ generation: Generation) {
+    guard !news.isEmpty else { return }
+    state.withLock { state in
+      if news.contains(.dirty) { state.dirty.append(group) }
+      if news.contains(.pinned) { state.pinned[generation, default: []].append(group) }
+    }
+  }
+
+  /// Empties the list of changed groups. Inside the critical section, after the last change.
+  func forgetDirty() throws(FilesystemError) {
+    try checkFailure()
+    let groups = dirty
+    // Others may list groups meanwhile: they set a flag, then append.
+    for group in groups { group.state.withLock { $0.isListedAsDirty = false } }
+    state.withLock { $0.dirty.removeFirst(groups.count) }
+  }
+
+  /// Makes what transactions up to and including `generation` freed allocatable: its commit is
+  /// durable.
+  func unpin(_ generation: Generation) {
+    let groups = state.withLock { state -> [BlockGroup] in
+      let due = state.pinned.keys.filter { $0 <= generation }
+      return due.flatMap { state.pinned.removeValue(forKey: $0) ?? [] }
+    }
+    for group in groups {
+      do throws(FilesystemError) {
+        try group.unpin(upTo: generation)
+      } catch {
+        fail(error)
+      }
+    }
+  }
+
+  /// Bytes that extent items cover, as the BLOCK_GROUP_ITEMs in the tree say.
+  package var totalUsed: UInt64 { state.withLock { $0.writtenUsed } }
+
+  /// The item of a group in the tree says another number of bytes now.
+  func didWriteItem(_ group: BlockGroup, used: UInt64) {
+    let before = group.state.withLock { state in
+      defer { state.writtenUsed = used }
+      return state.writtenUsed
+    }
+    state.withLock { $0.writtenUsed = $0.writtenUsed - before + used }
+  }
+
+  // Errors.
+
+  /// Remembers the first thing that went wrong where nothing could be thrown.
+  func fail(_ error: FilesystemError) {
+    let isFirst = state.withLock { state in
+      let isFirst = state.failure == nil
+      if isFirst { state.failure = error }
+      return isFirst
+    }
+    if isFirst { log.error("space accounting: \(error)") }
+  }
+
+  /// Throws what went wrong where nothing could be thrown.
+  func checkFailure() throws(FilesystemError) {
+    if let failure = state.withLock({ $0.failure }) { throw failure }
+  }
+}

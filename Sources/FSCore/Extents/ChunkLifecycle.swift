@@ -1,0 +1,102 @@
+import Logging
+
+/// Chunks that come: made in memory when space runs short, and told to the trees by `ChunkItems`.
+/// Lock rank: `spaceManager`; neither the registry's lock nor a block group's is taken while it is
+/// held.
+///
+/// 1. A chunk exists in memory before the trees know of it; no commit is complete before
+///    `ChunkItems` has told them of every chunk that holds an extent of it.
+package final class ChunkLifecycle: Sendable {
+  struct NewGroup {
+    let group: BlockGroup
+    let chunk: Chunk
+  }
+
+  private struct State {
+    /// Chunks that no tree knows yet, oldest first.
+    var new: [NewGroup] = []
+    /// Stripes of chunks that the trees know.
+    var deviceBytesUsed: UInt64
+  }
+
+  let map: ChunkMap
+  let groups: BlockGroupRegistry
+  let allocator: ChunkAllocator
+  private let state: Guarded<State>
+
+  init(
+    map: ChunkMap, groups: BlockGroupRegistry, allocator: ChunkAllocator, device: DeviceItem
+  ) {
+    self.map = map
+    self.groups = groups
+    self.allocator = allocator
+    state = Guarded(State(deviceBytesUsed: device.bytesUsed), rank: .spaceManager)
+  }
+
+  /// Makes a chunk of the class and its block group, in memory: `ChunkItems` tells the
+  /// trees. Nil when the device has no room. Takes only locks from `spaceManager` up.
+  @discardableResult
+  func make(in members: BlockGroupClass) -> BlockGroup? {
+    let system = groups.system
+    // The chunk's own item needs a block of the chunk tree, whose space cannot be found later.
+    if members !== system, systemSpaceIsLow { _ = make(in: system) }
+    if members === system, systemArrayIsFull { return nil }
+
+    let flags = members.types.union(members.profile)
+    guard let chunk = allocator.makeChunk(flags) else { return nil }
+    do throws(FilesystemError) {
+      try map.add(chunk)
+      let group = try groups.add(chunk, used: 0, isNew: true)
+      state.withLock { $0.new.append(NewGroup(group: group, chunk: chunk)) }
+      group.publishEmpty()
+      groups.log.info("new \(flags.typeName) chunk at \(chunk.start), \(chunk.length) bytes")
+      return group
+    } catch {
+      groups.fail(error)
+      return nil
+    }
+  }
+
+  /// Whether the chunk tree could not be changed a few times over.
+  private var systemSpaceIsLow: Bool {
+    groups.system.counters.withLock { $0.free + $0.unloaded } < 24 * groups.geometry.nodeSize
+  }
+
+  /// Whether the superblock's array of system chunks has no room for one more.
+  private var systemArrayIsFull: Bool {
+    let entries = systemChunks.map { Key.size + $0.item.size }
+    let copies = groups.system.profile.copies
+    let next = Key.size + ChunkItem.fixedSize + copies * ChunkItem.stripeSize
+    let new = new.filter { $0.group.flags.contains(.system) }.count
+    return entries.reduce(0, +) + (new + 1) * next > Format.systemChunkArraySize
+  }
+
+  /// The system chunks that the chunk tree knows, for the superblock's array.
+  var systemChunks: [(start: LogicalAddress, item: ChunkItem)] {
+    let unknown = Set(new.map(\.group.start))
+    return map.all.filter { $0.item.flags.contains(.system) && !unknown.contains($0.start) }
+      .map { ($0.start, $0.item) }
+  }
+
+  // What `ChunkItems` does.
+
+  /// Chunks that no tree knows yet.
+  var new: [NewGroup] { state.withLock { $0.new } }
+
+  func takeNew() -> NewGroup? {
+    state.withLock { $0.new.isEmpty ? nil : $0.new.removeFirst() }
+  }
+
+  func putBack(_ new: NewGroup) { state.withLock { $0.new.insert(new, at: 0) } }
+
+  /// Stripes of chunks that the trees know, in bytes.
+  var deviceBytesUsed: UInt64 { state.withLock { $0.deviceBytesUsed } }
+
+  /// The trees know stripes of `bytes` more; returns the sum.
+  func addDeviceBytes(_ bytes: UInt64) -> UInt64 {
+    state.withLock { state in
+      state.deviceBytesUsed += bytes
+      return state.deviceBytesUsed
+    }
+  }
+}

@@ -1,0 +1,228 @@
+import Synchronization
+
+/// Reservations of space, made before a transaction is joined, and their debits.
+///
+/// When there is not enough: commit, if that is only because many references are pending; load
+/// more groups or make a chunk; wait for what other threads have reserved; commit, because that
+/// makes what was freed allocatable; give up.
+///
+/// 1. For each class `free ≥ reservedData + reservedMetadata` whenever a reservation is made, and
+///    beyond that ordinary work leaves `globalReserve` and what pending references may cost.
+/// 2. Reserving comes first: with no handle open, and no lock of rank `reservation` or above held.
+/// 3. What a handle takes is debited to it; a debug build traps where that is more than was reserved.
+///
+/// Lock rank: `growth` is `reservation`.
+package final class Reservations: Sendable {
+  let groups: BlockGroupRegistry
+  let chunks: ChunkLifecycle
+  let loader: GroupLoader
+  package let demand: SpaceDemand
+  let commits: CommitRequests
+
+  /// Held while a group is loaded or a chunk made because space ran short.
+  let growth = Guarded((), rank: .reservation)
+  private let highestLevel = Atomic<Int>(1)
+
+  /// What the running transaction's commit has taken of its reserve, less what references
+  /// brought.
+  private let commitDrawn = Atomic<Int64>(0)
+  /// Tree blocks that were taken beyond what was reserved for them, by purpose.
+  package let overdrafts = OverdraftCounts()
+
+  init(
+    groups: BlockGroupRegistry, chunks: ChunkLifecycle, loader: GroupLoader, demand: SpaceDemand,
+    commits: CommitRequests
+  ) {
+    self.groups = groups
+    self.chunks = chunks
+    self.loader = loader
+    self.demand = demand
+    self.commits = commits
+  }
+
+  var data: BlockGroupClass { groups.data }
+  var metadata: BlockGroupClass { groups.metadata }
+  var isMixed: Bool { groups.geometry.isMixed }
+
+  var policy: ReservationPolicy {
+    ReservationPolicy(
+      nodeSize: groups.geometry.nodeSize,
+      height: UInt64(highestLevel.load(ordering: .relaxed)) + 1, isMixed: isMixed,
+      hasFreeSpaceTree: groups.notesChanges)
+  }
+
+  /// Takes note of how high trees are: reservations are made for paths of that height.
+  package func noteLevel(_ level: UInt8) {
+    if Int(level) > highestLevel.load(ordering: .relaxed) {
+      highestLevel.store(Int(level), ordering: .relaxed)
+    }
+  }
+
+  /// Debits a block of a tree other than the chunk tree to the handle.
+  func debit(
+    _ size: UInt64, for tree: TreeID, to handle: borrowing TransactionHandle
+  ) -> SpaceReserve {
+    guard handle.debit(size) else {
+      overdrafts.note(handle.purpose, tree)
+      return .none
+    }
+    // The commit's reserve is what reservations leave free.
+    return handle.purpose == .commit ? .none : .metadata
+  }
+
+  /// What is kept for commits and for operations that free space, as statfs tells it.
+  package var globalReserve: UInt64 {
+    let length = metadata.counters.withLock { $0.length }
+    return policy.globalReserve(metadataBytes: length)
+  }
+
+  /// Makes more of the class's space allocatable: loads a group or makes a chunk. False when
+  /// neither is possible.
+  func grow(_ members: BlockGroupClass) -> Bool {
+    let candidates = members.groups.filter { $0.loading == .unloaded }
+    let fullest = candidates.max { $0.unloadedFree < $1.unloadedFree }
+    if let fullest, fullest.unloadedFree > 0 {
+      loader.load(fullest)
+      return true
+    }
+    return chunks.make(in: members) != nil
+  }
+}
+
+/// Space for tree blocks.
+extension Reservations: MetadataReserver {
+  /// Reserves what changing `items` items may take; `releaseMetadata` takes it back. Called with
+  /// no handle open and no lock of rank `reservation` or above held.
+  package func reserveMetadata(
+    items: Int, for purpose: MetadataPurpose
+  ) throws(FilesystemError) -> UInt64 {
+    let bytes = policy.cost(items: items)
+    let isFreeing = purpose == .freeing
+    let purpose = purpose == .ordinary ? Purpose.ordinary : .reserved
+    if tryReserveMetadata(bytes, purpose) { return bytes }
+    HeldLocks.assertMayWait(below: .reservation)
+
+    var commitCount = 0
+    var waits = 0
+    if referencesAreHeavy { try commits.commit() }
+    while true {
+      let hasGrown = growth.withLock { _ in
+        tryReserveMetadata(bytes, purpose, isProbe: true) || grow(metadata)
+      }
+      if tryReserveMetadata(bytes, purpose) { return bytes }
+      if hasGrown { continue }
+      if waits < 8, waitForReservations() {
+        waits += 1
+        continue
+      }
+      if commitCount < 2, commitMayHelp(metadata), commits.canCommit {
+        commitCount += 1
+        try commits.commit()
+        continue
+      }
+      if isFreeing, tryReserveMetadata(bytes, .lastResort) { return bytes }
+      throw .noSpace
+    }
+  }
+
+  package func releaseMetadata(_ bytes: UInt64) {
+    let mustWake = metadata.counters.withLock { counters in
+      counters.reservedMetadata -= min(bytes, counters.reservedMetadata)
+      counters.returns &+= 1
+      return counters.waiters > 0
+    }
+    if mustWake { metadata.counters.update { _ in } }
+  }
+
+  package func openCommitReserve() -> UInt64 {
+    let length = metadata.counters.withLock { $0.length }
+    let reserve = Int64(clamping: policy.commitReserve(metadataBytes: length))
+    return UInt64(max(reserve - commitDrawn.load(ordering: .relaxed), 0))
+  }
+
+  package func closeCommitReserve(opened: UInt64, left: UInt64) {
+    let drawn = Int64(clamping: opened) - Int64(clamping: left)
+    commitDrawn.add(drawn, ordering: .relaxed)
+  }
+
+  /// Gives a handle of the commit what was kept back for the reference that it applies.
+  package func creditReference(to handle: borrowing TransactionHandle) {
+    handle.credit(policy.bytesPerReference)
+  }
+
+  package func renewCommitReserve() { commitDrawn.store(0, ordering: .relaxed) }
+
+  var pendingCount: Int { demand.pendingReferences }
+
+  /// Whether a good part of what is free is kept for references that a commit would apply: to
+  /// make chunks for that bound, which is never used, would be a waste.
+  var referencesAreHeavy: Bool {
+    let policy = self.policy
+    let pending = UInt64(pendingCount)
+    guard pending > 2048 else { return false }
+    return metadata.counters.withLock { counters in
+      policy.referenceCost(pending: pending, metadataUsed: counters.used) > counters.free / 4
+    }
+  }
+
+  /// Whether something would become allocatable by a commit.
+  func commitMayHelp(_ members: BlockGroupClass) -> Bool {
+    members.counters.withLock { $0.pinned > 0 } || pendingCount > 0
+  }
+
+  private enum Purpose {
+    /// Leaves the global reserve alone.
+    case ordinary
+    /// Leaves the commit's part of it alone.
+    case reserved
+    /// A bound is far above what is used, so on a full volume one thread at a time, right after
+    /// a commit, may have all there is: else nothing could be deleted any more.
+    case lastResort
+  }
+
+  private func tryReserveMetadata(_ bytes: UInt64, _ purpose: Purpose, isProbe: Bool = false)
+    -> Bool
+  {
+    let pending = UInt64(pendingCount)
+    let policy = self.policy
+    return metadata.counters.withLock { counters in
+      let kept =
+        switch purpose {
+        case .ordinary:
+          keptForMetadata(policy, counters, pending, bytes)
+        case .reserved:
+          policy.commitReserve(metadataBytes: counters.length)
+            + policy.referenceCost(pending: pending, metadataUsed: counters.used)
+        case .lastResort: counters.reservedMetadata
+        }
+      guard counters.free >= counters.reservedData + counters.reservedMetadata + bytes + kept else {
+        return false
+      }
+      if !isProbe { counters.reservedMetadata += bytes }
+      return true
+    }
+  }
+
+  /// What ordinary work leaves free, beside what is reserved already.
+  func keptForMetadata(
+    _ policy: ReservationPolicy, _ counters: SpaceCounters, _ pending: UInt64, _ bytes: UInt64
+  ) -> UInt64 {
+    // The blocks that are reserved now become references too.
+    let coming = (counters.reservedMetadata + bytes) / groups.geometry.nodeSize
+    return policy.globalReserve(metadataBytes: counters.length)
+      + policy.referenceCost(pending: pending + coming, metadataUsed: counters.used)
+  }
+
+  /// Waits until some reservation is given back, a moment at the most; false when there is none.
+  private func waitForReservations() -> Bool {
+    let before = metadata.counters.withLock { counters -> UInt64? in
+      guard counters.reservedMetadata > 0 else { return nil }
+      counters.waiters += 1
+      return counters.returns
+    }
+    guard let before else { return false }
+    metadata.counters.wait(atMost: 0.2) { $0.returns != before }
+    metadata.counters.withLock { $0.waiters -= 1 }
+    return true
+  }
+}

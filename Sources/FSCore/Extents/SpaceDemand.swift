@@ -1,0 +1,20 @@
+import Synchronization
+
+/// What will take space later without a reservation of its own: reservations keep room for it.
+/// Whoever changes one of the numbers says so here.
+package final class SpaceDemand: Sendable {
+  private let references = Atomic<Int>(0)
+  private let pieces = Atomic<Int>(0)
+
+  package init() {}
+
+  /// Extents with changes that are not in the extent tree.
+  package var pendingReferences: Int { references.load(ordering: .relaxed) }
+
+  package func addPendingReferences(_ count: Int) { references.add(count, ordering: .relaxed) }
+
+  /// Pieces of files that are buffered, for which data space is reserved.
+  package var bufferedPieces: Int { pieces.load(ordering: .relaxed) }
+
+  package func addBufferedPieces(_ count: Int) { pieces.add(count, ordering: .relaxed) }
+}

@@ -44,9 +44,10 @@ release: setup ## Builds the program and the exerciser, optimised
 benchmarks: release
 	swift build -c release --product benchmarks
 
-lint: ## Checks style, and that no lower layer names a higher one
+lint: ## Checks style, that no lower layer names a higher one, that no test can wait for ever
 	swift format lint --strict --parallel --recursive Package.swift Sources Tests
 	Tests/Lint/layers.sh
+	Tests/Lint/tests.sh
 
 format: ## Formats the sources in place
 	swift format --in-place --parallel --recursive Package.swift Sources Tests

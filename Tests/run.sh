@@ -12,10 +12,14 @@ export SWT_EXPERIMENTAL_MAXIMUM_PARALLELIZATION_WIDTH=${TEST_WIDTH:-$(nproc)}
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 
-swift test --skip-build --filter "$1" 2>&1 | tee "$log"
+# A test that waits in vain is reported when its limit has passed, but nothing can end it.
+minutes=${TEST_MINUTES:-$([ -n "${TEST_SEED:-}" ] && echo 240 || echo 30)}
+
+timeout --kill-after=30 "${minutes}m" swift test --skip-build --filter "$1" 2>&1 | tee "$log"
 status=${PIPESTATUS[0]}
 if [ "$status" != 0 ]; then
   echo
+  [ "$status" != 124 ] || echo "The tests did not end within $minutes minutes."
   echo "What failed:"
   # The last lines, when there is no issue on record, say how the run came to its end.
   grep -a -E '✘.*(recorded an issue|failed after)|Fatal error|unexpected signal' "$log" \

@@ -1,4 +1,5 @@
 import FreeSpace
+import TestSupport
 import Testing
 
 @Suite(.timeLimit(.minutes(10))) struct CacheTamperTests {
@@ -36,7 +37,7 @@ import Testing
   /// space elsewhere in the group, never more, never twice, never outside.
   @Test func anyByteWithItsChecksum() throws {
     var file = try sample()
-    var generator = SeededGenerator(seed: 1)
+    var generator = SeededRandom(testSeed: 1)
     var accepted = 0
     for byte in 16 * 4..<usedPages * 4096 {
       let old = file.bytes[byte]
@@ -194,7 +195,7 @@ import Testing
 
   /// Whatever is in the pages: no trap, and no acceptance by accident.
   @Test(arguments: [1, 2, 3] as [UInt64]) func noise(seed: UInt64) throws {
-    var generator = SeededGenerator(seed: seed)
+    var generator = SeededRandom(testSeed: seed)
     let good = try sample()
     for _ in 0..<60 {
       var file = good

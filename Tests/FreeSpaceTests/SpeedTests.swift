@@ -1,9 +1,12 @@
 import Foundation
 import FreeSpace
+import TestSupport
 import Testing
 
 /// What the operations cost; run with `FREESPACE_BENCH=1` in a release build.
-@Suite(.enabled(if: ProcessInfo.processInfo.environment["FREESPACE_BENCH"] != nil), .serialized)
+@Suite(
+  .enabled(if: ProcessInfo.processInfo.environment["FREESPACE_BENCH"] != nil), .serialized,
+  .timeLimit(.minutes(10)))
 struct SpeedTests {
   /// Nanoseconds per operation.
   private func measure(_ label: String, _ count: Int, _ body: () throws -> Void) rethrows {
@@ -18,7 +21,7 @@ struct SpeedTests {
   private func fragmented(_ count: Int, spacing: UInt64, longest: Int) throws -> FreeSpaceIndex {
     let length = (UInt64(count) * spacing * sector + gib - 1) / gib * gib
     let index = FreeSpaceIndex(start: 0, length: length, sectorSize: sector)
-    var generator = SeededGenerator(seed: 1)
+    var generator = SeededRandom(testSeed: 1)
     for number in 0..<UInt64(count) {
       let run = UInt64(1 + generator.below(longest))
       try index.add(offset: number * spacing * sector, length: run * sector)
@@ -33,7 +36,7 @@ struct SpeedTests {
       "\(index.extentCount) extents, \(index.bitmapCount) bitmaps, \(index.length / gib) GiB, "
       + "\(index.memoryBytes) bytes"
     var ranges = index.ranges
-    var generator = SeededGenerator(seed: 2)
+    var generator = SeededRandom(testSeed: 2)
     ranges.shuffle(using: &generator)
     let steps = ranges.count
     try measure("\(label): remove whole runs in random order", steps) {

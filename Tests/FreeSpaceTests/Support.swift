@@ -11,24 +11,6 @@ func crc32c(_ bytes: UnsafeRawBufferPointer) -> UInt32 {
   ~ccodecs_crc32c(~0, bytes.baseAddress, bytes.count)
 }
 
-/// A small generator with a known sequence for each seed.
-struct SeededGenerator: RandomNumberGenerator {
-  private var state: UInt64
-
-  init(seed: UInt64) { state = seed }
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9e37_79b9_7f4a_7c15
-    var mixed = state
-    mixed = (mixed ^ mixed >> 30) &* 0xbf58_476d_1ce4_e5b9
-    mixed = (mixed ^ mixed >> 27) &* 0x94d0_49bb_1331_11eb
-    return mixed ^ mixed >> 31
-  }
-
-  /// Cheaper than the library's in a debug build; the bias does not matter here.
-  mutating func below(_ bound: Int) -> Int { Int(next() % UInt64(bound)) }
-}
-
 struct ByteRange: Equatable {
   var offset: UInt64
   var length: UInt64

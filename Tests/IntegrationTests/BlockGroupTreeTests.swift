@@ -4,7 +4,7 @@ import Testing
 
 extension MountTests {
   /// An image by an mkfs.btrfs of today: a free space tree and a block group tree.
-  @Suite struct BlockGroupTreeTests {
+  @Suite(.timeLimit(.minutes(5))) struct BlockGroupTreeTests {
     /// Debian's mkfs.btrfs cannot make such an image: a newer one did, see TESTING.md.
     @Test(.needsFuse, .timeLimit(.minutes(1)))
     func blockGroupTree() throws {

@@ -4,7 +4,7 @@ import Testing
 
 extension MountTests {
   /// SIGKILL to the daemon: what was committed is there, whole, and the image is sound.
-  @Suite struct CrashTests {
+  @Suite(.timeLimit(.minutes(5))) struct CrashTests {
     @Test(.needsFuse, .timeLimit(.minutes(2)), arguments: 1...6 as ClosedRange<UInt64>)
     func keepsTheLastCommit(_ seed: UInt64) throws {
       let scratch = try Scratch()

@@ -6,9 +6,9 @@ import Testing
 extension MountTests {
   /// The process that serves a mount dies of a trap: it must end, and the mount must say so to all
   /// programs, instead of keeping them waiting.
-  @Suite struct DaemonDeathTests {
+  @Suite(.timeLimit(.minutes(5))) struct DaemonDeathTests {
     private let scratch: Scratch
-    private var random = SeededRandom(seed: 6)
+    private var random = SeededRandom(testSeed: 6)
 
     init() throws {
       scratch = try Scratch()
@@ -95,7 +95,11 @@ extension MountTests {
           }
           // Until the mount answers no more; that it does so is what is tested.
           let path = root.appending("file \(index)")
+          let deadline = monotonicSeconds() + 30
           while true {
+            guard monotonicSeconds() < deadline else {
+              throw TestFailure("a mount whose daemon was killed still answers")
+            }
             do {
               try writeFile(path, [UInt8](repeating: UInt8(index), count: 40_000))
               _ = try readFile(path)

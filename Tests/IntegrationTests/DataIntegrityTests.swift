@@ -4,7 +4,7 @@ import Testing
 
 extension MountTests {
   /// Wrong data on the device is never given out.
-  @Suite struct DataIntegrityTests {
+  @Suite(.timeLimit(.minutes(5))) struct DataIntegrityTests {
     private static let blockCount = 64
 
     /// A file of recognisable blocks; returns the offset in the image of every copy of `block`.
@@ -36,7 +36,7 @@ extension MountTests {
     }
 
     private static let contents: [UInt8] = {
-      var random = SeededRandom(seed: 99)
+      var random = SeededRandom(testSeed: 99)
       return (0..<blockCount * 512).flatMap { _ in
         let word = random.next()
         return (0..<8).map { UInt8(truncatingIfNeeded: word >> ($0 * 8)) }

@@ -32,7 +32,8 @@ final class DevicePair {
       defer { buffer.deallocate() }
       func write(_ name: String, seed: UInt64, length: Int) throws {
         try SelfVerifyingFile.write(
-          BytePath(mountPoint).appending(name), seed: seed, length: length, buffer: buffer)
+          BytePath(mountPoint).appending(name), seed: TestSeed.of(seed), length: length,
+          buffer: buffer)
       }
       try write("small", seed: 1, length: 1000)
       for (index, name) in names.enumerated() {

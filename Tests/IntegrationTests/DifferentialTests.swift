@@ -3,7 +3,7 @@ import Testing
 
 extension MountTests {
   /// The kernel and fsmount, operation by operation; `exerciser differential` for any number.
-  @Suite struct DifferentialTests {
+  @Suite(.timeLimit(.minutes(5))) struct DifferentialTests {
     @Test(.needsRoot, .timeLimit(.minutes(3)), arguments: ImageVariant.all)
     func kernelImage(_ variant: ImageVariant) throws {
       var options = DifferentialOptions(variant: variant, seed: TestSeed.of(11))

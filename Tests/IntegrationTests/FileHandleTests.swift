@@ -4,7 +4,7 @@ import Testing
 
 extension MountTests {
   /// Handles as NFS servers and name_to_handle_at(2) have them.
-  @Suite struct FileHandleTests {
+  @Suite(.timeLimit(.minutes(5))) struct FileHandleTests {
     /// struct file_handle: length, type, bytes.
     private struct Handle {
       var bytes = [UInt8](repeating: 0, count: 8 + 128)

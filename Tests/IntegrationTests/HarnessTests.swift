@@ -15,8 +15,8 @@ import Testing
   }
 
   @Test func seedsAreReproducible() {
-    var one = SeededRandom(seed: 7)
-    var other = SeededRandom(seed: 7)
+    var one = SeededRandom(testSeed: 7)
+    var other = SeededRandom(testSeed: 7)
     #expect((0..<100).map { _ in one.next() } == (0..<100).map { _ in other.next() })
   }
 
@@ -56,7 +56,7 @@ import Testing
   }
 
   @Test func fsxSeesAWrongByte() throws {
-    var options = FsxOptions(seed: 3)
+    var options = FsxOptions(seed: TestSeed.of(3))
     options.operations = 500
     let path = directory.file("fsx")
     try FsxModel(directory: BytePath(directory.path), options: options).run()

@@ -5,7 +5,7 @@ import Testing
 extension MountTests {
   /// Images that are not what they should be: clear words and an error, never a crash, a hang or a
   /// write.
-  @Suite struct HostileImageTests {
+  @Suite(.timeLimit(.minutes(5))) struct HostileImageTests {
     private static let inspections = [
       ["cache"], ["cache", "--verify"], ["inspect", "super"], ["inspect", "chunks"],
       ["inspect", "groups"],
@@ -121,7 +121,7 @@ extension MountTests {
       let scratch = try filled()
       let forge = try BlockForge(scratch.image)
       try #require(forge.blockCount > 10)
-      var random = SeededRandom(seed: seed)
+      var random = SeededRandom(testSeed: seed)
       for round in 0..<12 as Range<UInt64> {
         try forge.restore()
         try forge.forge(&random)
@@ -163,7 +163,7 @@ extension MountTests {
     }
 
     private func damage(_ image: String, seed: UInt64) throws {
-      var random = SeededRandom(seed: seed)
+      var random = SeededRandom(testSeed: seed)
       let descriptor = try check("open \(image)") { open(image, O_RDWR) }
       defer { close(descriptor) }
       var places: [Int] = []

@@ -4,7 +4,7 @@ import Testing
 
 extension MountTests {
   /// What only the kernel can make, and what only it can judge.
-  @Suite struct KernelImageTests {
+  @Suite(.timeLimit(.minutes(5))) struct KernelImageTests {
     @Test(.needsRoot, .timeLimit(.minutes(1)), arguments: ["zlib", "lzo", "zstd"])
     func compressedExtents(_ algorithm: String) throws {
       let scratch = try Scratch()
@@ -35,7 +35,7 @@ extension MountTests {
     }
 
     private func overwrite(_ scratch: Scratch) throws {
-      var random = SeededRandom(seed: 77)
+      var random = SeededRandom(testSeed: 77)
       for index in 1..<30 {
         let path = scratch.root.appending("text-\(index)")
         let descriptor = try check("open") { path.withCPath { open($0, O_RDWR) } }

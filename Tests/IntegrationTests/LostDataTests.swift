@@ -4,7 +4,7 @@ import Testing
 
 extension MountTests {
   /// What a program is told when its data cannot be written.
-  @Suite struct LostDataTests {
+  @Suite(.timeLimit(.minutes(5))) struct LostDataTests {
     /// A small file system in memory, with an image in it that is larger.
     private final class SmallPlace {
       let directory: TemporaryDirectory

@@ -5,7 +5,7 @@ import Testing
 extension MountTests {
   /// What a person is told who has made a mistake, or may not do what was asked for: one line
   /// that names the thing and says what to do.
-  @Suite struct MessageTests {
+  @Suite(.timeLimit(.minutes(5))) struct MessageTests {
     /// As user 1000, who can run the program and reach the image, but has no right to more.
     private func asUser(_ scratch: Scratch, _ arguments: String...) throws -> CommandResult {
       try Shell.run(

@@ -4,7 +4,7 @@ import Testing
 
 extension MountTests {
   /// New images in the kernel's hands, and the kernel's caches under our inspection.
-  @Suite struct MkfsKernelTests {
+  @Suite(.timeLimit(.minutes(5))) struct MkfsKernelTests {
     private static let shapes: [[String]] = [
       ["--size", "128M"], ["--size", "128M", "--data", "dup"],
       ["--size", "130M", "--mixed"], ["--size", "1G", "--mixed", "--data", "dup"],

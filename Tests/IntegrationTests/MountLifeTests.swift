@@ -4,7 +4,7 @@ import Testing
 
 extension MountTests {
   /// From the command to the daemon's end.
-  @Suite struct LifeTests {
+  @Suite(.timeLimit(.minutes(5))) struct LifeTests {
     @Test(.needsFuse, .timeLimit(.minutes(1)))
     func backgroundMount() throws {
       let scratch = try Scratch()

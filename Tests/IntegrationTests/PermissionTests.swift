@@ -5,7 +5,7 @@ import Testing
 extension MountTests {
   /// Access control lists, modes and privilege bits: the same script on a mount by the kernel and
   /// on ours, and each side's image read by the other.
-  @Suite struct PermissionTests {
+  @Suite(.timeLimit(.minutes(5))) struct PermissionTests {
     private func compare(_ script: String) throws {
       try ScriptComparison(script, everything: PermissionScript.everything).run()
     }

@@ -4,7 +4,7 @@ import Testing
 
 extension MountTests {
   /// Images we do not write to are read, and one line says why.
-  @Suite struct ReadOnlyImageTests {
+  @Suite(.timeLimit(.minutes(5))) struct ReadOnlyImageTests {
     /// A power cut after `fsync` leaves a log tree, which we do not replay yet.
     @Test(.needsRoot, .timeLimit(.minutes(1)))
     func logTree() throws {

@@ -17,7 +17,7 @@ extension Trait where Self == ConditionTrait {
 }
 
 /// All tests that mount: one at a time, for they measure time, fill memory and read the kernel log.
-@Suite(.serialized) enum MountTests {}
+@Suite(.serialized, .timeLimit(.minutes(20))) enum MountTests {}
 
 /// One image and one mount point, gone when the test ends.
 final class Scratch {
@@ -53,7 +53,7 @@ final class Scratch {
   }
 
   func work(seed: UInt64, operations: Int) throws {
-    var options = SequenceOptions(seed: seed)
+    var options = SequenceOptions(seed: TestSeed.of(seed))
     options.operations = operations
     try OperationSequence(root: root, options: options).run()
   }
@@ -68,7 +68,7 @@ final class Scratch {
     let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: length, alignment: 4096)
     defer { buffer.deallocate() }
     try SelfVerifyingFile.write(
-      root.appending(name), seed: seed, length: length, buffer: buffer)
+      root.appending(name), seed: TestSeed.of(seed), length: length, buffer: buffer)
   }
 
   /// False when there is no such file; throws when its contents are wrong.

@@ -5,7 +5,7 @@ import Testing
 extension MountTests {
   /// What fallocate(2) and lseek(2) return, on a mount by the kernel and on ours: all modes, odd
   /// ranges, and what is no regular file.
-  @Suite struct ReturnCodeTests {
+  @Suite(.timeLimit(.minutes(5))) struct ReturnCodeTests {
     @Test(.needsRoot, .timeLimit(.minutes(1)))
     func allocationAndHoles() throws {
       let scratch = try Scratch()

@@ -5,7 +5,7 @@ import Testing
 extension MountTests {
   /// Every sequence of three operations on a file, out of some that matter for how its data is
   /// kept: inline, in extents, preallocated, or not at all. Each has a file of its own.
-  @Suite struct ShortSequenceTests {
+  @Suite(.timeLimit(.minutes(5))) struct ShortSequenceTests {
     enum Step: CustomStringConvertible {
       case write(Int, Int)
       case allocate(Int, Int, keepSize: Bool)

@@ -4,7 +4,7 @@ import Testing
 
 extension MountTests {
   /// FS_IOC_SHUTDOWN on a mount.
-  @Suite struct ShutdownTests {
+  @Suite(.timeLimit(.minutes(5))) struct ShutdownTests {
     /// Asks for it, in a process of its own, and says how that went: "0", or what it was told.
     private func shutDown(_ directory: String, as user: [String] = []) throws -> String {
       let program = """

@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 extension MountTests {
-  @Suite struct WorkloadTests {
+  @Suite(.timeLimit(.minutes(5))) struct WorkloadTests {
     /// 100,000 operations in all, over seeds, kinds of image and ways of input and output.
     @Test(
       .needsFuse, .timeLimit(.minutes(4)),
@@ -14,7 +14,7 @@ extension MountTests {
         FsxCase(seed: 4, variant: "xxhash", maximumSize: 4 << 20),
       ])
     func fsx(_ test: FsxCase) throws {
-      var options = FsxOptions(seed: test.seed)
+      var options = FsxOptions(seed: TestSeed.of(test.seed))
       options.operations = 25_000
       options.usesDirectIO = test.isDirect
       options.maximumSize = test.maximumSize
@@ -41,7 +41,7 @@ extension MountTests {
       var options = StressWorkload.Options()
       options.threads = 8
       options.seconds = 12
-      options.seed = 5
+      options.seed = TestSeed.of(5)
       try StressWorkload(directory: scratch.root, options: options).run()
       try mounted.unmount()
       try scratch.expectSound()
@@ -53,7 +53,7 @@ extension MountTests {
       try scratch.make("--size", "1G")
       let mounted = try scratch.mount()
       defer { try? mounted.unmount() }
-      try VerifiedWorkload(directory: scratch.root, seed: 8, report: { _ in }).run(
+      try VerifiedWorkload(directory: scratch.root, seed: TestSeed.of(8), report: { _ in }).run(
         seconds: 2, files: 600)
       let tree = try scratch.snapshot()
       try mounted.unmount()

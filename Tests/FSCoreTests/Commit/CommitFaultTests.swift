@@ -26,7 +26,7 @@ import Testing
         // The volume is aborted.
       }
     }
-    hasChanged.when({ $0 }) { _ in }
+    #expect(hasChanged.wait(atMost: 60) { $0 })
     #expect(throws: FilesystemError.aborted) { try volume.commit() }
     half.join()
     #expect(volume.transactions.committed == committed)

@@ -24,9 +24,8 @@ import Testing
     Variant(name: "block group tree", seed: 15, hasBlockGroupTree: true),
   ])
   func everyCutHoldsTheOldOrTheNewState(variant: Variant) throws {
-    let seed = TestSeed.of(variant.seed)
-    print("power cut: \(variant.name), seed \(seed)")
-    var random = SeededRandom(seed: seed)
+    print("power cut: \(variant.name), seed \(TestSeed.of(variant.seed))")
+    var random = SeededRandom(testSeed: variant.seed)
     let base = try TestImage.make(sizeBytes: 2 << 30) { options in
       options.nodeSize = variant.nodeSize
       options.isMixed = variant.isMixed

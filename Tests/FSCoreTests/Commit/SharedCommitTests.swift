@@ -32,7 +32,9 @@ import Testing
     let first = synchronizing(files[0])
     #expect(device.wait(.flush, beyond: flushes))
     let others = files[1...].map(synchronizing)
-    while volume.committer.turn.withLock({ $0.waiting }) < threadCount { usleep(1000) }
+    expectSoon("all threads wait") {
+      volume.committer.turn.withLock { $0.waiting } == threadCount
+    }
     #expect(volume.commitCount == before)
     device.letGo(.flush)
     first.join()

@@ -68,11 +68,12 @@ import Testing
     device.delay(.write, microseconds: 2000)
     let volume = try Volume.mountForTest(device)
     let bytes = [UInt8](repeating: 7, count: 1 << 20)
+    let deadline = ContinuousClock.now + .seconds(60)
     let threads = try (0..<4).map { number in
       let id = try volume.makeFile("/f\(number)")
       return BackgroundThread {
         var count: UInt64 = 0
-        while true {
+        while ContinuousClock.now < deadline {
           let code = errorNumber { try volume.writeBytes(id, at: count % 32 << 20, bytes) }
           guard code == 0 else { return }
           count += 1
@@ -83,6 +84,7 @@ import Testing
     try volume.shutDown()
     let writes = device.count(.write)
     for thread in threads { thread.join() }
+    #expect(ContinuousClock.now < deadline)
     usleep(100_000)
     #expect(device.count(.write) == writes)
     try volume.unmount()
@@ -105,10 +107,11 @@ import Testing
     let mustHold = Guarded<[String]>([], rank: .leaf)
     let codes = Guarded<[Int32]>([], rank: .leaf)
     let bytes = content
+    let deadline = ContinuousClock.now + .seconds(60)
     let threads = (0..<4).map { number in
       BackgroundThread {
         var count = 0
-        while true {
+        while ContinuousClock.now < deadline {
           let name = "f\(number)-\(count)"
           count += 1
           let code = errorNumber {

@@ -61,7 +61,7 @@ import Testing
     let last = try volume.namespace.lastEntry(of: root)
     var cookie: UInt64 = 0
     var renamed = 0
-    while true {
+    while renamed < 1000 {
       let (names, next) = try read(volume, root, from: cookie, 50, through: last)
       if names.isEmpty { break }
       for name in names where name != "." && name != ".." {

@@ -1,9 +1,10 @@
+import TestSupport
 import Testing
 
 @testable import FSCore
 
 /// The checksums of data, against a dictionary.
-struct ExtentReferencesChecksumTests {
+@Suite(.timeLimit(.minutes(10))) struct ExtentReferencesChecksumTests {
   private static let base: UInt64 = 1 << 30
 
   @Test(
@@ -14,7 +15,7 @@ struct ExtentReferencesChecksumTests {
     let fixture = try ExtentReferencesFixture(
       nodeSize: variant.nodeSize, checksumType: variant.type)
     let tree = fixture.checksums
-    var random = ExtentReferencesRandom(seed: seed)
+    var random = SeededRandom(testSeed: seed)
     let sectorCount = 20_000
     var model = [UInt64?](repeating: nil, count: sectorCount)
 

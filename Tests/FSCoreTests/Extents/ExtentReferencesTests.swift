@@ -1,11 +1,12 @@
 import Glibc
+import TestSupport
 import Testing
 
 @testable import FSCore
 
 /// The queue of reference changes and its application, against a naive model and against what
 /// the trees themselves refer to.
-struct ExtentReferencesTests {
+@Suite(.timeLimit(.minutes(10))) struct ExtentReferencesTests {
   private static let variants: [(nodeSize: UInt64, isSkinny: Bool, hasOldBlocks: Bool)] = [
     (4096, true, false), (4096, false, false), (16384, true, true),
   ]
@@ -17,7 +18,7 @@ struct ExtentReferencesTests {
   ) throws {
     let fixture = try ExtentReferencesFixture(
       nodeSize: variant.nodeSize, isSkinny: variant.isSkinny, hasOldBlocks: variant.hasOldBlocks)
-    var random = ExtentReferencesRandom(seed: seed)
+    var random = SeededRandom(testSeed: seed)
     var model: [LogicalAddress: FixtureReferences] = [:]
     var live: [LogicalAddress] = []
 
@@ -75,7 +76,7 @@ struct ExtentReferencesTests {
     try fixture.verify(extra: model)
   }
 
-  private static func identity(_ random: inout ExtentReferencesRandom) -> ReferenceIdentity {
+  private static func identity(_ random: inout SeededRandom) -> ReferenceIdentity {
     let number = UInt64.random(in: 0..<60, using: &random)
     if number % 4 == 0 { return .sharedData(parent: LogicalAddress(number << 14)) }
     return .data(
@@ -91,7 +92,7 @@ struct ExtentReferencesTests {
   ) throws {
     let fixture = try ExtentReferencesFixture(
       nodeSize: variant.nodeSize, isSkinny: variant.isSkinny, hasOldBlocks: variant.hasOldBlocks)
-    var random = ExtentReferencesRandom(seed: seed)
+    var random = SeededRandom(testSeed: seed)
     var files = [TreeID.topLevel: SubvolumeModel(keyCount: variant.nodeSize == 4096 ? 600 : 2000)]
 
     for round in 0..<14 {
@@ -130,7 +131,7 @@ struct ExtentReferencesTests {
   /// Several threads change subvolumes and apply, while another commits.
   @Test func threadsChangeAndApply() throws {
     let fixture = try ExtentReferencesFixture(nodeSize: 4096)
-    var random = ExtentReferencesRandom(seed: 9)
+    var random = SeededRandom(testSeed: 9)
     var file = SubvolumeModel(keyCount: 800)
     try fixture.change { (h) throws(FilesystemError) in
       for _ in 0..<600 { try file.step(.topLevel, fixture, &random, in: h) }
@@ -148,7 +149,7 @@ struct ExtentReferencesTests {
       FixtureThread {
         do {
           var file = first
-          var random = ExtentReferencesRandom(seed: UInt64(number + 1))
+          var random = SeededRandom(testSeed: UInt64(number + 1))
           for _ in 0..<60 {
             try fixture.change { (h) throws(FilesystemError) in
               for _ in 0..<20 { try file.step(id, fixture, &random, in: h) }

@@ -3,7 +3,7 @@ import Testing
 @testable import FSCore
 
 /// What is reserved for tree blocks, and what handles take from it.
-@Suite struct ReservationTests {
+@Suite(.timeLimit(.minutes(10))) struct ReservationTests {
   private func counters(_ volume: Volume) -> SpaceCounters {
     volume.space.groups.metadata.counters.withLock { $0 }
   }

@@ -55,7 +55,7 @@ import Testing
 
   @Test(arguments: 0..<UInt64(8))
   func everyRangeGoesItsWay(seed: UInt64) throws {
-    var random = SeededRandom(seed: seed)
+    var random = SeededRandom(testSeed: seed)
     let (group, counters) = try Self.makeGroup()
     var model: [UInt64: (length: UInt64, use: Use)] = [:]
     var generation: Generation = 10
@@ -150,7 +150,7 @@ import Testing
   /// each, the group ends up with exactly what is free, or the sum shows that it must be redone.
   @Test(arguments: 0..<UInt64(60))
   func loadingWhileExtentsAreFreed(seed: UInt64) throws {
-    var random = SeededRandom(seed: seed)
+    var random = SeededRandom(testSeed: seed)
     var extents: [(address: UInt64, length: UInt64)] = []
     var position = Self.start
     while position < Self.start + (40 << 20) {

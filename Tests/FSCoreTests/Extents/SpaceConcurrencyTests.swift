@@ -57,7 +57,7 @@ import Testing
     }
     let volume = try Volume.mountForTest(device)
     try onThreads(4) { thread in
-      var random = SeededRandom(seed: seed * 10 + UInt64(thread))
+      var random = SeededRandom(testSeed: seed * 10 + UInt64(thread))
       for round in 0..<3 {
         var kept: [(path: String, length: Int, byte: UInt8)] = []
         for number in 0..<3000 {

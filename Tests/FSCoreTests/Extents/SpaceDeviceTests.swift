@@ -44,7 +44,7 @@ import Testing
   /// Whatever holes there are: the longest stripe fits, one of 64 KiB more does not.
   @Test(arguments: 0..<UInt64(40))
   func theLongestStripeFitsAndNoLongerOne(seed: UInt64) throws {
-    var random = SeededRandom(seed: seed)
+    var random = SeededRandom(testSeed: seed)
     var extents: [(start: UInt64, length: UInt64)] = []
     var position: UInt64 = 1 << 20
     while position < 900 << 20 {

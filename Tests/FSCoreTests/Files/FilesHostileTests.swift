@@ -5,7 +5,7 @@ import Testing
 
 /// Files of which a number is another than it should be, near the largest above all, under
 /// checksums that are right. Errors are right; a trap ends the test program.
-@Suite struct FilesHostileTests {
+@Suite(.timeLimit(.minutes(10))) struct FilesHostileTests {
   private static let hostile: [UInt64] = [
     .max, .max - 4095, .max - 131_071, 1 << 63, (1 << 63) - 4096, 0,
   ]
@@ -107,7 +107,7 @@ import Testing
 }
 
 /// What old kernels wrote into ram_bytes of extents that are not compressed.
-@Suite struct FilesRamBytesTests {
+@Suite(.timeLimit(.minutes(10))) struct FilesRamBytesTests {
   /// Pieces that we write anew get the length of the extent.
   @Test(.timeLimit(.minutes(1)), arguments: [0x20000, 0x80000])
   func wrongNumberIsNotWrittenAnew(wrong: UInt64) throws {

@@ -25,7 +25,7 @@ import Testing
     let before = try places(volume, id)
     let used = volume.space.groups.totalUsed
 
-    var random = SeededRandom(seed: 1)
+    var random = SeededRandom(testSeed: 1)
     for round in 1...30 {
       for _ in 0..<8 {
         let start = random.below(990_000)

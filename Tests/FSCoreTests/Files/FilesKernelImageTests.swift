@@ -74,7 +74,7 @@ import Testing
         try model.checkAll()
         models.append(model)
       }
-      var random = SeededRandom(seed: UInt64(compression.utf8.count))
+      var random = SeededRandom(testSeed: UInt64(compression.utf8.count))
       for _ in 0..<700 {
         let index = random.below(models.count)
         try models[index].step()

@@ -42,7 +42,7 @@ import Testing
     let image = directory.file("image")
     try Self.make(image, variant)
 
-    var random = SeededRandom(seed: variant.seed)
+    var random = SeededRandom(testSeed: variant.seed)
     var states: [FilesModel.State] = []
     for round in 0..<4 {
       // A volume that nobody has any more lets go of the image.
@@ -117,6 +117,9 @@ final class BackgroundFlusher: Sendable {
       }
     }
   }
+
+  /// A test that fails does not get as far as `stop`.
+  deinit { mustStop.isSet.store(true, ordering: .relaxed) }
 
   func stop() {
     mustStop.isSet.store(true, ordering: .relaxed)

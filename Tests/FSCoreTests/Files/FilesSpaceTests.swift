@@ -176,7 +176,7 @@ import Testing
     let limit = volume.files.buffer.budget.limit
     #expect(limit == MemoryBudget(totalBytes: 16 << 20).fileData.limit)
     let id = try volume.makeFile("/file")
-    var random = SeededRandom(seed: 5)
+    var random = SeededRandom(testSeed: 5)
     let block = [UInt8](repeating: 1, count: 4096)
     var most = 0
     for _ in 0..<8000 {

@@ -4,7 +4,7 @@ import Testing
 @testable import FSCore
 
 /// Each stage of an ordered write by itself, and all of them with an encoder that compresses.
-@Suite struct FilesStageTests {
+@Suite(.timeLimit(.minutes(10))) struct FilesStageTests {
   private let volume: Volume
   private let inode: Inode
   private let stages: OrderedWrite
@@ -188,7 +188,7 @@ import Testing
       cut: usual.cut, encoder: RunEncoder(), place: usual.place, transfer: usual.transfer,
       complete: usual.complete, transactions: volume.transactions, failures: usual.failures)
 
-    var random = SeededRandom(seed: 3)
+    var random = SeededRandom(testSeed: 3)
     var content = [UInt8](repeating: 1, count: 131_072)
     content += (0..<131_072).map { _ in UInt8.random(in: 0...255, using: &random) }
     content += [UInt8](repeating: 2, count: 262_144) + [UInt8](repeating: 3, count: 5000)

@@ -12,7 +12,7 @@ import Testing
     let volume = try Volume.mountForTest(device)
     var sizes: [UInt64] = []
     print("sizes set during write-back, seed 5")
-    var random = SeededRandom(seed: 5)
+    var random = SeededRandom(testSeed: 5)
     for number in 0..<300 as Range<UInt64> {
       let id = try volume.makeFile("/f\(number)")
       try volume.writeBytes(id, at: 0, [UInt8](repeating: 7, count: 300_000))
@@ -80,7 +80,7 @@ import Testing
       self.volume = volume
       self.files = files
       self.number = number
-      random = SeededRandom(seed: seed * 100 + number)
+      random = SeededRandom(testSeed: seed * 100 + number)
     }
 
     static let sectors: UInt64 = 300

@@ -1,4 +1,5 @@
 import Glibc
+import TestSupport
 
 @testable import FSCore
 
@@ -19,7 +20,7 @@ struct SubvolumeModel: Sendable {
 
   /// One change of the tree, with the references that go with it.
   mutating func step(
-    _ id: TreeID, _ fixture: ExtentReferencesFixture, _ random: inout ExtentReferencesRandom,
+    _ id: TreeID, _ fixture: ExtentReferencesFixture, _ random: inout SeededRandom,
     in h: borrowing TransactionHandle
   ) throws(FilesystemError) {
     let number = UInt64.random(in: 0..<keyCount, using: &random)

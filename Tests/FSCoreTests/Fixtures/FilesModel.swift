@@ -26,7 +26,7 @@ struct FilesModel {
 
   init(_ volume: Volume, _ id: InodeID, seed: UInt64, largest: UInt64) {
     self.volume = volume
-    state = State(id: id, random: SeededRandom(seed: seed), largest: largest)
+    state = State(id: id, random: SeededRandom(testSeed: seed), largest: largest)
   }
 
   private var id: InodeID { state.id }

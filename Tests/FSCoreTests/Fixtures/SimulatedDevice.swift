@@ -146,7 +146,11 @@ final class SimulatedDevice: BlockDevice {
       return state.delays[operation] ?? 0
     }
     if delay > 0 { usleep(delay) }
-    let code = state.when({ !$0.held.contains(operation) }) { state -> Int32? in
+    // A test that has failed lets nothing go.
+    guard state.wait(atMost: 60, until: { !$0.held.contains(operation) }) else {
+      throw .device(operation: name, offset: offset, code: ETIMEDOUT)
+    }
+    let code = state.withLock { state -> Int32? in
       for index in state.faults.indices
       where state.faults[index].meets(operation, offset, count) {
         state.failures += 1

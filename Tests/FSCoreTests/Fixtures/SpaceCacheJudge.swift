@@ -93,7 +93,7 @@ struct SpaceWorkload {
 
   init(_ volume: Volume, seed: UInt64) {
     self.volume = volume
-    random = SeededRandom(seed: seed)
+    random = SeededRandom(testSeed: seed)
   }
 
   mutating func step() throws {

@@ -5,7 +5,7 @@ import Testing
 
 /// Images whose structures contradict each other, or say what they should not, and what becomes of
 /// them: read as far as that is safe, and not written.
-@Suite struct LyingImageTests {
+@Suite(.timeLimit(.minutes(10))) struct LyingImageTests {
   private static func image(
     _ configure: (inout MakeFilesystem.Options) -> Void = { _ in }
   ) throws -> MemoryDevice {

@@ -3,7 +3,7 @@ import Testing
 
 @testable import FSCore
 
-struct LookupCountsTests {
+@Suite(.timeLimit(.minutes(2))) struct LookupCountsTests {
   private func id(_ number: UInt64, tree: TreeID = 5) -> InodeID {
     InodeID(tree: tree, number: ObjectID(number))
   }
@@ -47,7 +47,7 @@ struct LookupCountsTests {
   @Test(.timeLimit(.minutes(1))) func randomChanges() {
     let counts = LookupCounts()
     var model: [InodeID: UInt64] = [:]
-    var random = SeededRandom(seed: 13)
+    var random = SeededRandom(testSeed: 13)
     for _ in 0..<200_000 {
       let id = id(256 + random.below(70), tree: random.oneIn(2) ? 5 : 300)
       let count = model[id] ?? 0

@@ -105,7 +105,7 @@ import Testing
   /// Noise in the superblock, its checksum mended.
   @Test(arguments: 0..<8 as Range<UInt64>)
   func noiseInSuperblock(_ seed: UInt64) throws {
-    var random = SeededRandom(seed: seed)
+    var random = SeededRandom(testSeed: seed)
     let device = try image { $0.metadata = .single }
     let buffer = AlignedBuffer(count: 4096)
     let original = AlignedBuffer(count: 4096)
@@ -126,7 +126,7 @@ import Testing
   /// Noise in the items of every tree, the blocks' checksums mended.
   @Test(arguments: 0..<8 as Range<UInt64>)
   func noiseInTrees(_ seed: UInt64) throws {
-    var random = SeededRandom(seed: seed)
+    var random = SeededRandom(testSeed: seed)
     let device = try image { $0.nodeSize = 4096 }
     let reader = try ImageReader(device: device)
     let trees: [TreeID] = [.root, .extent, .chunk, .device, .topLevel, .uuid]

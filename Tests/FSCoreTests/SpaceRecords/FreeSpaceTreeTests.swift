@@ -51,7 +51,7 @@ enum FreeSpaceTreeJudge {
 }
 
 /// Free space trees of whole volumes: exact at every commit, whatever happens to them.
-@Suite struct FreeSpaceTreeTests {
+@Suite(.timeLimit(.minutes(10))) struct FreeSpaceTreeTests {
   struct Variant: Sendable, CustomTestStringConvertible {
     var name: String
     var seed: UInt64
@@ -80,7 +80,7 @@ enum FreeSpaceTreeJudge {
   func everyCommitLeavesAnExactTree(variant: Variant) throws {
     print("free space tree: \(variant.testDescription)")
     let device = try variant.makeImage()
-    var random = SeededRandom(seed: variant.seed)
+    var random = SeededRandom(testSeed: variant.seed)
     for round in 0..<3 {
       let volume = try Volume.mountForTest(device)
       #expect(!volume.isReadOnly)
@@ -154,7 +154,7 @@ enum FreeSpaceTreeJudge {
   /// its items are written anew, and no data is lost.
   @Test(.timeLimit(.minutes(6)), arguments: 0..<UInt64(24))
   func aTamperedItemIsNotBelieved(seed: UInt64) throws {
-    var random = SeededRandom(seed: seed)
+    var random = SeededRandom(testSeed: seed)
     let variant = Self.variants[Int(seed % 4)]
     let device = try Self.usedImages[Int(seed % 4)].copy()
     let before = try Self.state(device)
@@ -335,7 +335,7 @@ enum FreeSpaceTreeJudge {
         BackgroundThread {
           do {
             try volume.makeDirectory("/t\(number)")
-            var random = SeededRandom(seed: UInt64(number))
+            var random = SeededRandom(testSeed: UInt64(number))
             for step in 0..<250 {
               let path = "/t\(number)/\(random.below(40))"
               if (try? volume.find(path)) != nil, random.below(2) == 0 {

@@ -42,7 +42,7 @@ import Testing
   func everyCommitLeavesExactCaches(variant: Variant) throws {
     print("caches: \(variant.testDescription)")
     let device = try variant.makeImage()
-    var random = SeededRandom(seed: variant.seed)
+    var random = SeededRandom(testSeed: variant.seed)
     for round in 0..<3 {
       let volume = try Volume.mountForTest(device)
       if variant.earlyWrites {
@@ -128,7 +128,7 @@ import Testing
   /// at the next commit.
   @Test(arguments: 0..<UInt64(12))
   func aTamperedCacheIsNotBelieved(seed: UInt64) throws {
-    var random = SeededRandom(seed: seed)
+    var random = SeededRandom(testSeed: seed)
     let device = try Self.used(Variant(name: "tampered", seed: seed))
     let victim = try #require(try CacheJudge.judge(device).valid.randomElement(using: &random))
     let reader = try ImageReader(device: device)

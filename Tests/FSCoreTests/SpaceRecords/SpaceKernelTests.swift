@@ -57,7 +57,7 @@ struct SpaceKernelTests {
 
   /// Whole files, holes between them, and what was freed in several transactions.
   private func useSpace(_ kernel: LoopMount, round: Int) throws {
-    var random = SeededRandom(seed: UInt64(round))
+    var random = SeededRandom(testSeed: UInt64(round))
     let directory = BytePath(kernel.directory).appending("k")
     if round == 0 { try check("mkdir") { directory.withCPath { mkdir($0, 0o755) } } }
     func write(_ name: String, _ length: Int) throws {

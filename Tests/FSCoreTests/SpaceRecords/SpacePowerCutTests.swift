@@ -9,7 +9,7 @@ import Testing
   @Test(arguments: [UInt64(31), 32, 33])
   func everyCutLeavesExactCaches(seed: UInt64) throws {
     print("caches and power cuts, seed \(seed)")
-    var random = SeededRandom(seed: seed)
+    var random = SeededRandom(testSeed: seed)
     let base = try TestImage.make(sizeBytes: 4 << 30) { options in
       if seed == 32 { options.nodeSize = 4096 }
       if seed == 33 { options.data = .dup }

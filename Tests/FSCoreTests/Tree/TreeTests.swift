@@ -21,7 +21,7 @@ import Testing
   ])
   func randomChanges(nodeSize: UInt64, largest: Int, seed: UInt64) throws {
     print("tree: seed \(seed)")
-    var random = SeededRandom(seed: seed)
+    var random = SeededRandom(testSeed: seed)
     let fixture = try TreeFixture(id: .uuid, nodeSize: nodeSize, cacheBytes: 1 << 20)
     let tree = fixture.tree!
     var model: [Key: [UInt8]] = [:]

@@ -84,7 +84,7 @@ struct ManySubvolumesTests {
     try fixture.remount { $0.cacheBytes = 8 << 20 }
     let (volume, root) = (fixture.volume, fixture.root)
     try onThreads(4) { thread in
-      var random = SeededRandom(seed: UInt64(thread + 1))
+      var random = SeededRandom(testSeed: UInt64(thread + 1))
       for step in 0..<300 {
         let subvolume = try volume.id("s\(random.below(60))", in: root)
         try volume.file("f\(thread)-\(step)", in: subvolume)

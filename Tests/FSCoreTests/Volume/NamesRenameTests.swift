@@ -159,7 +159,7 @@ import Testing
   func againstAModel(seed: UInt64) throws {
     print("names against a model: seed \(seed)")
     let fixture = try NamesFixture(nodeSize: seed % 2 == 0 ? 4096 : nil)
-    var random = SeededRandom(seed: seed)
+    var random = SeededRandom(testSeed: seed)
     var model = NamesModel(root: fixture.root)
     for step in 1...3000 {
       try model.step(fixture.volume, &random)

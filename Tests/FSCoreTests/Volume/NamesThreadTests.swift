@@ -38,7 +38,7 @@ import Testing
     let unexpected = Guarded<[String]>([], rank: .leaf)
 
     inParallel(8) { thread in
-      var random = SeededRandom(seed: seed &* 1000 &+ UInt64(thread))
+      var random = SeededRandom(testSeed: seed &* 1000 &+ UInt64(thread))
       var known = shared
       for step in 0..<1500 {
         let directory = known[random.below(known.count)]

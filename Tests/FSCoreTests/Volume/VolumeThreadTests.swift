@@ -30,7 +30,7 @@ import Testing
     }
     let threads = (0..<6).map { number in
       BackgroundThread {
-        var random = SeededRandom(seed: seed &* 100 &+ UInt64(number))
+        var random = SeededRandom(testSeed: seed &* 100 &+ UInt64(number))
         for _ in 0..<250 {
           do {
             try Self.step(volume, &random)
@@ -96,7 +96,7 @@ import Testing
   }
 
   private static func content(_ id: InodeID, _ sector: UInt64) -> [UInt8] {
-    var mixed = SeededRandom(seed: id.number.rawValue &* 1000 &+ sector)
+    var mixed = SeededRandom(testSeed: id.number.rawValue &* 1000 &+ sector)
     var bytes: [UInt8] = []
     while bytes.count < 4096 {
       let number = mixed.next()

@@ -2,7 +2,7 @@ import Testing
 
 @testable import fsmount
 
-struct ByteSizeTests {
+@Suite(.timeLimit(.minutes(2))) struct ByteSizeTests {
   @Test(
     arguments: [
       ("0", 0), ("4096", 4096), ("64K", 65536), ("64k", 65536), ("1.5G", 1_610_612_736),

@@ -54,6 +54,8 @@ struct LogWriterTests {
       String(decoding: bytes.suffix(end.utf8.count + 1), as: UTF8.self) == end + "\n"
     }
     while !isComplete(bytes) {
+      var source = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
+      try #require(poll(&source, 1, 30_000) > 0, "no more lines come")
       let count = Glibc.read(descriptor, &buffer, 1)
       try #require(count > 0)
       bytes += buffer[..<count]

@@ -3,7 +3,7 @@ import Testing
 
 @testable import fsmount
 
-struct MountOptionsTests {
+@Suite(.timeLimit(.minutes(2))) struct MountOptionsTests {
   @Test func standard() throws {
     let options = try MountOptions([])
     #expect(!options.volume.readOnly)

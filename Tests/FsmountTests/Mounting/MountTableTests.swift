@@ -2,7 +2,7 @@ import Testing
 
 @testable import fsmount
 
-struct MountTableTests {
+@Suite(.timeLimit(.minutes(2))) struct MountTableTests {
   @Test func line() throws {
     let entry = try #require(
       MountTableEntry(

@@ -2,7 +2,7 @@ import Testing
 
 @testable import fsmount
 
-struct DirectoryReadersTests {
+@Suite(.timeLimit(.minutes(2))) struct DirectoryReadersTests {
   private let readers = DirectoryReaders()
 
   /// How many entries the answer to a first request for directory 7 may have.

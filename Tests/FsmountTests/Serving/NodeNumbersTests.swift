@@ -3,7 +3,7 @@ import Testing
 
 @testable import fsmount
 
-struct NodeNumbersTests {
+@Suite(.timeLimit(.minutes(2))) struct NodeNumbersTests {
   private let nodes = NodeNumbers(root: InodeID(tree: 5, number: 256))
 
   @Test func root() {

@@ -190,7 +190,8 @@ package final class DifferentialRun {
 
   /// Lets the kernel move every extent, tree blocks too, to another block group.
   private func balance(_ image: String) throws {
-    let mounted = try LoopMount(image, at: mountPoint)
+    let mounted = try LoopMount(
+      image, at: mountPoint, options: options.variant.kernelOptions(turn: 0))
     defer { try? mounted.unmount() }
     try Shell.run("btrfs", "balance", "start", "--full-balance", mountPoint, timeout: 120)
       .orThrow()

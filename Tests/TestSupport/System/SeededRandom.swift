@@ -7,6 +7,9 @@ package struct SeededRandom: RandomNumberGenerator, Sendable {
     state = (mixer.next(), mixer.next(), mixer.next(), mixer.next())
   }
 
+  /// For a test, which always has the same numbers unless `TEST_SEED` asks for others.
+  package init(testSeed fixed: UInt64) { self.init(seed: TestSeed.of(fixed)) }
+
   package mutating func next() -> UInt64 {
     let product = state.1 &* 5
     let result = ((product << 7) | (product >> 57)) &* 9

@@ -8,7 +8,7 @@ package enum TestSeed {
   /// Whether somebody has the time for every case.
   package static let isThorough = chosen != nil
 
-  /// The seed of this run for a fixed one. Print it: a failure must say how to come back to it.
+  /// The seed of this run for a fixed one. The same `TEST_SEED` leads back to it.
   package static func of(_ fixed: UInt64) -> UInt64 {
     guard let chosen else { return fixed }
     return chosen &* 1_000_003 &+ fixed

@@ -14,6 +14,7 @@ package final class PeriodicCommit: CommitServer {
   private let committer: Committer
   private let transactions: TransactionManager
   private let files: FileStore
+  private let remover: ChunkRemover
   private let memory: MemoryBudget
   private let log: Logger
   private let state = Guarded(State(), rank: .leaf)
@@ -21,11 +22,12 @@ package final class PeriodicCommit: CommitServer {
 
   package init(
     committer: Committer, transactions: TransactionManager, files: FileStore,
-    memory: MemoryBudget, log: Logger
+    remover: ChunkRemover, memory: MemoryBudget, log: Logger
   ) {
     self.committer = committer
     self.transactions = transactions
     self.files = files
+    self.remover = remover
     self.memory = memory
     self.log = log
   }
@@ -88,6 +90,7 @@ package final class PeriodicCommit: CommitServer {
     do throws(FilesystemError) {
       // Data that are lost are the business of those who ask for them.
       files.flushAll()
+      try remover.removeIdle()
       try committer.commit()
     } catch {
       log.error("the periodic commit failed: \(error)")
@@ -95,6 +98,13 @@ package final class PeriodicCommit: CommitServer {
   }
 
   package func commit() throws(FilesystemError) { try committer.commit() }
+
+  /// A commit makes what was freed allocatable, and groups empty; another one may then have to move
+  /// what the record of free space has in them, and one makes their removal durable.
+  package func commitForSpace() throws(FilesystemError) {
+    try committer.commit()
+    for _ in 0..<3 where try remover.removeEmpty() { try committer.commit() }
+  }
 
   /// Sees to a commit because of what it lets go: by the thread, so that the caller can go on; but
   /// when there is too much by now the caller waits for it.

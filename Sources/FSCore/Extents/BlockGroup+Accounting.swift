@@ -8,7 +8,7 @@ extension BlockGroup {
     length: UInt64, alignment: UInt64, hint: LogicalAddress?, from reserve: SpaceReserve
   ) -> LogicalAddress? {
     state.withLock { state in
-      guard state.loading == .loaded, let index = state.index,
+      guard state.isAllocatable, let index = state.index,
         let offset = index.allocate(length: length, alignment: alignment, hint: hint?.rawValue)
       else { return nil }
       didTake(length, &state, from: reserve)
@@ -21,7 +21,7 @@ extension BlockGroup {
     length: UInt64, minimum: UInt64, from reserve: SpaceReserve
   ) -> (LogicalAddress, UInt64)? {
     state.withLock { state in
-      guard state.loading == .loaded, let index = state.index,
+      guard state.isAllocatable, let index = state.index,
         let found = index.allocateUpTo(
           length: length, minimum: minimum, alignment: sectorSize, hint: nil)
       else { return nil }
@@ -33,7 +33,7 @@ extension BlockGroup {
   /// The first piece of free space of at least `length` bytes.
   func firstRun(atLeast length: UInt64) -> (start: LogicalAddress, length: UInt64)? {
     state.withLock { state in
-      guard state.loading == .loaded else { return nil }
+      guard state.isAllocatable else { return nil }
       return state.index?.nextRange(from: 0, atLeast: length).map {
         (LogicalAddress($0.offset), $0.length)
       }
@@ -135,9 +135,10 @@ extension BlockGroup {
       try insertFree(address.rawValue, length, index)
       state.inFlight -= length
       setFreeHint(state)
+      let kind = state.freeKind
       counters.withLock { counters in
         counters.inFlight -= length
-        counters.free += length
+        counters[keyPath: kind] += length
       }
     }
   }
@@ -162,14 +163,10 @@ extension BlockGroup {
         }
       }
       setFreeHint(state)
-      let loading = state.loading
+      let kind = state.freeKind
       counters.withLock { counters in
         counters.pinned -= bytes
-        switch loading {
-        case .loaded: counters.free += bytes
-        case .unloaded, .loading: counters.unloaded += bytes
-        case .damaged: counters.unusable += bytes
-        }
+        counters[keyPath: kind] += bytes
       }
     }
   }

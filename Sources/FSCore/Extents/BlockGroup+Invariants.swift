@@ -32,11 +32,7 @@ extension BlockGroup {
       share.pinned = state.pinned.bytes
       share.inFlight = state.inFlight
       let rest = share.length - share.used - share.pinned - share.inFlight
-      switch state.loading {
-      case .loaded: share.free = rest
-      case .unloaded, .loading: share.unloaded = rest
-      case .damaged: share.unusable = rest
-      }
+      share[keyPath: state.freeKind] = rest
       return share
     }
   }

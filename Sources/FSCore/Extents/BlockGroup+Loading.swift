@@ -46,13 +46,15 @@ extension BlockGroup {
         return false
       }
       index.recalculateThresholds()
+      let before = state.freeKind
       state.index = index
       state.freedWhileUnloaded = nil
       state.loading = .loaded
       setFreeHint(state)
+      let now = state.freeKind
       counters.withLock { counters in
-        counters.unloaded -= free
-        counters.free += free
+        counters[keyPath: before] -= free
+        counters[keyPath: now] += free
       }
       return true
     }
@@ -62,10 +64,11 @@ extension BlockGroup {
   func markDamaged() {
     state.update { state in
       precondition(state.loading == .loading)
+      let before = state.freeKind
       state.loading = .damaged
       let free = length - superblockBytes - state.used - state.pinned.bytes
       counters.withLock { counters in
-        counters.unloaded -= free
+        counters[keyPath: before] -= free
         counters.unusable += free
       }
     }

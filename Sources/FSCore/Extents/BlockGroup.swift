@@ -13,6 +13,7 @@ import Synchronization
 /// 4. `changeCount` grows whenever the set of bytes that extent items cover changes.
 /// 5. `changes`, where the record of free space wants them, are noted in the same moment.
 /// 6. The class's counters change together with the group's state, under the group's lock.
+/// 7. Nothing is allocated from a group that is read-only; what is free there counts as unusable.
 package final class BlockGroup: Sendable {
   package enum Loading: Sendable { case unloaded, loading, loaded, damaged }
 
@@ -33,6 +34,8 @@ package final class BlockGroup: Sendable {
     var isListedAsDirty = false
     /// Nil where no record of free space asks for them.
     var changes: SpaceChanges?
+    /// Nothing is allocated here: the group is being emptied, or about to be removed.
+    var isReadOnly = false
   }
 
   package let start: LogicalAddress
@@ -103,7 +106,8 @@ package final class BlockGroup: Sendable {
   var freeHint: UInt64 { approximateFree.load(ordering: .relaxed) }
 
   func setFreeHint(_ state: borrowing State) {
-    approximateFree.store(state.index?.freeBytes ?? 0, ordering: .relaxed)
+    approximateFree.store(
+      state.isReadOnly ? 0 : state.index?.freeBytes ?? 0, ordering: .relaxed)
   }
 
   package var loading: Loading { state.withLock { $0.loading } }

@@ -23,6 +23,8 @@ final class BlockGroupClass: Sendable {
 
   func append(_ group: BlockGroup) { members.withLock { $0.append(group) } }
 
+  func remove(_ group: BlockGroup) { members.withLock { $0.removeAll { $0 === group } } }
+
   /// The profile that new chunks of the class get: that of the newest one.
   var profile: BlockGroupFlags {
     members.withLock { $0.last?.flags.intersection(.profiles) ?? [] }

@@ -81,10 +81,14 @@ package final class BlockGroupRegistry: Sendable {
     return group
   }
 
-  /// Forgets a group that was removed: the trees do not know it any more.
+  /// Forgets a group that was removed: the trees do not know it any more. It is empty and
+  /// read-only.
   func remove(_ group: BlockGroup) {
+    group.leaveCounters()
+    if let members = try? groupClass(of: group.flags) { members.remove(group) }
     state.withLock { state in
       state.groups.removeAll { $0 === group }
+      state.dirty.removeAll { $0 === group }
       for generation in Array(state.pinned.keys) {
         state.pinned[generation]?.removeAll { $0 === group }
       }

@@ -50,6 +50,16 @@ final class ChunkAllocator: Sendable {
     }
   }
 
+  /// The stripes of a chunk that is gone can become others'.
+  func giveBack(_ chunk: Chunk) {
+    state.withLock { state in
+      for stripe in chunk.item.stripes where stripe.deviceID == deviceID {
+        state.space.giveBack(stripe.offset.rawValue, chunk.length)
+        state.deviceBytesUsed -= chunk.length
+      }
+    }
+  }
+
   /// Images may have chunks up to the highest address; behind those none is made.
   private static let highestStart = UInt64.max / 2
 

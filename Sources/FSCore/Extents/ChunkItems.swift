@@ -32,6 +32,10 @@ package struct ChunkItems: CommitParticipant {
     try superblock.setSystemChunks(chunks.systemChunks)
   }
 
+  package func didCommit(_ generation: Generation) {
+    chunks.finishRemovals(through: generation)
+  }
+
   package func brokenInvariants() -> [String] {
     let used = chunks.new.filter { $0.group.used > 0 }
     return used.map { "the trees do not know chunk \($0.chunk.start), which holds extents" }
@@ -54,7 +58,7 @@ package struct ChunkItems: CommitParticipant {
   }
 
   private func insert(
-    _ new: ChunkLifecycle.NewGroup, in handle: borrowing TransactionHandle
+    _ new: ChunkLifecycle.ChunkAndGroup, in handle: borrowing TransactionHandle
   ) throws(FilesystemError) {
     let groups = chunks.groups
     let chunk = new.chunk
@@ -72,16 +76,7 @@ package struct ChunkItems: CommitParticipant {
 
     let added = chunk.length * UInt64(item.stripes.count)
     let bytesUsed = chunks.addDeviceBytes(added)
-    let isPresent = try trees.chunk.modify(
-      deviceKey, in: handle
-    ) { bytes throws(FilesystemError) in
-      guard bytes.count == DeviceItem.size else {
-        throw .corrupt("a device item of \(bytes.count) bytes")
-      }
-      bytes.store(bytesUsed, at: 0x10)
-      return true
-    }
-    guard isPresent == true else { throw .corrupt("the chunk tree has no device item") }
+    try trees.chunk.setDeviceBytesUsed(bytesUsed, deviceKey, in: handle)
 
     let groupItem = BlockGroupItem(used: 0, flags: item.flags)
     try groups.itemTree.insert(
@@ -90,5 +85,46 @@ package struct ChunkItems: CommitParticipant {
     new.group.state.withLock { $0.writtenUsed = 0 }
     // Its free space has to be recorded, though nothing may be in it.
     if groups.notesChanges { groups.listAsDirty(new.group) }
+  }
+}
+
+extension Tree {
+  /// Changes the chunk tree's item of a device: how many bytes of it chunks have.
+  func setDeviceBytesUsed(
+    _ bytesUsed: UInt64, _ deviceKey: Key, in handle: borrowing TransactionHandle
+  ) throws(FilesystemError) {
+    let isPresent = try modify(deviceKey, in: handle) { bytes throws(FilesystemError) in
+      guard bytes.count == DeviceItem.size else {
+        throw .corrupt("a device item of \(bytes.count) bytes")
+      }
+      bytes.store(bytesUsed, at: 0x10)
+      return true
+    }
+    guard isPresent == true else { throw .corrupt("the chunk tree has no device item") }
+  }
+}
+
+extension ChunkLifecycle {
+  /// How many items `deleteItems` changes.
+  package static let itemsOfRemoval = 8
+
+  /// Takes an empty chunk out of the trees: BLOCK_GROUP_ITEM, CHUNK_ITEM, DEV_EXTENTs, and the
+  /// device's bytes_used. It is forgotten when that is durable.
+  package func deleteItems(
+    of chunk: Chunk, _ group: BlockGroup, trees: Trees, deviceKey: Key,
+    in handle: borrowing TransactionHandle
+  ) throws(FilesystemError) {
+    guard try groups.itemTree.delete(BlockGroupItems.key(group), in: handle),
+      try trees.chunk.delete(
+        Key(.firstChunkTree, .chunkItem, chunk.start.rawValue), in: handle)
+    else { throw .corrupt("chunk \(chunk.start) has no item") }
+    for stripe in chunk.item.stripes {
+      let key = Key(stripe.deviceID.objectID, .devExtent, stripe.offset.rawValue)
+      guard try trees.device.delete(key, in: handle) else {
+        throw .corrupt("chunk \(chunk.start) has no device extent at \(stripe.offset)")
+      }
+    }
+    didDelete(chunk, group, in: handle.generation)
+    try trees.chunk.setDeviceBytesUsed(deviceBytesUsed, deviceKey, in: handle)
   }
 }

@@ -1,22 +1,27 @@
 import Logging
 
-/// Chunks that come: made in memory when space runs short, and told to the trees by `ChunkItems`.
+/// Chunks that come and go: made in memory when space runs short, and told to the trees by
+/// `ChunkItems`; forgotten when the commit that removed them from the trees is durable.
 /// Lock rank: `spaceManager`; neither the registry's lock nor a block group's is taken while it is
 /// held.
 ///
 /// 1. A chunk exists in memory before the trees know of it; no commit is complete before
 ///    `ChunkItems` has told them of every chunk that holds an extent of it.
+/// 2. A chunk that the running transaction removes stays in the map, and its device space is not
+///    used anew, until that is durable: the last commit still has it.
 package final class ChunkLifecycle: Sendable {
-  struct NewGroup {
+  struct ChunkAndGroup {
     let group: BlockGroup
     let chunk: Chunk
   }
 
   private struct State {
     /// Chunks that no tree knows yet, oldest first.
-    var new: [NewGroup] = []
+    var new: [ChunkAndGroup] = []
     /// Stripes of chunks that the trees know.
     var deviceBytesUsed: UInt64
+    /// Chunks that the trees know no more, in a transaction that is not durable.
+    var removed: [(gone: ChunkAndGroup, generation: Generation)] = []
   }
 
   let map: ChunkMap
@@ -47,7 +52,7 @@ package final class ChunkLifecycle: Sendable {
     do throws(FilesystemError) {
       try map.add(chunk)
       let group = try groups.add(chunk, used: 0, isNew: true)
-      state.withLock { $0.new.append(NewGroup(group: group, chunk: chunk)) }
+      state.withLock { $0.new.append(ChunkAndGroup(group: group, chunk: chunk)) }
       group.publishEmpty()
       groups.log.info("new \(flags.typeName) chunk at \(chunk.start), \(chunk.length) bytes")
       return group
@@ -73,7 +78,9 @@ package final class ChunkLifecycle: Sendable {
 
   /// The system chunks that the chunk tree knows, for the superblock's array.
   var systemChunks: [(start: LogicalAddress, item: ChunkItem)] {
-    let unknown = Set(new.map(\.group.start))
+    let unknown = state.withLock { state in
+      Set((state.new + state.removed.map(\.gone)).map(\.group.start))
+    }
     return map.all.filter { $0.item.flags.contains(.system) && !unknown.contains($0.start) }
       .map { ($0.start, $0.item) }
   }
@@ -81,13 +88,13 @@ package final class ChunkLifecycle: Sendable {
   // What `ChunkItems` does.
 
   /// Chunks that no tree knows yet.
-  var new: [NewGroup] { state.withLock { $0.new } }
+  var new: [ChunkAndGroup] { state.withLock { $0.new } }
 
-  func takeNew() -> NewGroup? {
+  func takeNew() -> ChunkAndGroup? {
     state.withLock { $0.new.isEmpty ? nil : $0.new.removeFirst() }
   }
 
-  func putBack(_ new: NewGroup) { state.withLock { $0.new.insert(new, at: 0) } }
+  func putBack(_ new: ChunkAndGroup) { state.withLock { $0.new.insert(new, at: 0) } }
 
   /// Stripes of chunks that the trees know, in bytes.
   var deviceBytesUsed: UInt64 { state.withLock { $0.deviceBytesUsed } }
@@ -97,6 +104,41 @@ package final class ChunkLifecycle: Sendable {
     state.withLock { state in
       state.deviceBytesUsed += bytes
       return state.deviceBytesUsed
+    }
+  }
+
+  /// Whether the trees are to be told of the group's chunk.
+  func isNew(_ group: BlockGroup) -> Bool { new.contains { $0.group === group } }
+
+  /// The trees know a chunk no more.
+  func didDelete(_ chunk: Chunk, _ group: BlockGroup, in generation: Generation) {
+    state.withLock { state in
+      state.deviceBytesUsed -= chunk.length * UInt64(chunk.item.stripes.count)
+      state.removed.append((ChunkAndGroup(group: group, chunk: chunk), generation))
+    }
+  }
+
+  /// Forgets the chunks that transactions up to `generation` have removed: it is durable.
+  func finishRemovals(through generation: Generation) {
+    let due = state.withLock { state in
+      defer { state.removed.removeAll { $0.generation <= generation } }
+      return state.removed.filter { $0.generation <= generation }.map(\.gone)
+    }
+    for gone in due {
+      groups.remove(gone.group)
+      map.remove(gone.chunk)
+      allocator.giveBack(gone.chunk)
+      let type = gone.chunk.item.flags.typeName
+      groups.log.info("\(type) chunk at \(gone.chunk.start) was empty and is gone")
+    }
+  }
+
+  /// Whether chunks of other classes may be given back, now or after a commit, so that one of
+  /// `members` finds room on the device.
+  func mayGiveBack(for members: BlockGroupClass) -> Bool {
+    groups.classes.contains { other in
+      other !== members && other !== groups.system && other.groups.count > 1
+        && other.groups.contains { $0.used <= $0.length / 16 && !$0.isReadOnly }
     }
   }
 }

@@ -34,6 +34,25 @@ struct DeviceSpace: Sendable {
     if start < end { holes.append(start..<end) }
   }
 
+  /// Gives back a stripe. Ends that are not at multiples of 64 KiB stay unused.
+  mutating func giveBack(_ start: UInt64, _ length: UInt64) {
+    let lower = max(start, Format.reservedAtDeviceStart).roundedUp(to: Format.stripeLength)
+    let upper = (start + length).roundedDown(to: Format.stripeLength)
+    guard lower < upper else { return }
+    var index = holes.firstIndex { $0.lowerBound > lower } ?? holes.count
+    var hole = lower..<upper
+    if index < holes.count, holes[index].lowerBound == hole.upperBound {
+      hole = hole.lowerBound..<holes[index].upperBound
+      holes.remove(at: index)
+    }
+    if index > 0, holes[index - 1].upperBound == hole.lowerBound {
+      index -= 1
+      hole = holes[index].lowerBound..<hole.upperBound
+      holes.remove(at: index)
+    }
+    holes.insert(hole, at: index)
+  }
+
   /// Bytes that no chunk has.
   var unallocated: UInt64 { holes.reduce(0) { $0 + $1.length } }
 

@@ -20,7 +20,7 @@ extension Reservations {
         throw .noSpace
       }
       commitCount += 1
-      try commits.commit()
+      try commits.commitForSpace()
     }
   }
 

@@ -76,6 +76,20 @@ package final class Reservations: Sendable {
     return policy.globalReserve(metadataBytes: length)
   }
 
+  /// Whether the class can do without a group in which `free` bytes are allocatable now.
+  func canSpare(_ group: BlockGroup) -> (SpaceCounters, _ free: UInt64) -> Bool {
+    let policy = self.policy
+    let pending = UInt64(pendingCount)
+    let isMetadata = group.counters === metadata.counters
+    return { [self] counters, free in
+      var rest = counters
+      rest.length -= min(group.length, rest.length)
+      let kept = isMetadata ? 2 * keptForMetadata(policy, rest, pending, 0) : 0
+      return counters.free
+        >= free + counters.reservedData + counters.reservedMetadata + kept + (4 << 20)
+    }
+  }
+
   /// Makes more of the class's space allocatable: loads a group or makes a chunk. False when
   /// neither is possible.
   func grow(_ members: BlockGroupClass) -> Bool {
@@ -117,7 +131,7 @@ extension Reservations: MetadataReserver {
       }
       if commitCount < 2, commitMayHelp(metadata), commits.canCommit {
         commitCount += 1
-        try commits.commit()
+        try commits.commitForSpace()
         continue
       }
       if isFreeing, tryReserveMetadata(bytes, .lastResort) { return bytes }
@@ -168,6 +182,7 @@ extension Reservations: MetadataReserver {
   /// Whether something would become allocatable by a commit.
   func commitMayHelp(_ members: BlockGroupClass) -> Bool {
     members.counters.withLock { $0.pinned > 0 } || pendingCount > 0
+      || chunks.mayGiveBack(for: members)
   }
 
   private enum Purpose {

@@ -77,6 +77,13 @@ package struct FreeSpaceTreeLayout: Sendable {
   /// `mostExtents` is there so that a group does not go to and fro.
   package var fewestInBitmaps: UInt64 { mostExtents > 100 ? mostExtents - 100 : 0 }
 
+  /// What the group's items take in the leaves at most, with their headers.
+  package var mostBytes: UInt64 {
+    let header = UInt64(Format.itemHeaderSize)
+    let whole = header + UInt64(Self.bitmapSize)
+    return header + UInt64(FreeSpaceInfo.size) + bitmapCount * whole
+  }
+
   package var infoKey: Key { Key(ObjectID(start), .freeSpaceInfo, length) }
 
   package func extentKey(_ range: Range<UInt64>) -> Key {

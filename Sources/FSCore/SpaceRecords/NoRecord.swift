@@ -6,6 +6,7 @@ package final class NoRecord: FreeSpaceRecord {
   /// What is still to be deleted; nil when the image is to stay as it is.
   private let oldCaches: OldCacheFiles?
   private let oldTree: OldFreeSpaceTree?
+  private let root: Tree
   private let references: DelayedReferences
   private let log: Logger
   package let wantsCommit: Bool
@@ -15,6 +16,7 @@ package final class NoRecord: FreeSpaceRecord {
     trees: Trees, references: DelayedReferences, superblock: Superblock, deletesOthers: Bool,
     log: Logger
   ) {
+    root = trees.root
     self.references = references
     self.log = log
     oldCaches = deletesOthers ? OldCacheFiles(root: trees.root) : nil
@@ -25,6 +27,17 @@ package final class NoRecord: FreeSpaceRecord {
   package func freeSpace(of group: BlockGroup) -> RecordedFreeSpace { .unknown }
 
   package func distrust(_ group: BlockGroup) {}
+
+  package func itemsToForget(_ group: BlockGroup) -> Int { 4 }
+
+  /// There may be a cache that its owner does not want to be used.
+  package func forget(
+    _ group: BlockGroup, in handle: borrowing TransactionHandle
+  ) throws(FilesystemError) {
+    precondition(!handle.isHalfDone && group.used == 0)
+    try FreeSpaceInode.removeCache(of: group.start, in: root, references, in: handle)
+    handle.noteWhole()
+  }
 
   package func prepare(in handle: borrowing TransactionHandle) throws(FilesystemError) {
     try oldTree?.remove(in: handle)

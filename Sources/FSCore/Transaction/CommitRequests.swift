@@ -3,6 +3,9 @@ package protocol CommitServer: AnyObject, Sendable {
   /// Commits the running transaction and returns when it is durable.
   func commit() throws(FilesystemError)
 
+  /// The same where space runs short: gives empty chunks back as well.
+  func commitForSpace() throws(FilesystemError)
+
   /// Sees to a commit because of the memory that it lets go. Waits for it only when too much is
   /// used. Errors of that commit show in what follows.
   func relieveMemory()
@@ -21,6 +24,8 @@ package final class CommitRequests: Sendable {
   package var canCommit: Bool { server != nil }
 
   package func commit() throws(FilesystemError) { try server?.commit() }
+
+  package func commitForSpace() throws(FilesystemError) { try server?.commitForSpace() }
 
   package func relieveMemory() {
     if let memory, memory.wantsCommit { server?.relieveMemory() }

@@ -29,19 +29,23 @@ extension Volume {
       memory: image.memory.references, demand: demand)
     let record = try recordKind.makeRecord(
       of: image, space: space, references: references, options: options, log: log)
+    let deviceItem = try image.superblock.deviceItem
+    let remover = ChunkRemover(
+      space: space, record: record, transactions: transactions, device: deviceItem, log: log)
     let committer = Committer(
       transactions: transactions,
       sequence: CommitSequence(
         transactions: transactions, blockCache: image.cache, device: image.device,
         geometry: geometry, superblock: image.superblock,
         participants: [
-          ChunkItems(chunks: space.chunks, trees: trees, device: try image.superblock.deviceItem),
+          ChunkItems(chunks: space.chunks, trees: trees, device: deviceItem),
           references, BlockGroupItems(groups: space.groups),
           RootItems(trees: trees), record,
         ], log: log))
     let volume = Volume(
       image: image, space: space, references: references, checksums: checksums, record: record,
-      committer: committer, transactions: transactions, options: options, log: log)
+      remover: remover, committer: committer, transactions: transactions, options: options, log: log
+    )
     PageMemory.shared.raiseBound(to: image.memory.totalBytes / 16 * 13)
 
     trees.context.allocator = space.allocator

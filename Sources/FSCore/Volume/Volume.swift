@@ -14,6 +14,7 @@ package final class Volume: @unchecked Sendable {
   package let references: DelayedReferences
   package let checksums: ChecksumTree
   package let record: any FreeSpaceRecord
+  package let remover: ChunkRemover
   package let committer: Committer
   package let workers: WorkerPool
   package let log: Logger
@@ -42,9 +43,11 @@ package final class Volume: @unchecked Sendable {
 
   init(
     image: OpenedImage, space: Space, references: DelayedReferences,
-    checksums: ChecksumTree, record: any FreeSpaceRecord, committer: Committer,
+    checksums: ChecksumTree, record: any FreeSpaceRecord, remover: ChunkRemover,
+    committer: Committer,
     transactions: TransactionManager, options: VolumeOptions, log: Logger
   ) {
+    self.remover = remover
     geometry = image.geometry
     device = image.device
     trees = image.trees
@@ -80,7 +83,8 @@ package final class Volume: @unchecked Sendable {
       committer: committer, attributes: attributes, geometry: geometry,
       isReadOnly: image.readOnlyReason != nil)
     periodicCommit = PeriodicCommit(
-      committer: committer, transactions: transactions, files: files, memory: memory, log: log)
+      committer: committer, transactions: transactions, files: files, remover: remover,
+      memory: memory, log: log)
   }
 
   deinit { periodicCommit.requestStop() }

@@ -112,6 +112,52 @@ import Testing
     #expect(fixture.liveBlocks == content.blockCount)
   }
 
+  /// All items of a group go, over many leaves, and none of its neighbours.
+  @Test(.timeLimit(.minutes(1)), arguments: [false, true], [4096 as UInt64, 16384])
+  func removal(usesBitmaps: Bool, nodeSize: UInt64) throws {
+    let length: UInt64 = 1 << 30
+    let fixture = try TreeFixture(id: .freeSpace, nodeSize: nodeSize, cacheBytes: 1 << 20)
+    let groups = [Self.start, Self.start + length, Self.start + 2 * length].map {
+      FreeSpaceTreeGroup(
+        fixture.tree, FreeSpaceTreeLayout(start: $0, length: length, sectorSize: 4096))
+    }
+    let layout = groups[1].layout
+    // As many ranges as may stand as extents.
+    let count = layout.mostExtents
+    for group in groups {
+      let index = FreeSpaceIndex(start: group.layout.start, length: length, sectorSize: 4096)
+      for number in 0..<count {
+        try index.add(offset: group.layout.start + number * 8192, length: 4096)
+      }
+      try fixture.transactions.perform(reserving: 1) { (handle) throws(FilesystemError) in
+        try group.write(index, usesBitmaps: usesBitmaps, in: handle)
+      }
+    }
+    try fixture.commit()
+    let before = try fixture.tree.checkedContent()
+    let itemCount = 1 + (usesBitmaps ? Int(layout.bitmapCount) : Int(count))
+    #expect(before.items.count == 3 * itemCount)
+    #expect(before.blockCount > 6)
+    let bytes = before.items.prefix(itemCount).reduce(0) {
+      $0 + $1.bytes.count + Format.itemHeaderSize
+    }
+    #expect(UInt64(bytes) <= layout.mostBytes && layout.mostBytes - UInt64(bytes) < 256)
+
+    try fixture.transactions.perform(reserving: 1) { (handle) throws(FilesystemError) in
+      try groups[1].remove(in: handle)
+      // And once more: there is nothing to do.
+      try groups[1].remove(in: handle)
+    }
+    let after = try fixture.tree.checkedContent()
+    #expect(after.items.count == 2 * itemCount)
+    #expect(fixture.liveBlocks == after.blockCount)
+    for group in [groups[0], groups[2]] {
+      let (index, info) = try group.read()
+      #expect(index.rangeCount == Int(count) && info.usesBitmaps == usesBitmaps)
+    }
+    #expect(throws: FilesystemError.self) { try groups[1].read() }
+  }
+
   /// Changes that cannot be right are refused, in either form.
   @Test(arguments: [false, true]) func impossibleChanges(usesBitmaps: Bool) throws {
     let layout = Self.layout(length: 16 << 20)

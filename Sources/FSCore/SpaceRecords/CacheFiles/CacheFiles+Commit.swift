@@ -10,7 +10,7 @@ extension CacheFiles {
   /// that only what changes again is left for `settle`.
   package func prepare(in handle: borrowing TransactionHandle) throws(FilesystemError) {
     try oldTree?.remove(in: handle)
-    for group in space.groups.dirty where group.isCacheable && group.loading == .unloaded {
+    for group in changedGroups where group.loading == .unloaded {
       space.loader.load(group)
     }
     makeRoom()
@@ -25,7 +25,7 @@ extension CacheFiles {
       // Applying the references has changed groups that nothing else had.
       try setUpDirty(&state, in: handle)
       let threshold = hooks.withLock { $0.earlyWriteThreshold }
-      let groups = space.groups.dirty.filter { $0.isCacheable }
+      let groups = changedGroups
       if groups.count > threshold {
         try writeOut(groups.filter { cache(of: $0).state == .setup }, in: handle)
       }
@@ -33,9 +33,15 @@ extension CacheFiles {
     try references.run(in: handle)
   }
 
+  /// Changed groups that have caches.
+  private var changedGroups: [BlockGroup] {
+    let forgotten = caches.withLock { $0.forgotten }
+    return space.groups.dirty.filter { $0.isCacheable && !forgotten.contains($0.start) }
+  }
+
   /// Finds data space for the files of groups that are not set up yet.
   private func makeRoom() {
-    let lengths = space.groups.dirty.filter { $0.isCacheable }.map {
+    let lengths = changedGroups.map {
       CacheLayout.byteCount(forGroupLength: $0.length)
     }
     let total = lengths.reduce(0, +)
@@ -45,7 +51,7 @@ extension CacheFiles {
   private func setUpDirty(
     _ state: inout State, in handle: borrowing TransactionHandle
   ) throws(FilesystemError) {
-    for group in space.groups.dirty where group.isCacheable {
+    for group in changedGroups {
       let maySetUp = state.refusedGeneration != handle.generation
       let step = cache(of: group).nextStep(
         group.moment, handle.generation, maySetUp: maySetUp, mayWrite: true)
@@ -70,10 +76,10 @@ extension CacheFiles {
   private func settle(
     _ state: inout State, mayWrite: Bool, in handle: borrowing TransactionHandle
   ) throws(FilesystemError) -> Bool {
-    let groups = space.groups.dirty
+    let groups = changedGroups
     var ready: [BlockGroup] = []
     var hasChanged = false
-    for group in groups where group.isCacheable {
+    for group in groups {
       let maySetUp = state.refusedGeneration != handle.generation
       let step = cache(of: group).nextStep(
         group.moment, handle.generation, maySetUp: maySetUp, mayWrite: mayWrite)
@@ -101,7 +107,7 @@ extension CacheFiles {
 
   /// Nothing is left to do: remembers which groups are left without an exact cache.
   private func noteWanting(_ groups: [BlockGroup]) {
-    for group in groups where group.isCacheable {
+    for group in groups {
       let moment = group.moment
       caches.withLock { caches in
         let isExact = caches.byGroup[group.start, default: GroupCache()].isExact(moment)
@@ -147,7 +153,8 @@ extension CacheFiles {
         if !cache(of: group).isOurs { try invalidate(group, .clear, in: handle) }
       } else {
         // No group begins here.
-        try old.remove(address, references, unless: { owners[$0] != nil }, in: handle)
+        try FreeSpaceInode.removeCache(
+          of: address, in: trees.root, references, unless: { owners[$0] != nil }, in: handle)
       }
       handle.noteWhole()
     }
@@ -156,8 +163,9 @@ extension CacheFiles {
   /// Caches that would be believed and are not exact (invariant 1).
   package func brokenInvariants() -> [String] {
     if old?.isUnfinished == true { return [] }
+    let forgotten = caches.withLock { $0.forgotten }
     return space.groups.all.compactMap { group in
-      guard group.isCacheable else { return nil }
+      guard group.isCacheable, !forgotten.contains(group.start) else { return nil }
       let (cache, moment) = (cache(of: group), group.moment)
       return cache.isExact(moment) || !cache.mayBeBelieved
         ? nil : "the cache of block group \(group.start) is believed and is not exact"

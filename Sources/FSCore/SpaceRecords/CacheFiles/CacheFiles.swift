@@ -38,6 +38,8 @@ package final class CacheFiles: FreeSpaceRecord {
     var wanting: [LogicalAddress: BlockGroup] = [:]
     /// The transaction whose superblock vouches for no cache, since one could not be disowned.
     var unvouched: Generation?
+    /// Groups that have gone. Addresses are not used twice.
+    var forgotten: Set<LogicalAddress> = []
   }
 
   let space: Space
@@ -117,11 +119,13 @@ package final class CacheFiles: FreeSpaceRecord {
 
   package func distrust(_ group: BlockGroup) {
     guard group.isCacheable else { return }
-    caches.withLock { caches in
+    let isForgotten = caches.withLock { caches in
+      if caches.forgotten.contains(group.start) { return true }
       caches.byGroup[group.start, default: GroupCache()].didLoseTrust()
       caches.wanting[group.start] = group
+      return false
     }
-    space.groups.listAsDirty(group)
+    if !isForgotten { space.groups.listAsDirty(group) }
   }
 }
 

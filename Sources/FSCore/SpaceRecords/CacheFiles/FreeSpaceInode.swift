@@ -150,4 +150,24 @@ struct FreeSpaceInode {
     _ = try root.delete(inodeKey, in: handle)
     _ = try root.delete(FreeSpaceHeader.key(of: group), in: handle)
   }
+
+  /// Deletes the cache of the group that begins, or once began, at `address`, if there is one.
+  ///
+  /// - Parameter isKept: says of an inode that it is another group's cache.
+  static func removeCache(
+    of address: LogicalAddress, in root: Tree, _ references: DelayedReferences,
+    unless isKept: (ObjectID) -> Bool = { _ in false }, in handle: borrowing TransactionHandle
+  ) throws(FilesystemError) {
+    guard let inode = try find(of: address, in: root), !isKept(inode.number) else {
+      _ = try root.delete(FreeSpaceHeader.key(of: address), in: handle)
+      return
+    }
+    if try inode.fault() == nil {
+      try inode.remove(references, in: handle)
+    } else {
+      // What a damaged file refers to may not be its own.
+      try inode.change(in: handle) { $0.generation = 0 }
+      _ = try root.delete(FreeSpaceHeader.key(of: address), in: handle)
+    }
+  }
 }

@@ -45,31 +45,11 @@ package final class OldCacheFiles: Sendable {
   ) throws(FilesystemError) {
     while isUnfinished {
       let hadSome = try visitNext { address throws(FilesystemError) in
-        try remove(address, references, in: handle)
+        try FreeSpaceInode.removeCache(of: address, in: root, references, in: handle)
         handle.noteWhole()
       }
       if hadSome, !isUnfinished { log.info("old free space caches are deleted") }
       try references.run(in: handle)
-    }
-  }
-
-  /// Deletes the cache of the group that begins, or once began, at `address`.
-  ///
-  /// - Parameter isKept: says of an inode that it is another group's cache.
-  func remove(
-    _ address: LogicalAddress, _ references: DelayedReferences,
-    unless isKept: (ObjectID) -> Bool = { _ in false }, in handle: borrowing TransactionHandle
-  ) throws(FilesystemError) {
-    guard let inode = try FreeSpaceInode.find(of: address, in: root), !isKept(inode.number) else {
-      _ = try root.delete(FreeSpaceHeader.key(of: address), in: handle)
-      return
-    }
-    if try inode.fault() == nil {
-      try inode.remove(references, in: handle)
-    } else {
-      // What a damaged file refers to may not be its own.
-      try inode.change(in: handle) { $0.generation = 0 }
-      _ = try root.delete(FreeSpaceHeader.key(of: address), in: handle)
     }
   }
 }

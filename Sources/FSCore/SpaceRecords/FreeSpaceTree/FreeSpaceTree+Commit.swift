@@ -8,7 +8,7 @@ extension FreeSpaceTree {
 
     try state.withLock { state throws(FilesystemError) in
       guard !state.isToBeRebuilt else { return }
-      for group in space.groups.dirty where !mustRewrite(group, state) {
+      for group in changedGroups where !mustRewrite(group, state) {
         _ = try update(group, &state, in: handle)
       }
     }
@@ -25,7 +25,7 @@ extension FreeSpaceTree {
         return true
       }
       var hasChanged = false
-      for group in space.groups.dirty where !mustRewrite(group, state) {
+      for group in changedGroups where !mustRewrite(group, state) {
         if try update(group, &state, in: handle) { hasChanged = true }
       }
       for group in groupsToRewrite(state) {
@@ -48,14 +48,21 @@ extension FreeSpaceTree {
     superblock.cacheGeneration = 0
   }
 
+  private var changedGroups: [BlockGroup] { recorded(space.groups.dirty) }
+
+  private func recorded(_ groups: [BlockGroup]) -> [BlockGroup] {
+    let forgotten = doubts.withLock { $0.forgotten }
+    return forgotten.isEmpty ? groups : groups.filter { !forgotten.contains($0.start) }
+  }
+
   /// A new group has no items yet.
   private func mustRewrite(_ group: BlockGroup, _ state: State) -> Bool {
     (group.isNew && !state.verified.contains(group.start)) || isDistrusted(group)
   }
 
   private func groupsToRewrite(_ state: State) -> [BlockGroup] {
-    let distrusted = distrusted.withLock { Array($0.values) }
-    let new = space.groups.dirty.filter { $0.isNew && !state.verified.contains($0.start) }
+    let distrusted = doubts.withLock { Array($0.distrusted.values) }
+    let new = changedGroups.filter { $0.isNew && !state.verified.contains($0.start) }
     return (distrusted + new).sorted { $0.start < $1.start }
   }
 
@@ -94,7 +101,7 @@ extension FreeSpaceTree {
     let scan = ExtentTreeScan(extentTree: trees.extent, geometry: space.groups.geometry)
     try FreeSpaceTreeGroup(tree, group).write(scan.gaps(of: group), in: handle)
     state.verified.insert(group.start)
-    _ = distrusted.withLock { $0.removeValue(forKey: group.start) }
+    _ = doubts.withLock { $0.distrusted.removeValue(forKey: group.start) }
   }
 
   /// Makes the tree, or empties it, and writes all groups. Read errors abort: without the extent
@@ -109,13 +116,13 @@ extension FreeSpaceTree {
     }
     state.verified = []
     state.isToBeRebuilt = false
-    for group in space.groups.all { try rewrite(group, &state, in: handle) }
+    for group in recorded(space.groups.all) { try rewrite(group, &state, in: handle) }
   }
 }
 
 extension FilesystemError {
-  /// Whether what stands on the device is at fault, and nothing has been changed.
-  fileprivate var isOfReading: Bool {
+  /// Whether what stands on the device is at fault.
+  var isOfReading: Bool {
     switch self {
     case .corrupt, .checksum, .onOtherDevice: true
     case .device(let operation, _, _): "\(operation)" == "read"

@@ -2,7 +2,7 @@ import FreeSpace
 import Logging
 
 /// The record of free space in its second form (v2): one tree with the free ranges of all block
-/// groups. Lock ranks: `state` is `freeSpaceInode`, `distrusted` a `leaf`.
+/// groups. Lock ranks: `state` is `freeSpaceInode`, `doubts` a `leaf`.
 ///
 /// 1. For each group the tree's items and the group's `SpaceChanges` together are exactly what no
 ///    extent item covers, superblock copies included: what is pinned or in flight is free here.
@@ -37,9 +37,16 @@ package final class FreeSpaceTree: FreeSpaceRecord {
   let oldCaches: OldCacheFiles?
   package let wantsCommit: Bool
 
+  /// What is known of groups beside what is in the tree.
+  struct Doubts {
+    /// Groups whose items are to be written anew.
+    var distrusted: [LogicalAddress: BlockGroup] = [:]
+    /// Groups that have gone. Addresses are not used twice.
+    var forgotten: Set<LogicalAddress> = []
+  }
+
   let state: Guarded<State>
-  /// Groups whose items are to be written anew.
-  let distrusted = Guarded<[LogicalAddress: BlockGroup]>([:], rank: .leaf)
+  let doubts = Guarded(Doubts(), rank: .leaf)
 
   /// - Parameter clear: believe nothing that stands in the tree (`clear_cache`).
   package init(
@@ -84,12 +91,16 @@ package final class FreeSpaceTree: FreeSpaceRecord {
   }
 
   package func distrust(_ group: BlockGroup) {
-    distrusted.withLock { $0[group.start] = group }
-    space.groups.listAsDirty(group)
+    let isForgotten = doubts.withLock { doubts in
+      if doubts.forgotten.contains(group.start) { return true }
+      doubts.distrusted[group.start] = group
+      return false
+    }
+    if !isForgotten { space.groups.listAsDirty(group) }
   }
 
   func isDistrusted(_ group: BlockGroup) -> Bool {
-    distrusted.withLock { $0[group.start] != nil }
+    doubts.withLock { $0.distrusted[group.start] != nil }
   }
 
   func warn(_ group: BlockGroup, _ error: FilesystemError) {

@@ -17,10 +17,12 @@ struct FreeSpaceTreeGroup {
   }
 
   init(_ tree: Tree, _ group: BlockGroup) {
-    self.init(
-      tree,
-      FreeSpaceTreeLayout(
-        start: group.start.rawValue, length: group.length, sectorSize: group.sectorSize))
+    self.init(tree, Self.layout(of: group))
+  }
+
+  static func layout(of group: BlockGroup) -> FreeSpaceTreeLayout {
+    FreeSpaceTreeLayout(
+      start: group.start.rawValue, length: group.length, sectorSize: group.sectorSize)
   }
 
   /// What is free by the items, with superblock copies. Checks every rule.
@@ -119,7 +121,8 @@ struct FreeSpaceTreeGroup {
     }
   }
 
-  /// Removes all items that stand in the group's range.
+  /// Removes all items that stand in the group's range, whatever they are, one by one: the handle is
+  /// whole before and after each. Some may be gone when an error is thrown.
   func remove(in handle: borrowing TransactionHandle) throws(FilesystemError) {
     while true {
       var keys: [Key] = []
@@ -130,7 +133,11 @@ struct FreeSpaceTreeGroup {
       }
       if keys.isEmpty { return }
       // From the end: the leaf's other items need not move.
-      for key in keys.reversed() { try tree.delete(key, in: handle) }
+      for key in keys.reversed() {
+        // Leaves of a hostile image may overlap, so that a search does not find what a walk does.
+        guard try tree.delete(key, in: handle) else { throw .corrupt("\(key) is misplaced") }
+        handle.noteWhole()
+      }
     }
   }
 }

@@ -1,0 +1,162 @@
+import Logging
+
+/// Gives empty chunks back to the device: takes them out of the record of free space and the trees.
+/// Lock rank: `leaf`, for `state` alone.
+///
+/// 1. Only a group that is read-only and empty is removed, and one of each class stays writable.
+/// 2. A group that holds nothing but files of the record of free space is made read-only, and the
+///    files move; when the commits have done that it is removed. One that does not become empty
+///    within a few looks becomes writable again.
+/// 3. One thread removes at a time.
+package final class ChunkRemover: Sendable {
+  private struct State {
+    var isBusy = false
+    /// Groups that were empty when `removeIdle` looked last.
+    var idle: Set<LogicalAddress> = []
+    /// Read-only groups that are being emptied, and how often they were looked at.
+    var draining: [(group: BlockGroup, looks: Int)] = []
+  }
+
+  private static let mostLooks = 4
+
+  private let space: Space
+  private let record: any FreeSpaceRecord
+  private let transactions: TransactionManager
+  private let deviceKey: Key
+  private let log: Logger
+  private let state = Guarded(State(), rank: .leaf)
+
+  package init(
+    space: Space, record: any FreeSpaceRecord, transactions: TransactionManager,
+    device: DeviceItem, log: Logger
+  ) {
+    self.space = space
+    self.record = record
+    self.transactions = transactions
+    self.log = log
+    deviceKey = Key(.devItems, .devItem, device.deviceID.rawValue)
+  }
+
+  /// Removes chunks that were empty at the last call, too. Called now and then, with no lock and no
+  /// handle held.
+  package func removeIdle() throws(FilesystemError) {
+    _ = try look(isPressing: false)
+  }
+
+  /// Removes all empty chunks that can be spared, as space is short. True when a commit would
+  /// bring more: it gives room back, or empties other groups. Called with no lock and no handle held.
+  package func removeEmpty() throws(FilesystemError) -> Bool {
+    try look(isPressing: true)
+  }
+
+  private func look(isPressing: Bool) throws(FilesystemError) -> Bool {
+    let isMine = state.withLock { state in
+      defer { state.isBusy = true }
+      return !state.isBusy
+    }
+    guard isMine else { return false }
+    defer { state.withLock { $0.isBusy = false } }
+
+    var hasChanged = try finishDraining()
+    let groups = candidates
+    let idle = state.withLock { state in
+      defer { state.idle = Set(groups.map(\.start)) }
+      return state.idle
+    }
+    let due = isPressing ? groups : groups.filter { idle.contains($0.start) }
+    guard !due.isEmpty else { return hasChanged }
+
+    for group in due where group.isEmpty {
+      if try remove(group) { hasChanged = true }
+    }
+    let rest = due.filter { !$0.isEmpty && !$0.isReadOnly }
+    if !rest.isEmpty, try drain(rest) { hasChanged = true }
+    return hasChanged
+  }
+
+  /// Groups that are empty, or hold so little that it may be the record's.
+  private var candidates: [BlockGroup] {
+    let groups = space.groups
+    return groups.all.filter { group in
+      !group.flags.contains(.system) && !group.isReadOnly && group.used <= group.length / 16
+        && !space.chunks.isNew(group)
+    }
+  }
+
+  /// Whether another group of the class stays writable.
+  private func isSpare(_ group: BlockGroup) -> Bool {
+    guard let members = try? space.groups.groupClass(of: group.flags) else { return false }
+    return members.groups.contains { $0 !== group && !$0.isReadOnly && $0.loading != .damaged }
+  }
+
+  /// Removes a group if it is still empty once nothing is allocated there any more.
+  private func remove(_ group: BlockGroup) throws(FilesystemError) -> Bool {
+    guard isSpare(group), group.makeReadOnly(if: space.reservations.canSpare(group)) else {
+      return false
+    }
+    guard group.isEmpty else {
+      group.makeWritable()
+      return false
+    }
+    return try removeReadOnly(group)
+  }
+
+  private func removeReadOnly(_ group: BlockGroup) throws(FilesystemError) -> Bool {
+    let chunk = try space.chunks.map.chunk(containing: group.start)
+    let items = ChunkLifecycle.itemsOfRemoval + record.itemsToForget(group)
+    do throws(FilesystemError) {
+      try transactions.perform(reserving: items, for: .freeing) {
+        handle throws(FilesystemError) in
+        try record.forget(group, in: handle)
+        handle.noteChange()
+        try space.chunks.deleteItems(
+          of: chunk, group, trees: space.trees, deviceKey: deviceKey, in: handle)
+      }
+      return true
+    } catch {
+      // Had a change been half done the volume would be aborted.
+      if let failure = transactions.failure { throw failure }
+      group.makeWritable()
+      log.warning("the empty chunk at \(group.start) stays: \(error)")
+      return false
+    }
+  }
+
+  /// Makes groups read-only that hold only files of the record, which then move.
+  private func drain(_ groups: [BlockGroup]) throws(FilesystemError) -> Bool {
+    let holdings = try record.holdings()
+    var hasBegun = false
+    for group in groups {
+      guard let holding = holdings[group.start], holding.bytes == group.used, isSpare(group),
+        group.makeReadOnly(if: space.reservations.canSpare(group))
+      else { continue }
+      for owner in holding.owners { record.distrust(owner) }
+      state.withLock { $0.draining.append((group, 0)) }
+      hasBegun = true
+    }
+    return hasBegun
+  }
+
+  /// Removes groups that have become empty. True when others may still.
+  private func finishDraining() throws(FilesystemError) -> Bool {
+    var isUnderWay = false
+    for (group, looks) in state.withLock({ $0.draining }) {
+      let isEmpty = group.isEmpty
+      if !isEmpty, looks < Self.mostLooks {
+        state.withLock { state in
+          let index = state.draining.firstIndex { $0.group === group }
+          if let index { state.draining[index].looks += 1 }
+        }
+        isUnderWay = true
+        continue
+      }
+      state.withLock { $0.draining.removeAll { $0.group === group } }
+      if !isEmpty {
+        group.makeWritable()
+      } else if try removeReadOnly(group) {
+        isUnderWay = true
+      }
+    }
+    return isUnderWay
+  }
+}

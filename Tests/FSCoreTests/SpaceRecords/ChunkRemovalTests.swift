@@ -1,0 +1,101 @@
+import Testing
+
+@testable import FSCore
+
+/// Chunks that nobody needs any more go back to the device.
+@Suite(.timeLimit(.minutes(5))) struct ChunkRemovalTests {
+  struct Variant: Sendable, CustomTestStringConvertible {
+    let name: String
+    var record = VolumeOptions.SpaceCache.v1
+    var hasDupData = false
+    var testDescription: String { name }
+  }
+
+  static let variants = [
+    Variant(name: "v1"),
+    Variant(name: "v2", record: .v2),
+    Variant(name: "none", record: .none),
+    Variant(name: "DUP data", hasDupData: true),
+  ]
+
+  private static func makeImage(_ variant: Variant, megabytes: UInt64) throws -> MemoryDevice {
+    try TestImage.make(sizeBytes: megabytes << 20) { options in
+      if variant.hasDupData { options.data = .dup }
+      options.spaceRecord = variant.record == .v2 ? .v2 : .v1
+    }
+  }
+
+  private static func mount(_ device: MemoryDevice, _ variant: Variant) throws -> Volume {
+    try Volume.mountForTest(device) { $0.spaceCache = variant.record }
+  }
+
+  private static func fill(_ volume: Volume, _ path: String, megabytes: UInt64) throws {
+    let id = try volume.makeFile(path)
+    try volume.content.allocate(id, .plain, offset: 0, length: megabytes << 20)
+  }
+
+  private static func chunks(_ volume: Volume, _ type: BlockGroupFlags) -> Int {
+    volume.space.groups.all.count { $0.flags.contains(type) }
+  }
+
+  /// Fills a volume with data, empties it, and looks twice, as the periodic commit does.
+  @Test(arguments: variants) func emptyChunksGo(variant: Variant) throws {
+    let device = try Self.makeImage(variant, megabytes: 1024)
+    let volume = try Self.mount(device, variant)
+    let unallocated = volume.space.chunks.allocator.unallocated
+    try Self.fill(volume, "/large", megabytes: 300)
+    let kept = try volume.makeFile("/kept")
+    try volume.writeBytes(kept, at: 0, [UInt8](repeating: 7, count: 50_000))
+    try volume.synchronizeAll()
+    #expect(Self.chunks(volume, .data) > 2)
+    try volume.remove("/large")
+    for _ in 0..<12 {
+      try volume.synchronizeAll()
+      try volume.remover.removeIdle()
+    }
+    try volume.synchronizeAll()
+    #expect(Self.chunks(volume, .data) <= 2)
+    #expect(volume.brokenInvariants() == [])
+    #expect(volume.space.chunks.allocator.unallocated + (192 << 20) >= unallocated)
+    let chunks = volume.space.groups.all.map(\.start)
+    #expect(volume.device.chunks.all.map(\.start) == chunks)
+    try CacheJudge.check(device.copy())
+
+    // What was given back can be had again.
+    try Self.fill(volume, "/again", megabytes: 300)
+    try volume.synchronizeAll()
+    try volume.unmount()
+    try CacheJudge.check(device)
+  }
+
+  /// The whole device is data; then it is needed for tree blocks.
+  @Test(arguments: variants.prefix(2)) func spaceOfDataServesMetadata(variant: Variant) throws {
+    func count(prefilled: Bool) throws -> Int {
+      let device = try Self.makeImage(variant, megabytes: 192)
+      let volume = try Self.mount(device, variant)
+      if prefilled {
+        var index = 0
+        while (try? Self.fill(volume, "/large\(index)", megabytes: 4)) != nil { index += 1 }
+        try? volume.synchronizeAll()
+        for name in 0...index { try? volume.remove("/large\(name)") }
+        try volume.synchronizeAll()
+      }
+      var files = 0
+      do {
+        while true {
+          let id = try volume.makeFile("/small\(files)")
+          try volume.writeBytes(id, at: 0, [UInt8](repeating: 1, count: 1500))
+          files += 1
+        }
+      } catch FilesystemError.noSpace {}
+      try volume.synchronizeAll()
+      #expect(volume.brokenInvariants() == [])
+      try volume.unmount()
+      try CacheJudge.check(device)
+      return files
+    }
+    let fresh = try count(prefilled: false)
+    let reused = try count(prefilled: true)
+    #expect(Double(reused) >= 0.95 * Double(fresh), "\(reused) of \(fresh)")
+  }
+}

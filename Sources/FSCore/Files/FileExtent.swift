@@ -31,6 +31,8 @@ struct FileExtent: Sendable {
     part.start = range.lowerBound
     part.item.length = range.upperBound - range.lowerBound
     if item.isHole {
+      // A hole is cut off nothing. Linux lets pieces of one keep an offset.
+      part.item.offset = 0
       part.item.ramBytes = part.item.length
     } else {
       part.item.offset = item.offset + (range.lowerBound - start)

@@ -93,4 +93,39 @@ import Testing
     try again.expectCleanLog()
     try again.unmount()
   }
+
+  /// Where holes have items: a piece that Linux cuts off a hole keeps how far it stood from the
+  /// hole's beginning, and no piece of that piece may reach beyond its own length.
+  @Test(
+    .enabled(if: isPossible, "SKIPPED: needs root, for loop mounts by the kernel"),
+    arguments: [0, 100_000, 150_000, 200_000])
+  func piecesOfHoles(position: Int) throws {
+    let directory = try TemporaryDirectory(inMemory: true)
+    let image = directory.file("image")
+    let mountPoint = try directory.directory("mount")
+    try Shell.run("truncate", "-s", "256M", image).orThrow()
+    try Shell.run("mkfs.btrfs", "-q", "-R", "^free-space-tree", "-O", "^no-holes", image).orThrow()
+    let kernel = try LoopMount(image, at: mountPoint)
+    let file = BytePath(mountPoint + "/file")
+    let script = """
+      truncate -s 409600 "$1" && sync
+      printf text | dd of="$1" bs=4096 seek=20 conv=notrunc status=none && sync
+      """
+    try Shell.run("bash", "-c", script, "bash", "\(file)").orThrow()
+    var content = try readFile(file)
+    try kernel.unmount()
+
+    let bytes = [UInt8](repeating: 7, count: 5000)
+    content.replaceSubrange(position..<(position + bytes.count), with: bytes)
+    let volume = try Volume.mountForTest(
+      try FileDevice(path: image, readOnly: false, waitSeconds: 10))
+    try volume.writeBytes(volume.find("/file"), at: UInt64(position), bytes)
+    try volume.unmount()
+    try ImageCheck.expectSound(image)
+
+    let again = try LoopMount(image, at: mountPoint)
+    #expect(try readFile(file) == content)
+    try again.unmount()
+    try again.expectCleanLog()
+  }
 }

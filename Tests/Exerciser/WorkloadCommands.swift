@@ -51,7 +51,7 @@ struct WorkloadCommand: ParsableCommand {
 struct ScaleCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "scale",
-    abstract: "Millions of files and a sparse file of 1 TiB, within a bound of memory.",
+    abstract: "Millions of files and a sparse file of 1 TiB, or thousands of snapshots, in bounds.",
     discussion: "Makes an image, mounts it with fsmount, and has Linux judge it.")
 
   @Option(help: "Number of files.")
@@ -62,6 +62,12 @@ struct ScaleCommand: ParsableCommand {
 
   @Option(help: "Blocks of 4 KiB written into the sparse file.")
   var blocks = 50_000
+
+  @Option(help: "Instead of files: this many snapshots, which Linux makes. Needs root.")
+  var snapshots = 0
+
+  @Option(help: "In how many of the snapshots a file is changed.")
+  var changed = 300
 
   @Option(help: "MiB for cache=.")
   var cache = 64
@@ -75,7 +81,33 @@ struct ScaleCommand: ParsableCommand {
   @Option(help: "Where to make the image; else in memory, when there is some for files.")
   var directory: String?
 
+  func validate() throws {
+    guard snapshots >= 0, (0...max(snapshots, 300)).contains(changed) else {
+      throw ValidationError("no more snapshots can be changed than there are")
+    }
+  }
+
   func run() throws {
+    if snapshots > 0 {
+      try runSnapshots()
+    } else {
+      try runFiles()
+    }
+    say("scale: all right")
+  }
+
+  private func runSnapshots() throws {
+    guard isRoot else { return say("SKIPPED: snapshots need root, for the kernel's loop mounts") }
+    var options = SnapshotsOnImage.Options()
+    options.snapshots = snapshots
+    options.changed = min(changed, snapshots)
+    options.cacheMebibytes = cache
+    options.overheadMebibytes = overhead
+    options.directory = directory
+    try SnapshotsOnImage(options).run()
+  }
+
+  private func runFiles() throws {
     var options = ScaleOnImage.Options()
     options.work.files = files
     options.work.perDirectory = perDirectory
@@ -85,6 +117,5 @@ struct ScaleCommand: ParsableCommand {
     options.overheadMebibytes = overhead
     options.directory = directory
     try ScaleOnImage(options).run()
-    say("scale: all right")
   }
 }

@@ -17,6 +17,17 @@ extension MountTests {
       try ScaleOnImage(options, report: { _ in }).run()
     }
 
+    /// More snapshots of one subvolume than there is memory for their trees; `exerciser scale
+    /// --snapshots 5000` by hand.
+    @Test(.needsRoot, .timeLimit(.minutes(2)))
+    func manySnapshots() throws {
+      var options = SnapshotsOnImage.Options()
+      options.snapshots = 400
+      options.changed = 60
+      options.cacheMebibytes = 16
+      try SnapshotsOnImage(options, report: { _ in }).run()
+    }
+
     /// A position in a directory stays good while other names come and go.
     @Test(.needsFuse, .timeLimit(.minutes(1)))
     func directoryPositionsAreStable() throws {

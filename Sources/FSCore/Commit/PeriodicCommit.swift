@@ -91,6 +91,9 @@ package final class PeriodicCommit: CommitServer {
       // Data that are lost are the business of those who ask for them.
       files.flushAll()
       try remover.removeIdle()
+      #if DEBUG
+        files.checkInvariants()
+      #endif
       try committer.commit()
     } catch {
       log.error("the periodic commit failed: \(error)")

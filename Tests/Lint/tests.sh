@@ -1,7 +1,7 @@
 #!/bin/bash
 # Reports each test that neither has a time limit itself nor stands in a suite that has one, and
 # each suite without one: a test that waits in vain must fail, not stand still. Reports random
-# numbers that TEST_SEED does not reach, too.
+# numbers that TEST_SEED does not reach, too, and pointers into buffers that may be gone.
 #
 #   Tests/Lint/tests.sh [FOLDER]...
 set -euo pipefail
@@ -81,6 +81,13 @@ awk '
 if found=$(grep -nE 'SeededRandom\(seed:|SystemRandomNumberGenerator|\.(random|shuffled|randomElement)\((in: [^,]*)?\)' \
   "${files[@]}" | grep -vE 'fsid: \.random\(\)|UUID: \.random\(\)|: *//'); then
   echo "random numbers that TEST_SEED does not reach; take SeededRandom(testSeed:):"
+  echo "$found" | sed 's/^/  /'
+  status=1
+fi
+
+# A buffer goes after its last use, and a pointer into it is no use of it.
+if found=$(grep -rnE '\)\.readable\b' Sources "${files[@]}" | grep -vE ': *//'); then
+  echo "pointers into a buffer that no variable keeps:"
   echo "$found" | sed 's/^/  /'
   status=1
 fi

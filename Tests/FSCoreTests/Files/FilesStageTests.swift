@@ -118,8 +118,10 @@ import Testing
     volume.space.reservations.releaseData(reserved)
     let written = try placed.map { try stages.transfer.transfer($0, of: batch) }
 
+    let stream = RunEncoder.stream(9)
+    defer { withExtendedLifetime(stream) {} }
     let stored = [
-      [UInt8](RunEncoder.stream(9).bytes.prefix(4096)),
+      [UInt8](stream.bytes.prefix(4096)),
       [UInt8](repeating: 9, count: Int(RunEncoder.length)),
     ]
     for (extent, expected) in zip(written, stored) {

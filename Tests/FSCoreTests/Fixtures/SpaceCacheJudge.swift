@@ -105,19 +105,22 @@ struct SpaceWorkload {
       files[id] = path
       try write(id, at: 0, maximum: 1 << 20)
     case 5...6:
-      guard let id = files.keys.randomElement(using: &random) else { return }
+      guard let id = pick() else { return }
       try write(id, at: random.below(256) * 4096, maximum: 300_000)
     case 7:
-      guard let id = files.keys.randomElement(using: &random) else { return }
+      guard let id = pick() else { return }
       var changes = AttributeChanges()
       changes.size = random.below(400_000)
       _ = try volume.attributes.setAttributes(id, changes)
     default:
-      guard let (id, path) = files.randomElement(using: &random) else { return }
+      guard let id = pick(), let path = files[id] else { return }
       try volume.remove(path)
       files[id] = nil
     }
   }
+
+  /// A dictionary has another order in each process.
+  private mutating func pick() -> InodeID? { files.keys.sorted().randomElement(using: &random) }
 
   private mutating func write(_ id: InodeID, at offset: UInt64, maximum: UInt64) throws {
     let length = Int(1 + random.below(random.below(3) == 0 ? maximum : 9000))

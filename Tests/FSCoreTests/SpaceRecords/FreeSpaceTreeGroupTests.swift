@@ -60,7 +60,8 @@ import Testing
       }
     }
 
-    var forms: Set<Bool> = []
+    // A small group never goes back from bitmaps to extents.
+    var forms: Set<Bool> = [try items.info().usesBitmaps]
     for step in 0..<240 {
       var changes = Self.changes(layout)
       // Fragment, then unite.

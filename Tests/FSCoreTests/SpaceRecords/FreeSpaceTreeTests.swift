@@ -183,7 +183,7 @@ enum FreeSpaceTreeJudge {
     #expect(volume.space.groups.all.allSatisfy { $0.loading != .damaged })
     var work = SpaceWorkload(volume, seed: seed)
     for _ in 0..<40 { try work.step() }
-    for path in work.files.values { try volume.remove(path) }
+    for path in work.files.values.sorted() { try volume.remove(path) }
     try volume.unmount()
     #expect(try Self.state(device) == before, "\(variant.name)")
     if isLoading {
@@ -236,7 +236,9 @@ enum FreeSpaceTreeJudge {
     var superblock = reader.superblock
     superblock.readOnlyFeatures.remove(.freeSpaceTreeValid)
     for offset in Superblock.offsets(deviceSize: device.sizeBytes) {
-      try device.write(superblock.sealed(for: offset).readable, at: offset)
+      let copy = superblock.sealed(for: offset)
+      defer { withExtendedLifetime(copy) {} }
+      try device.write(copy.readable, at: offset)
     }
     let volume = try Volume.mountForTest(device)
     try FreeSpaceTreeJudge.judge(device.copy())
@@ -277,7 +279,7 @@ enum FreeSpaceTreeJudge {
     try Self.expect(expected, device.copy())
     work = SpaceWorkload(volume, seed: 4)
     for _ in 0..<40 { try work.step() }
-    for path in work.files.values { try volume.remove(path) }
+    for path in work.files.values.sorted() { try volume.remove(path) }
     try volume.unmount()
     try Self.expect(expected, device)
     try CacheJudge.check(device)

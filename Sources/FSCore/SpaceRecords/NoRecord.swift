@@ -13,14 +13,15 @@ package final class NoRecord: FreeSpaceRecord {
 
   /// - Parameter deletesOthers: false leaves an image alone whose owner has no record.
   package init(
-    trees: Trees, references: DelayedReferences, superblock: Superblock, deletesOthers: Bool,
-    log: Logger
+    space: Space, trees: Trees, references: DelayedReferences, superblock: Superblock,
+    deletesOthers: Bool, log: Logger
   ) {
     root = trees.root
     self.references = references
     self.log = log
     oldCaches = deletesOthers ? OldCacheFiles(root: trees.root) : nil
-    oldTree = deletesOthers ? OldFreeSpaceTree(superblock, trees: trees, log: log) : nil
+    oldTree =
+      deletesOthers ? OldFreeSpaceTree(superblock, space: space, trees: trees, log: log) : nil
     wantsCommit = deletesOthers && (superblock.cacheGeneration != 0 || oldTree != nil)
   }
 

@@ -51,7 +51,8 @@ extension Tree {
   }
 
   /// Changes the key of an item, and its bytes in place. The new key must fall between the same
-  /// neighbours. Returns whether there was such an item.
+  /// neighbours: else, as on a hostile image whose leaves overlap, `.corrupt` is thrown and nothing
+  /// is changed. Returns whether there was such an item.
   @discardableResult
   package func rekey(
     _ key: Key, to newKey: Key, in handle: borrowing TransactionHandle,
@@ -60,8 +61,9 @@ extension Tree {
     try changing(key) { (path) throws(FilesystemError) -> Bool in
       guard path.isExact else { return false }
       let leaf = path.leaf
-      precondition(path.slot == 0 || leaf.key(path.slot - 1) < newKey)
-      precondition(path.slot + 1 == leaf.count || newKey < leaf.key(path.slot + 1))
+      guard path.slot == 0 || leaf.key(path.slot - 1) < newKey,
+        path.slot + 1 == leaf.count || newKey < leaf.key(path.slot + 1)
+      else { throw .corrupt("tree \(id): \(key) has other neighbours than it should have") }
       try makeWritable(&path, in: handle)
       path.leaf.setKey(path.slot, newKey)
       if path.slot == 0 { updateParentKeys(path, from: 0) }

@@ -52,4 +52,25 @@ extension TreeBlockCache {
     }
     return true
   }
+
+  /// Whether what stands at an address is a block of another tree than `id`: as it is in memory, or
+  /// by the first copy on the device that is whole. What has no whole copy belongs to nobody.
+  package func belongsToOther(than id: TreeID, at address: LogicalAddress) -> Bool {
+    if let owner = owner(at: address) { return owner != id }
+    let buffer = AlignedBuffer(count: geometry.nodeBytes)
+    do throws(FilesystemError) {
+      return try reuse.reading { () throws(FilesystemError) in
+        try quietReader.mirrors.read(into: buffer.bytes, at: address, of: { "" }) {
+          (block) throws(FilesystemError) in
+          let header = BlockHeader(block.bytes)
+          guard geometry.checksumType.isSealed(block), header.fsid == geometry.fsid,
+            header.address == address
+          else { throw .checksum(what: "tree block", address: address.rawValue) }
+          return header.owner != id
+        }.value
+      }
+    } catch {
+      return false
+    }
+  }
 }

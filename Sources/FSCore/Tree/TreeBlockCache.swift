@@ -98,6 +98,11 @@ package final class TreeBlockCache: Sendable {
     shard(address).withLock { $0.blocks[address] != nil }
   }
 
+  /// The tree that made the block at this address, if it is in memory.
+  func owner(at address: LogicalAddress) -> TreeID? {
+    shard(address).withLock { $0.blocks[address]?.owner }
+  }
+
   /// Adds a block unless there is one at its address; returns the one that counts.
   func insert(_ block: TreeBlock) -> TreeBlock {
     shard(block.address).withLock { shard in

@@ -20,18 +20,32 @@ extension Trees {
     return tree
   }
 
-  /// Removes a tree with its root item and all of its blocks. Nobody uses it any more. Throws
-  /// before anything is changed when a node cannot be read.
+  /// Removes a tree: its root item, and the blocks that it has, whatever stands in them. Nobody
+  /// uses it any more. No block of it is read: it need not be whole.
   package func remove(
-    _ tree: Tree, in handle: borrowing TransactionHandle
+    _ id: TreeID, blocks: [(address: LogicalAddress, level: UInt8)],
+    in handle: borrowing TransactionHandle
   ) throws(FilesystemError) {
-    guard let entry = state.withLock({ $0.entries[tree.id] }), entry.tree === tree else {
-      throw .corrupt("tree \(tree.id) is not one of this volume")
+    precondition(!id.kind.isShareable)
+    // One, of which Linux looks only for the first; a hostile image may have more.
+    var keys: [Key] = []
+    try root.forEach(
+      from: Key(id.objectID, .rootItem, 0), through: Key(id.objectID, .rootItem, .max)
+    ) { key, _ throws(FilesystemError) in
+      keys.append(key)
+      return true
     }
-    try tree.removeWithRoot(in: handle)
-    guard try root.delete(entry.rootItemKey, in: handle) else {
-      throw .corrupt("tree \(tree.id) has lost its root item")
+    for key in keys {
+      handle.noteWhole()
+      try root.delete(key, in: handle)
     }
-    _ = state.withLock { $0.entries.removeValue(forKey: tree.id) }
+    handle.noteChange()
+    for block in blocks {
+      context.references?.add(
+        block.address, .treeBlock(level: block.level), .treeBlock(root: id), count: -1,
+        newExtent: false, in: handle)
+    }
+    _ = state.withLock { $0.entries.removeValue(forKey: id) }
+    handle.noteWhole()
   }
 }

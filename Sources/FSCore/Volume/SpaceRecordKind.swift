@@ -55,7 +55,7 @@ enum SpaceRecordKind: Equatable {
         geometry: image.geometry, superblock: superblock, clear: clear, log: log)
     case .nothing, .freeSpaceTree:
       return NoRecord(
-        trees: trees, references: references, superblock: superblock,
+        space: space, trees: trees, references: references, superblock: superblock,
         deletesOthers: isWritable && options.spaceCache == .none, log: log)
     }
   }

@@ -15,9 +15,10 @@ import Testing
   }
 
   /// An image whose trees have many leaves, and one copy of each.
-  private static func makeBase() throws -> MemoryDevice {
-    let device = try TestImage.make(sizeBytes: 2 << 30) { options in
+  private static func makeBase(_ record: MakeFilesystem.SpaceRecord) throws -> MemoryDevice {
+    let device = try TestImage.make(sizeBytes: 12 << 30) { options in
       options.nodeSize = 4096
+      options.spaceRecord = record
       // A second copy would make up for nearly all.
       options.metadata = .single
     }
@@ -33,6 +34,8 @@ import Testing
     }
     try volume.writeBytes(
       volume.makeFile("/large"), at: 0, [UInt8](repeating: 1, count: 10 << 20))
+    // The free space tree, too, gets leaves that only a part of the changes is in.
+    if record == .v2 { try volume.fragment("/fragments", holes: 500) }
     try volume.unmount()
     return device
   }
@@ -52,9 +55,9 @@ import Testing
     clean.giveBack(1 << 40)
   }
 
-  @Test(arguments: Kind.allCases)
-  func everyReadOfACommitMayFail(kind: Kind) throws {
-    let base = try Self.makeBase()
+  @Test(arguments: Kind.allCases, MakeFilesystem.SpaceRecord.allCases)
+  func everyReadOfACommitMayFail(kind: Kind, record: MakeFilesystem.SpaceRecord) throws {
+    let base = try Self.makeBase(record)
     var (number, madeUpFor, aborted, unharmed) = (0, 0, 0, 0)
     while true {
       let device = try SimulatedDevice(try base.copy())
@@ -98,16 +101,80 @@ import Testing
       try after.synchronizeAll()
       #expect(after.brokenInvariants() == [], "read \(number)")
       try after.unmount()
-      try CacheJudge.judge(image, without: Set(after.space.groups.all.map(\.start)))
+      if record == .v2 {
+        try FreeSpaceTreeJudge.judge(image, "read \(number)")
+      } else {
+        try CacheJudge.judge(image, without: Set(after.space.groups.all.map(\.start)))
+      }
       if number % 32 == 3 { try CacheJudge.check(image) }
       if !hasFailed { break }
       number += 1
     }
     print(
-      "  \(kind): \(number) reads, \(madeUpFor) made up for, \(aborted) aborted, \(unharmed) unharmed"
+      "  \(record), \(kind): \(number) reads, \(madeUpFor) made up for, \(aborted) aborted, \(unharmed) unharmed"
     )
     #expect(number > 5)
     // A commit may always be made up for after a fault that passes.
     #expect(kind == .transient ? madeUpFor > 0 : aborted > 0)
+  }
+
+  /// Reads of the free space tree cost no more than the tree: no commit fails for them, and the
+  /// image is right, with nothing of an old tree left.
+  ///
+  /// - Parameter isVerified: the groups' items have been found right before, so that the reads fail
+  ///   between one change of items and the next.
+  @Test(arguments: Kind.allCases, [false, true])
+  func everyReadOfTheFreeSpaceTreeMayFail(kind: Kind, isVerified: Bool) throws {
+    let base = try Self.makeBase(.v2)
+    var number = 0
+    while number < 60 {
+      let device = try SimulatedDevice(try base.copy())
+      let volume = try Volume.mountForTest(device)
+      let file = try volume.find("/fragments")
+      func punch(_ hole: UInt64) throws {
+        try volume.content.allocate(file, .punchHole, offset: hole * 16384 + 8192, length: 4096)
+      }
+      if isVerified {
+        for hole in 0..<3 as Range<UInt64> { try punch(hole * 200 + 50) }
+        try volume.synchronizeAll()
+      }
+      for hole in stride(from: 0, to: 500 as UInt64, by: 9) { try punch(hole) }
+      try Self.change(volume)
+      let blocks = try Self.places(of: .freeSpace, device.memory)
+      #expect(blocks.count > 3)
+      for block in blocks { volume.trees.context.cache.drop(block.address) }
+      device.fail(
+        .init(
+          [.read], in: blocks.map(\.place), after: number, times: kind == .transient ? 1 : .max))
+      try volume.commit()
+      let hasFailed = device.failures > 0
+      #expect(volume.transactions.failure == nil, "read \(number)")
+      #expect(volume.brokenInvariants() == [], "read \(number)")
+      try FreeSpaceTreeJudge.judge(device.memory.copy(), "read \(number)")
+      device.heal()
+      try volume.makeFile("/more")
+      try volume.unmount()
+      try FreeSpaceTreeJudge.judge(device.memory, "read \(number)")
+      if number % 4 == 1 { try CacheJudge.check(device.memory) }
+      if !hasFailed { break }
+      number += 1
+    }
+    print("  \(kind), \(isVerified): \(number) reads of the free space tree")
+    #expect(number > 2 && number < 60)
+  }
+
+  /// Where the blocks of a tree stand on the device, of which there is one copy.
+  private static func places(
+    of tree: TreeID, _ device: MemoryDevice
+  ) throws -> [(address: LogicalAddress, place: Range<UInt64>)] {
+    let reader = try ImageReader(device: device)
+    var places: [(address: LogicalAddress, place: Range<UInt64>)] = []
+    try reader.walkBlocks(reader.root(of: tree)) { (pointer, _) throws(FilesystemError) in
+      let place = try reader.device.locate(pointer.address, length: 4096, copy: 0)
+      let range = place.offset.rawValue..<place.offset.rawValue + 4096
+      places.append((pointer.address, range))
+      return true
+    }
+    return places
   }
 }

@@ -80,7 +80,7 @@ package final class CacheFiles: FreeSpaceRecord {
     loader = CacheLoader(
       root: trees.root, device: device, geometry: geometry,
       superGeneration: superblock.generation, isTrusted: isTrusted, log: log)
-    oldTree = OldFreeSpaceTree(superblock, trees: trees, log: log)
+    oldTree = OldFreeSpaceTree(superblock, space: space, trees: trees, log: log)
     // An image without caches that is to have them gets all in one commit.
     wantsCommit = clear || oldTree != nil || superblock.cacheGeneration == 0
     if wantsCommit {

@@ -20,10 +20,7 @@ extension FreeSpaceTree {
   ) throws(FilesystemError) -> Bool {
     precondition(handle.isWithinCommit && handle.generation == context.generation)
     return try state.withLock { state throws(FilesystemError) in
-      if state.isToBeRebuilt {
-        try rebuild(&state, in: handle)
-        return true
-      }
+      if state.isToBeRebuilt { return try rebuild(&state, in: handle) }
       var hasChanged = false
       for group in changedGroups where !mustRewrite(group, state) {
         if try update(group, &state, in: handle) { hasChanged = true }
@@ -33,9 +30,8 @@ extension FreeSpaceTree {
         do throws(FilesystemError) {
           try rewrite(group, &state, in: handle)
         } catch {
-          guard error.isOfReading else { throw error }
-          log.warning("the free space tree is made anew: \(error)")
-          state.isToBeRebuilt = true
+          guard error.isOfReading, !handle.isHalfDone else { throw error }
+          disbelieve(&state, error)
           break
         }
       }
@@ -44,7 +40,10 @@ extension FreeSpaceTree {
   }
 
   package func seal(_ superblock: inout Superblock, _ context: borrowing CommitContext) {
-    superblock.readOnlyFeatures.formUnion([.freeSpaceTree, .freeSpaceTreeValid])
+    let (isPresent, isValid) = state.withLock { ($0.tree != nil, !$0.isToBeRebuilt) }
+    superblock.readOnlyFeatures.subtract([.freeSpaceTree, .freeSpaceTreeValid])
+    if isPresent { superblock.readOnlyFeatures.insert(.freeSpaceTree) }
+    if isPresent, isValid { superblock.readOnlyFeatures.insert(.freeSpaceTreeValid) }
     superblock.cacheGeneration = 0
   }
 
@@ -67,12 +66,13 @@ extension FreeSpaceTree {
   }
 
   /// Carries a group's changes into the tree; says whether there were any. A group whose items are
-  /// found wrong is distrusted from then on.
+  /// found wrong, or cannot be changed, is distrusted from then on.
   private func update(
     _ group: BlockGroup, _ state: inout State, in handle: borrowing TransactionHandle
   ) throws(FilesystemError) -> Bool {
     guard let tree = state.tree, group.hasSpaceChanges else { return false }
     let items = FreeSpaceTreeGroup(tree, group)
+    handle.noteWhole()
     do throws(FilesystemError) {
       var recorded: UInt64?
       if !state.verified.contains(group.start) { recorded = try items.read().index.freeBytes }
@@ -84,39 +84,66 @@ extension FreeSpaceTree {
       try items.apply(taken.changes, in: handle)
       return true
     } catch {
+      if handle.isHalfDone { throw error }
+      // What was taken may be in no tree, or a part of it.
+      state.verified.remove(group.start)
+      distrust(group)
       guard error.isOfReading else { throw error }
       warn(group, error)
-      distrust(group)
       return true
     }
   }
 
-  /// Writes a group's items anew from the extent tree.
+  /// Writes a group's items anew.
   private func rewrite(
     _ group: BlockGroup, _ state: inout State, in handle: borrowing TransactionHandle
   ) throws(FilesystemError) {
     guard let tree = state.tree else { return }
+    handle.noteWhole()
+    state.verified.remove(group.start)
     // Whatever came and went so far is in the extent tree, and what follows is noted again.
     _ = group.takeSpaceChanges(recordedFree: nil)
-    let scan = ExtentTreeScan(extentTree: trees.extent, geometry: space.groups.geometry)
-    try FreeSpaceTreeGroup(tree, group).write(scan.gaps(of: group), in: handle)
+    try FreeSpaceTreeGroup(tree, group).write(gaps(of: group), in: handle)
     state.verified.insert(group.start)
     _ = doubts.withLock { $0.distrusted.removeValue(forKey: group.start) }
   }
 
-  /// Makes the tree, or empties it, and writes all groups. Read errors abort: without the extent
-  /// tree there is nothing to say.
+  /// All that no extent covers, from memory where it is known there: that cannot fail.
+  private func gaps(of group: BlockGroup) throws(FilesystemError) -> FreeSpaceIndex {
+    do throws(FreeSpaceError) {
+      if let index = try group.takePicture()?.combined() {
+        for range in group.superblockRanges { try index.fill(range.start.rawValue, range.length) }
+        return index
+      }
+    } catch {
+      throw FilesystemError(error, group: group.start)
+    }
+    return try ExtentTreeScan(extentTree: trees.extent, geometry: space.groups.geometry).gaps(
+      of: group)
+  }
+
+  /// Makes the tree with the items of all groups, after all that is left of an old one has been
+  /// removed. Says whether anything was changed (invariant 8).
   private func rebuild(
     _ state: inout State, in handle: borrowing TransactionHandle
-  ) throws(FilesystemError) {
-    if let tree = state.tree {
-      try tree.removeAll(in: handle)
-    } else {
+  ) throws(FilesystemError) -> Bool {
+    guard state.refusedGeneration != handle.generation else { return false }
+    handle.noteWhole()
+    do throws(FilesystemError) {
+      let blocks = try TreeBlockScan(space: space, trees: trees).blocks(of: .freeSpace)
+      try trees.remove(.freeSpace, blocks: blocks, in: handle)
+      state.tree = nil
+      state.verified = []
       state.tree = try trees.create(.freeSpace, in: handle)
+      for group in recorded(space.groups.all) { try rewrite(group, &state, in: handle) }
+      state.isToBeRebuilt = false
+    } catch {
+      guard error.isOfReading, !handle.isHalfDone, !needsValidity else { throw error }
+      let isNews = state.refusedGeneration == nil
+      if isNews { log.error("the free space tree is not valid until it can be made: \(error)") }
+      state.refusedGeneration = handle.generation
     }
-    state.verified = []
-    state.isToBeRebuilt = false
-    for group in recorded(space.groups.all) { try rewrite(group, &state, in: handle) }
+    return true
   }
 }
 

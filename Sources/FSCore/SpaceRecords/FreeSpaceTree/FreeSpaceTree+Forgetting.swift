@@ -1,5 +1,3 @@
-import Logging
-
 /// What becomes of the items of a block group that goes.
 extension FreeSpaceTree {
   /// What was freed last may not be in the tree yet, so there are as many items as ever there may
@@ -28,8 +26,7 @@ extension FreeSpaceTree {
             distrust(group)
             throw error
           }
-          log.warning("the free space tree is made anew: \(error)")
-          state.isToBeRebuilt = true
+          disbelieve(&state, error)
         }
       }
       state.verified.remove(group.start)

@@ -11,11 +11,19 @@ import Logging
 /// 2. When a commit's superblock says VALID, no group of that commit has changes left, and each has
 ///    its items; but for groups in which nobody believes yet, whose items were wrong before.
 /// 3. A group's items are changed only after all of them have been read and found right, once a
-///    mount; else they are written anew, from the extent tree.
+///    mount; else they are written anew, from memory where the group is loaded, or from the extent
+///    tree.
 /// 4. The extent tree is read for that only inside the critical section, when no reference is
 ///    pending that another thread could apply meanwhile.
-/// 5. What cannot be read of the tree costs the tree: it is emptied, and written anew.
+/// 5. What cannot be read of the tree costs the tree, and never the mount: its blocks are found by
+///    their references, and the tree is made anew. A read that fails while the device may still
+///    come back costs nothing: the group is found in the extent tree, and its items are kept.
 /// 6. Nothing here joins a transaction: all is done through the handle that is passed.
+/// 7. An error between two changes of items costs the group's items, which are written anew in the
+///    same commit. An error that leaves a change half done aborts the volume.
+/// 8. Where the extent tree cannot be read either, the commit's superblock does not say VALID, and
+///    the next commit tries again; but with a block group tree, without VALID no Linux would mount
+///    the image, so that the volume is aborted.
 ///
 /// It comes to an end: a change of a group changes few leaves, each is copied once a transaction,
 /// and its copy is a change of a metadata group, whose leaves are soon all copied.
@@ -27,6 +35,8 @@ package final class FreeSpaceTree: FreeSpaceRecord {
     var isToBeRebuilt: Bool
     /// Groups of which all items are right.
     var verified: Set<LogicalAddress> = []
+    /// The transaction in which the tree could not be made anew: not tried again within it.
+    var refusedGeneration: Generation?
   }
 
   let space: Space
@@ -36,6 +46,8 @@ package final class FreeSpaceTree: FreeSpaceRecord {
   /// The caches that the image had before; nil when it had none.
   let oldCaches: OldCacheFiles?
   package let wantsCommit: Bool
+  /// Whether Linux refuses the image unless the tree is valid.
+  let needsValidity: Bool
 
   /// What is known of groups beside what is in the tree.
   struct Doubts {
@@ -60,17 +72,28 @@ package final class FreeSpaceTree: FreeSpaceRecord {
     let features = superblock.readOnlyFeatures
     let hasTree = features.contains(.freeSpaceTree)
     // One that stands there without the flag is nobody's; it is emptied and used.
-    let tree = try trees.optional(.freeSpace)
+    let tree = Self.open(trees, log)
     let isBelieved =
       hasTree && tree != nil && features.contains(.freeSpaceTreeValid) && !clear
     if !isBelieved {
       let reason = !hasTree ? "made" : clear ? "made anew" : "made anew, as it is not valid"
       log.info("the free space tree is \(reason)")
     }
+    needsValidity = features.contains(.blockGroupTree)
     let mayHaveCaches = !hasTree || superblock.cacheGeneration != 0
     oldCaches = mayHaveCaches ? OldCacheFiles(root: trees.root) : nil
     wantsCommit = !isBelieved || mayHaveCaches
     state = Guarded(State(tree: tree, isToBeRebuilt: !isBelieved), rank: .freeSpaceInode)
+  }
+
+  /// The tree; nil when there is none, or none that can be opened.
+  private static func open(_ trees: Trees, _ log: Logger) -> Tree? {
+    do throws(FilesystemError) {
+      return try trees.optional(.freeSpace)
+    } catch {
+      log.warning("the free space tree is not believed: \(error)")
+      return nil
+    }
   }
 
   // Loading.
@@ -79,15 +102,29 @@ package final class FreeSpaceTree: FreeSpaceRecord {
     guard !isDistrusted(group) else { return .unknown }
     return state.withLock { state in
       guard let tree = state.tree, !state.isToBeRebuilt else { return .unknown }
+      let items = FreeSpaceTreeGroup(tree, group)
       do throws(FilesystemError) {
-        let (index, _) = try FreeSpaceTreeGroup(tree, group).read()
+        let (index, _) = try items.read()
         state.verified.insert(group.start)
         return .found(index)
+      } catch .device {
+        // It may be there the next time: the commit that changes the group looks again.
+        return .unknown
       } catch {
-        warn(group, error)
-        return .wrong
+        if items.isReadable {
+          warn(group, error)
+          return .wrong
+        }
+        disbelieve(&state, error)
+        return .unknown
       }
     }
+  }
+
+  /// From here on nothing is believed that stands in the tree, and the next commit makes it anew.
+  func disbelieve(_ state: inout State, _ error: FilesystemError) {
+    if !state.isToBeRebuilt { log.warning("the free space tree is made anew: \(error)") }
+    state.isToBeRebuilt = true
   }
 
   package func distrust(_ group: BlockGroup) {

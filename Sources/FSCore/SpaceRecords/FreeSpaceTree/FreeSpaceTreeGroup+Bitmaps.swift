@@ -20,6 +20,7 @@ extension FreeSpaceTreeGroup {
         if toFree { bits.set(sectors) } else { bits.clear(sectors) }
         return true
       }
+      handle.noteWhole()
       guard isRight == true else {
         throw .corrupt(
           "\(range.count) bytes at \(range.lowerBound) were \(toFree ? "freed" : "allocated"), "

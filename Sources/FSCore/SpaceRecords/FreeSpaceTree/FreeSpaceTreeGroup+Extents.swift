@@ -32,7 +32,7 @@ extension FreeSpaceTreeGroup {
     let left = old.lowerBound..<taken.lowerBound
     let right = taken.upperBound..<old.upperBound
     if left.isEmpty, right.isEmpty {
-      try tree.delete(layout.extentKey(old), in: handle)
+      try delete(old, in: handle)
       return -1
     }
     if left.isEmpty {
@@ -67,7 +67,7 @@ extension FreeSpaceTreeGroup {
       try move(right, to: freed.lowerBound..<right.upperBound, in: handle)
       return 0
     case (let left?, let right?):
-      try tree.delete(layout.extentKey(right), in: handle)
+      try delete(right, in: handle)
       try move(left, to: left.lowerBound..<right.upperBound, in: handle)
       return -1
     }
@@ -77,6 +77,16 @@ extension FreeSpaceTreeGroup {
     _ range: Range<UInt64>, in handle: borrowing TransactionHandle
   ) throws(FilesystemError) {
     try tree.insert(layout.extentKey(range), size: 0, in: handle) { _ in }
+    handle.noteWhole()
+  }
+
+  private func delete(
+    _ range: Range<UInt64>, in handle: borrowing TransactionHandle
+  ) throws(FilesystemError) {
+    guard try tree.delete(layout.extentKey(range), in: handle) else {
+      throw .corrupt("the free range at \(range.lowerBound) is gone")
+    }
+    handle.noteWhole()
   }
 
   private func move(
@@ -86,5 +96,6 @@ extension FreeSpaceTreeGroup {
       _ in
     }
     guard isFound else { throw .corrupt("the free range at \(old.lowerBound) is gone") }
+    handle.noteWhole()
   }
 }

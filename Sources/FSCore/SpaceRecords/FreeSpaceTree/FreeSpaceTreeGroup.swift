@@ -5,8 +5,9 @@ import FreeSpace
 /// 1. Changes are made only to items that `read` has found right, or that `write` has written: so
 ///    a key that is moved stays between its neighbours.
 /// 2. After `apply` or `write` the items are maximal ranges in one form, and the info counts them.
-/// 3. `.corrupt` means that the items are not what they should be. They may be half changed then,
-///    and must be written anew.
+/// 3. The handle is whole before and after each change of one item. So an error that leaves it whole
+///    leaves a tree that is as it should be, with items of this group that must be written anew;
+///    any other error has to abort the volume. `.corrupt` may mean that the items were wrong.
 struct FreeSpaceTreeGroup {
   let tree: Tree
   let layout: FreeSpaceTreeLayout
@@ -28,6 +29,18 @@ struct FreeSpaceTreeGroup {
   /// What is free by the items, with superblock copies. Checks every rule.
   func read() throws(FilesystemError) -> (index: FreeSpaceIndex, info: FreeSpaceInfo) {
     try items().finish()
+  }
+
+  /// Whether all blocks with items of the group can be read, whatever the items are.
+  var isReadable: Bool {
+    do throws(FilesystemError) {
+      try tree.forEach(from: layout.firstKey, through: layout.lastKey) {
+        _, _ throws(FilesystemError) in true
+      }
+      return true
+    } catch {
+      return false
+    }
   }
 
   private func items() throws(FilesystemError) -> FreeSpaceItems {
@@ -78,6 +91,7 @@ struct FreeSpaceTreeGroup {
     _ = try tree.modify(layout.infoKey, in: handle) { bytes throws(FilesystemError) in
       newInfo.encode(into: bytes)
     }
+    handle.noteWhole()
   }
 
   /// Writes all items anew.
@@ -91,12 +105,14 @@ struct FreeSpaceTreeGroup {
     let usesBitmaps = usesBitmaps ?? (UInt64(count) > layout.mostExtents)
     let info = FreeSpaceInfo(extentCount: UInt32(clamping: count), usesBitmaps: usesBitmaps)
     try tree.insert(layout.infoKey, size: FreeSpaceInfo.size, in: handle) { info.encode(into: $0) }
+    handle.noteWhole()
     if usesBitmaps { return try writeBitmaps(index, in: handle) }
 
     var position = layout.start
     while let range = index.nextRange(from: position, atLeast: 1) {
       position = range.offset + range.length
       try tree.insert(layout.extentKey(range.offset..<position), size: 0, in: handle) { _ in }
+      handle.noteWhole()
     }
   }
 
@@ -117,6 +133,7 @@ struct FreeSpaceTreeGroup {
           bits.set(layout.sectors(range.offset..<position, of: bitmap.start))
         }
       }
+      handle.noteWhole()
       start = end
     }
   }

@@ -76,11 +76,12 @@ package final class ChunkRemover: Sendable {
 
   /// Groups that are empty, or hold so little that it may be the record's.
   private var candidates: [BlockGroup] {
-    let groups = space.groups
-    return groups.all.filter { group in
+    let found = space.groups.all.filter { group in
       !group.flags.contains(.system) && !group.isReadOnly && group.used <= group.length / 16
         && !space.chunks.isNew(group)
     }
+    // Of each class one stays: the smallest.
+    return found.sorted { $0.length > $1.length }
   }
 
   /// Whether another group of the class stays writable.

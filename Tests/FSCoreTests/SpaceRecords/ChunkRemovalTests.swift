@@ -1,3 +1,4 @@
+import TestSupport
 import Testing
 
 @testable import FSCore
@@ -97,5 +98,53 @@ import Testing
     let fresh = try count(prefilled: false)
     let reused = try count(prefilled: true)
     #expect(Double(reused) >= 0.95 * Double(fresh), "\(reused) of \(fresh)")
+  }
+
+  /// Wherever the power is cut while chunks go and their places are used anew, the image is right.
+  @Test(arguments: variants.prefix(2)) func powerCutsWhileChunksGo(variant: Variant) throws {
+    var random = SeededRandom(testSeed: 77)
+    let device = try SimulatedDevice(
+      Self.makeImage(variant, megabytes: 300), recording: true)
+    let volume = try Volume.mountForTest(device) { $0.spaceCache = variant.record }
+    let bytes = [UInt8](repeating: 5, count: 300_000)
+    let kept = try volume.makeFile("/kept")
+    try volume.writeBytes(kept, at: 0, bytes)
+    try volume.synchronizeAll()
+    let start = device.recorded.count
+    var chunks: Set<LogicalAddress> = []
+    for round in 0..<3 {
+      for number in 0..<3 { try Self.fill(volume, "/r\(round)-\(number)", megabytes: 30) }
+      let id = try volume.makeFile("/data\(round)")
+      for part in 0..<4 {
+        try volume.writeBytes(
+          id, at: UInt64(part) << 20, [UInt8](repeating: UInt8(round), count: 1 << 20))
+      }
+      try volume.synchronizeAll()
+      chunks.formUnion(volume.space.groups.all.map(\.start))
+      for number in 0..<3 { try volume.remove("/r\(round)-\(number)") }
+      try volume.remove("/data\(round)")
+      try volume.synchronizeAll()
+      while try volume.remover.removeEmpty() { try volume.synchronizeAll() }
+      try volume.writeBytes(kept, at: 0, bytes)
+      try volume.synchronizeAll()
+    }
+    #expect(volume.brokenInvariants() == [])
+    // Chunks have gone, and others have come in their places.
+    #expect(chunks.count > volume.space.groups.all.count + 2)
+    try volume.unmount()
+
+    let recorded = device.recorded
+    for cut in stride(from: recorded.count, to: start, by: -max(1, (recorded.count - start) / 40)) {
+      let density = random.below(101)
+      let image = try device.image(
+        after: cut, of: recorded, density: density, random: &random)
+      try CacheJudge.check(image)
+      let again = try Volume.mountForTest(image)
+      let file = try again.find("/kept")
+      #expect(try again.readBytes(file, at: 0, count: bytes.count) == bytes, "cut \(cut)")
+      try Self.fill(again, "/after", megabytes: 20)
+      try again.unmount()
+      try CacheJudge.check(image)
+    }
   }
 }

@@ -1,7 +1,7 @@
 import FSCore
 
 /// Writes lines on a thread of its own: the callers hold locks that the whole mount waits for, and
-/// the place where the lines go may not take them, as a pipe that nobody reads.
+/// the place where the lines go may not take them, as a pipe that no program reads.
 ///
 /// 1. `add` waits for nothing but the short sections of `state`.
 /// 2. At most `limit` lines are not written yet. One that comes beyond is dropped and counted; how

@@ -1,7 +1,7 @@
 import FSCore
 import Glibc
 
-/// What `-o` says, sorted by whom it is for.
+/// What `-o` says, sorted by the part of the program that it is for.
 struct MountOptions {
   var volume = VolumeOptions()
 
@@ -24,7 +24,7 @@ struct MountOptions {
   var cloneDescriptors = false
   var debug = false
 
-  /// Whether the kernel is to check permissions; else whoever may enter may do everything.
+  /// Whether the kernel is to check permissions; else each user that may enter may do everything.
   var checksPermissions: Bool { library.contains("default_permissions") }
 
   /// Throws, naming it, when an option is not known or its value is wrong.
@@ -32,7 +32,7 @@ struct MountOptions {
     for list in lists {
       for option in Self.split(list) { try apply(option) }
     }
-    // Without it whoever may enter the mount could do everything in it.
+    // Without it each user that may enter the mount could do everything in it.
     if library.contains("allow_other"), !library.contains("default_permissions") {
       library.append("default_permissions")
     }

@@ -70,7 +70,7 @@ enum MountPoint {
   }
 }
 
-/// The program that mounts and unmounts for those who are not root.
+/// The program that mounts and unmounts for users other than root.
 enum Fusermount {
   /// Looked for before anything is mounted: the search may lead into a mount.
   static let path: String? = {

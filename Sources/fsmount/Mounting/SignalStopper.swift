@@ -64,7 +64,7 @@ final class SignalStopper: @unchecked Sendable {
     }
 
     while !loopHasEnded.load(ordering: .acquiring) {
-      // Setting the flag wakes nobody in libfuse before 3.18, hence the signal; again and again,
+      // Setting the flag wakes no thread in libfuse before 3.18, hence the signal; again and again,
       // for it may come just before the loop's thread begins to wait.
       fuse_session_exit(session)
       pthread_kill(loopThread, SIGUSR1)

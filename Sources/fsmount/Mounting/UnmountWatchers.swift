@@ -1,8 +1,8 @@
 import FSCore
 import Glibc
 
-/// Those who wait for the end of this mount, `fsmount unmount` for instance: the connections to
-/// their sockets.
+/// The programs that wait for the end of this mount, such as `fsmount unmount`: the connections
+/// to their sockets.
 ///
 /// A watcher reads `0`, or `1` and a line of text, once the volume is unmounted; then the
 /// connection ends with the process. If it ends without that, the process died.

@@ -2,9 +2,9 @@ import CFuse
 import FSCore
 import Synchronization
 
-/// What the kernel's requests tell of those who read directories, and what follows from it.
+/// What the kernel's requests tell of the programs that read directories, and what follows from it.
 ///
-/// 1. The kernel's first request for a directory asks for attributes, whoever reads it; the ones
+/// 1. The kernel's first request for a directory always asks for attributes; the ones
 ///    that follow do so only if attributes were used meanwhile. Attributes cost more than names,
 ///    here and in the kernel. So the first answer is short, unless the last request that could
 ///    tell asked for attributes.

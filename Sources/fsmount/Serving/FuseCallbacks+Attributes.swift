@@ -17,7 +17,7 @@ extension FuseCallbacks {
         var changes = FuseCallbacks.changes(wanted.pointee, fields)
         changes.touchesWhenSizeIsSame = file != nil
         let id = try server.inode(number)
-        // Of a truncation this bit says that it comes from somebody without CAP_FSETID. No field
+        // Of a truncation this bit says that it comes from a caller without CAP_FSETID. No field
         // at all has a chown(2) that names neither owner nor group, which is the owner's right. So
         // has a write to a file with capabilities: the owner's and root's loses the bits here
         // even where Linux would keep them, anybody else's does by itself.

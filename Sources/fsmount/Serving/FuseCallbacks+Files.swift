@@ -133,8 +133,8 @@ extension Unmanaged where Instance == OpenFile {
 }
 
 extension FuseServer {
-  /// The answer to an open: the content in the kernel's memory stays good. But the kernel tells
-  /// nobody of what is read from there; where every read is to be noted, it has to forget.
+  /// The answer to an open: the content in the kernel's memory stays good. But the kernel
+  /// does not say what is read from there; where every read is to be noted, it has to forget.
   func opened(_ file: UnsafeMutablePointer<fuse_file_info>?) -> fuse_file_info {
     var file = file?.pointee ?? fuse_file_info()
     file.keep_cache = volume.options.accessTimes == .strict ? 0 : 1
@@ -147,10 +147,10 @@ extension FuseServer {
   ) -> fuse_file_info {
     var file = opened(file)
     if file.flags & O_ACCMODE == O_RDONLY {
-      // Who has written nothing has lost nothing.
+      // A reader has written nothing, so it has lost nothing.
       file.noflush = 1
     } else {
-      // A page has what stands before the end as well, which nobody has changed.
+      // A page also has bytes before the end, which no program has changed.
       let isToAppend = file.flags & O_APPEND != 0 && !isWrittenByPages
       let isKept = isWrittenByPages || file.flags & O_ACCMODE == O_RDWR
       if isKept { writes.didOpen() }

@@ -69,7 +69,7 @@ enum FuseCallbacks {
     return [UInt8](UnsafeRawBufferPointer(start: text, count: strlen(text)))
   }
 
-  /// Who asks.
+  /// The user and the group that the caller acts as.
   static func credentials(_ request: fuse_req_t?) -> Credentials {
     guard let request, let context = fuse_req_ctx(request) else {
       return Credentials(uid: 65534, gid: 65534)

@@ -5,7 +5,7 @@ import Glibc
 /// Set-user-ID and set-group-ID bits. The kernel leaves it to us to take them off, for else it
 /// asked before each write whether a file has such rights. It does see to file capabilities.
 extension FuseServer {
-  /// What says whether somebody has CAP_FSETID, the right to keep and to set such bits.
+  /// What says whether the caller has CAP_FSETID, the right to keep and to set such bits.
   enum Right {
     /// The request has a flag for it.
     case inRequest(isMissing: Bool)
@@ -17,7 +17,7 @@ extension FuseServer {
     .inRequest(isMissing: cfuse_request_drops_privileges())
   }
 
-  /// Called before who asks changes the content of a file.
+  /// Called before the caller changes the content of a file.
   func dropPrivileges(
     of number: fuse_ino_t, for request: fuse_req_t?, _ right: Right
   ) throws(FilesystemError) {
@@ -36,7 +36,7 @@ extension FuseServer {
     fuse_lowlevel_notify_inval_inode(session, number, -1, 0)
   }
 
-  /// Whether who asks may change the attributes of an inode: its owner, and root.
+  /// Whether the caller may change the attributes of an inode: its owner, and root.
   func isOwner(_ request: fuse_req_t?, of id: InodeID) throws(FilesystemError) -> Bool {
     let uid = FuseCallbacks.credentials(request).uid
     if uid == 0 { return true }
@@ -44,8 +44,8 @@ extension FuseServer {
     return uid == owner
   }
 
-  /// Whether an inode has a set-group-ID bit that who asks could not give it: being of another
-  /// group, and without the right to set any.
+  /// Whether an inode has a set-group-ID bit that the caller could not give it: the caller is of
+  /// another group, and has no right to set any.
   func isOutsider(
     _ request: fuse_req_t?, of id: InodeID, _ right: Right
   ) throws(FilesystemError) -> Bool {
@@ -82,7 +82,7 @@ extension FuseServer {
     return (digits ?? .max) >> capability.rawValue & 1 != 0
   }
 
-  /// The supplementary groups of who asks; none when it has ended meanwhile.
+  /// The supplementary groups of the caller; none when it has ended meanwhile.
   private static func otherGroups(_ request: fuse_req_t?) -> [gid_t] {
     // The most that Linux has.
     var groups = [gid_t](repeating: 0, count: 65536)

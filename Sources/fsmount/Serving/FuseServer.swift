@@ -47,7 +47,7 @@ final class FuseServer: Sendable {
 
   /// The first request: what the kernel offers and what we want of it.
   func configure(_ connection: UnsafeMutablePointer<fuse_conn_info>) {
-    // Splicing into a pipe only helps who does not look at the bytes; we checksum them. Of
+    // Splicing into a pipe only helps where the bytes are not looked at; we checksum them. Of
     // HANDLE_KILLPRIV we have the second version, see `dropPrivileges`.
     var unwanted = [
       cfuse_cap_splice_read, cfuse_cap_splice_write, cfuse_cap_splice_move,

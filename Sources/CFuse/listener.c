@@ -8,8 +8,9 @@
 //
 // Invariants:
 // 1. One thread listens at a time, the others wait for their turn. While `parallel` lasts, all
-//    listen that have nothing to do. Who takes a request stops listening before it is served.
-// 2. When a request is in work and nobody listens, then somebody does within two ticks: no request
+//    listen that have nothing to do. A thread that takes a request stops listening before
+//    it serves the request.
+// 2. When a request is in work and no thread listens, then one does within two ticks: no request
 //    waits for the end of another.
 // 3. `pressure` lasts for some requests after one was found waiting behind another (there is more
 //    than one client, or one that does not wait for its answers): each taker of a request wakes
@@ -17,7 +18,7 @@
 // 4. `parallel` lasts for some requests after one that was taken while as many were in work as there
 //    are processors, or that had to wait for the deputy: requests wait for each other or for the
 //    device, and those to come may be served together with them.
-// 5. A thread that waits for its turn to listen is, if nobody else is, the deputy: it looks at each
+// 5. A thread that waits for its turn to listen is, if no other thread is, the deputy: it looks at each
 //    tick whether 2 asks for a listener. After some ticks without requests it sleeps; the taker of
 //    the next request then wakes it. More ticks would cost more than they bring: each wakes a
 //    processor.
@@ -104,7 +105,7 @@ static void stop_waiting(void *argument) {
   pthread_mutex_unlock(&lock);
 }
 
-// Whether somebody woke this thread.
+// Whether another thread woke this one.
 static bool wait_for_tick(void) {
   struct timespec end;
   clock_gettime(CLOCK_MONOTONIC, &end);
@@ -116,7 +117,7 @@ static bool wait_for_tick(void) {
   return pthread_cond_clockwait(&turn, &lock, CLOCK_MONOTONIC, &end) == 0;
 }
 
-// Under `lock`: as the deputy, until it is this thread's turn. Whether nobody had said so.
+// Under `lock`: as the deputy, until it is this thread's turn. Whether no other thread had said so.
 static bool watch(void) {
   uint64_t seen = requests;
   unsigned quiet_ticks = 0;

@@ -79,7 +79,7 @@ void cfuse_set_serving_handler(void (*handler)(void *argument), void *argument);
 int cfuse_session_mount(struct fuse_session *session, const char *mount_point);
 
 /// Whether the request that this thread is serving, a write or an open with O_TRUNC, comes from
-/// somebody without the right to keep set-user-ID bits (CAP_FSETID), as the kernel has found.
+/// a caller without the right to keep set-user-ID bits (CAP_FSETID), as the kernel has found.
 /// libfuse has no function for that; it serves a request on the thread that read it.
 bool cfuse_request_drops_privileges(void);
 

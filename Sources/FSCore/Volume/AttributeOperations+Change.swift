@@ -18,7 +18,7 @@ package struct AttributeChanges: Sendable {
   /// The size comes from ftruncate or O_TRUNC: the times change even when the size does not.
   package var touchesWhenSizeIsSame = false
 
-  /// Who asks is not of the file's group, and may not set set-group-ID bits.
+  /// The caller is not of the file's group, and may not set set-group-ID bits.
   package var isByOutsider = false
 
   package init() {}
@@ -37,7 +37,7 @@ extension AttributeOperations {
         try apply(size, &changes, to: inode)
         if changes.isEmpty { return }
       }
-      // Of a chown(2) to nobody nothing is left but that the inode was changed now.
+      // Of a chown(2) to no user and no group nothing is left but that the inode was changed now.
       try apply(changes, to: inode)
     }
     return attributes(of: inode)
@@ -46,8 +46,8 @@ extension AttributeOperations {
   private func requireFlagsAllow(
     _ changes: AttributeChanges, of inode: Inode
   ) throws(FilesystemError) {
-    // Setting both times to now is open to files that may but grow; and who had a file open
-    // before it became immutable can still cut it, as with writing.
+    // Setting both times to now is open to files that may but grow; and a program that had a
+    // file open before it became immutable can still cut it, as with writing.
     var forbidden: InodeFlags = changes.touchesWhenSizeIsSame ? .append : [.immutable, .append]
     if changes.size == nil { forbidden = .immutable }
     var setsOthers = changes.mode != nil || changes.uid != nil || changes.gid != nil

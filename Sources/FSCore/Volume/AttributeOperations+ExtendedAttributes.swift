@@ -24,7 +24,7 @@ extension AttributeOperations {
     try ExtendedAttributes.names(try inodes.inode(id))
   }
 
-  /// - Parameter isByOutsider: who asks is not of the group, and may not set set-group-ID bits.
+  /// - Parameter isByOutsider: the caller is not of the group, and may not set set-group-ID bits.
   package func setAttribute(
     _ id: InodeID, _ name: [UInt8], _ value: [UInt8], _ condition: AttributeCondition = .any,
     isByOutsider: Bool = false

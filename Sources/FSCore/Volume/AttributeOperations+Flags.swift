@@ -6,10 +6,10 @@ extension AttributeOperations {
 
   /// Sets the flags of an inode: of those in `scope` it has `wanted` from now on.
   ///
-  /// Throws `.unsupported` for flags that nobody here acts on, `.invalidArgument` for those that
+  /// Throws `.unsupported` for flags that nothing here acts on, `.invalidArgument` for those that
   /// contradict each other, and `.notPermitted`.
   ///
-  /// - Parameter mayProtect: who asks may set and clear `FileFlags.protecting`.
+  /// - Parameter mayProtect: the caller may set and clear `FileFlags.protecting`.
   package func setFlags(
     _ id: InodeID, _ wanted: FileFlags, among scope: FileFlags = .all, mayProtect: Bool
   ) throws(FilesystemError) {

@@ -1,6 +1,6 @@
 /// The bits that let a program run with the rights of its file's owner or group.
 extension AttributeOperations {
-  /// Whether somebody's change of the file's content would take such bits off it.
+  /// Whether a change of the file's content would take such bits off it.
   package func hasPrivileges(_ id: InodeID) throws(FilesystemError) -> Bool {
     let inode = try inodes.inode(id)
     return inode.isRegular && inode.attributes.mode & 0o6000 != 0
@@ -8,7 +8,7 @@ extension AttributeOperations {
 
   /// Takes them off what is no directory, before its content changes. Says whether it had any.
   ///
-  /// - Parameter isOutsider: who asks is not of the file's group, and may not set such bits.
+  /// - Parameter isOutsider: the caller is not of the file's group, and may not set such bits.
   package func dropPrivileges(
     of id: InodeID, isOutsider: Bool
   ) throws(FilesystemError) -> Bool {

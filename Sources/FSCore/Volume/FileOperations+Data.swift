@@ -81,7 +81,7 @@ extension FileOperations {
   }
 
   /// Makes the file durable: what is buffered of it, its attributes and its names. Throws the
-  /// error of an earlier write-back too, once to each reader; without one, when nobody else has
+  /// error of an earlier write-back too, once to each reader; without one, when no other reader has
   /// been told.
   ///
   /// - Parameter dataOnly: changes nothing as yet: every synchronization is a whole commit.

@@ -19,7 +19,7 @@ private struct Inheritance {
   var attributes: [(name: [UInt8], value: [UInt8])] = []
 }
 
-/// A new inode in memory alone: no tree has it, and nobody else knows of it.
+/// A new inode in memory alone: no tree has it, and no other thread knows of it.
 struct PreparedNode {
   let inode: Inode
   fileprivate let node: NewNode
@@ -82,7 +82,7 @@ extension Namespace {
       let index = try DirectoryEntries.nextIndex(of: directory)
       let prepared = try prepare(node, in: directory, credentials)
 
-      // Whoever finds the name waits until all of the inode is there. Its number is the highest,
+      // A thread that finds the name waits until all of the inode is there. Its number is the highest,
       // so this lock comes after the directory's.
       return try InodeTable.exclusively(prepared.inode) { () throws(FilesystemError) in
         try insert(prepared, name, in: directory, index: index)
@@ -153,7 +153,7 @@ extension Namespace {
       item.transactionID = generation
     }
 
-    // Before its name is there: whoever finds the name must find this object.
+    // Before its name is there: a thread that finds the name must find this object.
     inodes.insert(inode)
     do throws(FilesystemError) {
       try insertItems(

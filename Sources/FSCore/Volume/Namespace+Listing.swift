@@ -58,8 +58,8 @@ extension Namespace {
     attributes.touchAccessTime(directory)
   }
 
-  /// Reads from the device what `readDirectory` will need from `cookie` on. For whoever has
-  /// answered one request, while the next is on its way.
+  /// Reads from the device what `readDirectory` will need from `cookie` on. For a thread that
+  /// has answered one request, while the next is on its way.
   package func prefetchDirectory(_ id: InodeID, from cookie: UInt64) {
     guard let directory = inodes.loaded(id), directory.isDirectory, !directory.isStub else {
       return

@@ -29,7 +29,7 @@ private struct Renaming {
 extension Namespace {
   /// Moves a name, replacing what has the new name, or exchanges two names.
   ///
-  /// - Parameter credentials: whose a new inode in the old place is to be.
+  /// - Parameter credentials: the owner of a new inode in the old place.
   package func rename(
     _ oldName: [UInt8], in oldDirectory: InodeID, to newName: [UInt8],
     in newDirectory: InodeID, flags: RenameFlags = [],

@@ -25,7 +25,7 @@ package final class Orphans: Sendable {
     self.log = log
   }
 
-  /// Deletes an inode without a name if nobody holds it. Called with no lock held. What cannot
+  /// Deletes an inode without a name if nothing holds it. Called with no lock held. What cannot
   /// be deleted now stays listed on disk, and is deleted at the next mount.
   func removeIfUnheld(_ inode: Inode) {
     let isUnheldOrphan = inodes.withHolders(of: inode) { inode.isOrphan && inode.openCount == 0 }

@@ -18,7 +18,7 @@ extension Volume {
     space.groups.brokenInvariantsWhenQuiet() + committer.brokenInvariants()
   }
 
-  /// Writes all buffered file data, then commits: what sync(2) promises elsewhere. Throws the
+  /// Writes all buffered file data, then commits: what sync(2) does elsewhere. Throws the
   /// error of a write-back that lost data too, once, after the commit.
   package func synchronizeAll() throws(FilesystemError) {
     guard readOnlyReason == nil else { return }

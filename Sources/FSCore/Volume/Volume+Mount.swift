@@ -40,9 +40,9 @@ extension Volume {
     try commit()
   }
 
-  /// Writes everything, removes what was unlinked while open, and commits. Nobody calls the
+  /// Writes everything, removes what was unlinked while open, and commits. No thread calls the
   /// volume during this or after it. Throws also when all of that went well, but data were lost
-  /// before that nobody who synchronized the volume was told of.
+  /// before, and no synchronization of the volume has reported it.
   package func unmount() throws(FilesystemError) {
     periodicCommit.stop()
     defer { workers.stop() }
@@ -50,7 +50,7 @@ extension Volume {
 
     switch transactions.failure {
     case nil: break
-    // All that was promised is durable.
+    // All that a caller was told to be durable is.
     case .shutDown: return
     default: throw .aborted
     }

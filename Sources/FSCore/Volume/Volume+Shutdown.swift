@@ -1,4 +1,4 @@
-/// Shutting down: for who wants the image left alone at once, with the mount in use.
+/// Shutting down: it leaves the image alone at once, with the mount in use.
 extension Volume {
   /// Makes durable what was changed before the call, then refuses all operations with `.shutDown`;
   /// the image stays as it is. What is left to do is to unmount. The second call does nothing.

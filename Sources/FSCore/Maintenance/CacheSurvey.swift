@@ -8,9 +8,9 @@ package struct CacheSurvey {
     /// There is none, and none is needed.
     case absent
     case valid
-    /// Its file is on other devices of the file system. Not an error: nobody asks this one alone.
+    /// Its file is on other devices of the file system. Not an error: this one alone is never asked.
     case elsewhere
-    /// Its writer marked it as not to be used. Not an error: nobody would try.
+    /// Its writer marked it as not to be used. Not an error: no mount would try.
     case givenUp = "given up"
     /// It was true once.
     case stale
@@ -23,7 +23,7 @@ package struct CacheSurvey {
       case .elsewhere: 1
       case .stale: 2
       case .wrong: 3
-      // What nobody reads is neither.
+      // What no mount reads is neither.
       case .givenUp: 4
       }
     }

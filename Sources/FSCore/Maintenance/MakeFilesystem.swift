@@ -174,7 +174,7 @@ package enum MakeFilesystem {
     return Summary(superblock: superblock, chunks: chunks)
   }
 
-  /// Removes all by which anybody recognises what was there before: both ends of the device,
+  /// Removes all by which tools recognise what was there before: both ends of the device,
   /// and every superblock of an earlier btrfs.
   private static func erase(
     _ device: any BlockDevice, sizeBytes: UInt64

@@ -104,7 +104,8 @@ extension OperationSequence {
         0, 0, keep, keep, Linux.fallocatePunchHole | keep, Linux.fallocatePunchHole | keep,
         Linux.fallocateZeroRange, Linux.fallocateZeroRange | keep, Linux.fallocateCollapseRange,
       ]
-      let mode = random.pick(modes)
+      var mode = random.pick(modes)
+      if !options.allocatesBeyondTheEnd, mode & Linux.fallocatePunchHole == 0 { mode &= ~keep }
       let result = outcome { Linux.fallocate(descriptor, mode, offset, length) }
       if result == 0, mode & Linux.fallocatePunchHole != 0 {
         // Whether a hole in a hole changes the file depends on what the kernel remembers of it.

@@ -3,7 +3,7 @@ import Glibc
 /// A seeded sequence of operations on a directory tree. It gives a trace of every result; the same
 /// seed on two file systems that hold the same tree must give the same trace.
 ///
-/// What may differ is not in the trace: inode numbers, times that nobody set, free space.
+/// What may differ is not in the trace: inode numbers, times that no operation set, free space.
 package final class OperationSequence {
   let root: BytePath
   let options: SequenceOptions

@@ -7,6 +7,9 @@ package struct SequenceOptions: Sendable {
   package var maximumFileSize = 512 << 10
   /// Compare what SEEK_DATA and SEEK_HOLE say exactly, not only where there is data.
   package var exactHoles = false
+  /// Preallocate beyond the end of files. Where holes have items Linux 6.18 writes too small a size
+  /// for some such files: after a remount they are shorter than they were, for Linux itself, too.
+  package var allocatesBeyondTheEnd = true
   /// One `fsync` in so many operations.
   package var syncInterval = 40
 

@@ -1,6 +1,6 @@
 import ArgumentParser
 
-/// Drives any mounted directory, whoever has mounted it.
+/// Drives any mounted directory, whatever has mounted it.
 @main
 struct Exerciser: ParsableCommand {
   static let configuration = CommandConfiguration(

@@ -77,7 +77,7 @@ struct DifferentialCommand: ParsableCommand {
   @Option(help: "A variant, or 'all'.")
   var variant = "all"
 
-  @Option(help: "Who stands against the kernel: fsmount or kernel.")
+  @Option(help: "What stands against the kernel: fsmount or kernel.")
   var peer = "fsmount"
 
   @Option(help: "Options of the fsmount mounts.")

@@ -100,7 +100,7 @@ import Testing
     }
   }
 
-  /// Who writes only the used pages, and zeros behind them, writes the same file.
+  /// The used pages with zeros behind them are the same file.
   @Test func usedPages() throws {
     for runs in [1, 200, 500, 16_000] as [UInt64] {
       let index = FreeSpaceIndex(start: gib, length: gib, sectorSize: sector)

@@ -35,7 +35,7 @@ extension MountTests {
       return String(decoding: bytes[..<count], as: UTF8.self)
     }
 
-    /// Has the kernel forget all inodes that nobody uses.
+    /// Has the kernel forget all inodes that are not in use.
     private func forget() throws { try writeFile(BytePath("/proc/sys/vm/drop_caches"), [0x32]) }
 
     @Test(.needsRoot, .timeLimit(.minutes(1)))

@@ -115,7 +115,7 @@ extension MountTests {
     }
 
     /// Wrong fields and items in tree blocks and superblocks whose checksums are right: what
-    /// nobody writes by accident.
+    /// no program writes by accident.
     @Test(.needsFuse, .timeLimit(.minutes(3)), arguments: 1...4 as ClosedRange<UInt64>)
     func forgedBlocks(_ seed: UInt64) throws {
       let scratch = try filled()

@@ -53,7 +53,7 @@ extension MountTests {
       }
     }
 
-    /// One copy of every metadata block is wiped out; nobody notices, and it comes back.
+    /// One copy of every metadata block is wiped out; no program notices, and it comes back.
     @Test(.needsRoot, .timeLimit(.minutes(1)))
     func oneBadCopyOfMetadata() throws {
       let scratch = try Scratch()
@@ -85,7 +85,7 @@ extension MountTests {
           && block.contains { $0 != 0 }
       }
       #expect(!mended.isEmpty, "no bad block was rewritten")
-      // Blocks that nobody has read are still bad in that copy, and are reported; no more than that.
+      // Blocks that were not read are still bad in that copy, and are reported; no more than that.
       #expect(try ImageCheck(scratch.image).result.succeeded)
     }
 

@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 extension MountTests {
-  /// What a person is told who has made a mistake, or may not do what was asked for: one line
+  /// What the program says after a mistake, or when something is not allowed: one line
   /// that names the thing and says what to do.
   @Suite(.timeLimit(.minutes(5))) struct MessageTests {
     /// As user 1000, who can run the program and reach the image, but has no right to more.

@@ -16,7 +16,7 @@ extension MountTests {
       #expect(entry.type == "fuse" || entry.type == "fuse.fsmount")
       #expect(entry.source == scratch.image)
       try scratch.write("file", seed: 1, length: 10_000)
-      let daemon = try #require(Self.holder(of: scratch.image), "nobody has the image open")
+      let daemon = try #require(Self.holder(of: scratch.image), "no process has the image open")
       try unmountWhenIdle { try FsmountProgram.run("unmount", scratch.mountPoint) }.orThrow()
       #expect(!isRunning(daemon), "unmount returns before the daemon has ended")
       #expect(MountTableEntry.at(scratch.mountPoint) == nil)

@@ -60,7 +60,7 @@ enum PermissionScript {
       show shared/h
       """#
 
-  /// Privilege bits and file capabilities, taken off by who changes the content.
+  /// Privilege bits and file capabilities, taken off by a change of the content.
   static let privileges = #"""
     # Root without CAP_FSETID.
     D="capsh --drop=cap_fsetid --"

@@ -16,7 +16,7 @@ extension MountTests {
     @Test(.needsRoot, .timeLimit(.minutes(4)))
     func privilegeBits() throws { try compare(PermissionScript.privileges) }
 
-    /// Where nobody checks permissions lists are kept all the same, and nobody is kept out.
+    /// Where permissions are not checked lists are kept all the same, and no user is kept out.
     @Test(.needsRoot, .timeLimit(.minutes(1)))
     func listsAreKeptWhereNobodyChecks() throws {
       let scratch = try Scratch()

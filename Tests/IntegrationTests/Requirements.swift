@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 extension Trait where Self == ConditionTrait {
-  /// The kernel's loop mounts are root's. Whoever is not root sees these tests skipped, and counted.
+  /// The kernel's loop mounts are root's. Others see these tests skipped, and counted.
   static var needsRoot: Self {
     .enabled(if: isRoot, "SKIPPED: needs root, for loop mounts by the kernel")
   }

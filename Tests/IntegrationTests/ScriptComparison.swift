@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// A shell script that prints its results, run on a mount by the kernel and on ours: both print
-/// the same, and each reads the other's image as the one who wrote it.
+/// the same, and each reads the other's image as its writer does.
 struct ScriptComparison {
   let script: String
   /// Another, which shows what the first has left.

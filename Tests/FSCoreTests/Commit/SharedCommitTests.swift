@@ -5,7 +5,7 @@ import Testing
 
 /// Threads that want different files durable share commits.
 @Suite(.timeLimit(.minutes(10))) struct SharedCommitTests {
-  @Test func allWhoWaitShareTheNextCommit() throws {
+  @Test func allThreadsThatWaitShareTheNextCommit() throws {
     let threadCount = 12
     let memory = try TestImage.make(sizeBytes: 4 << 30)
     let device = try SimulatedDevice(memory)
@@ -43,7 +43,7 @@ import Testing
     #expect(failures.withLock { $0 } == [])
     #expect(volume.commitCount == before + 2)
 
-    // All that was promised is on the device.
+    // All that the threads wrote is on the device.
     let again = try Volume.mountForTest(memory.copy())
     for number in 0...threadCount {
       let bytes = try again.readBytes(again.find("/file\(number)"), at: 0, count: 4096)

@@ -61,7 +61,7 @@ import Testing
     try again.unmount()
   }
 
-  /// Not even what a worker was about to write. Whoever writes meanwhile keeps the workers busy.
+  /// Not even what a worker was about to write. Threads that write meanwhile keep the workers busy.
   @Test func nothingIsWrittenAfterwards() throws {
     let memory = try TestImage.make()
     let device = try SimulatedDevice(memory)
@@ -99,7 +99,7 @@ import Testing
     try volume.unmount()
   }
 
-  /// Whoever is at work meanwhile sees the error of a shutdown and no other, and what had ended
+  /// A thread that is at work meanwhile sees the error of a shutdown and no other, and what had ended
   /// before the shutdown began is there.
   @Test func operationsUnderWayEndWell() throws {
     let fixture = try NamesFixture()

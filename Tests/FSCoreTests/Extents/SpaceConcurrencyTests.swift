@@ -46,7 +46,7 @@ import Testing
   }
 
   /// Four threads fill a small volume, each until nothing fits, and delete most of what they
-  /// made, over and over: nobody's commit fails, and what was accepted is there.
+  /// made, over and over: no commit fails, and what was accepted is there.
   @Test(arguments: [UInt64(1), 2, 3, 4])
   func manyFillAndEmpty(seed: UInt64) throws {
     print("full under threads, seed \(seed)")
@@ -90,7 +90,7 @@ import Testing
     try CacheJudge.check(device)
   }
 
-  /// With nobody at work: counters are the sums over the groups, and nothing is in flight.
+  /// With no thread at work: counters are the sums over the groups, and nothing is in flight.
   private func expectBalanced(_ space: Space) throws {
     for members in [space.groups.data, space.groups.metadata, space.groups.system] {
       let counters = members.counters.withLock { $0 }

@@ -105,7 +105,7 @@ import Testing
     device.heal()
     try volume.writeBytes(other, at: 0, Self.content)
     try volume.writeBytes(id, at: 10, [7, 7])
-    // Who synchronizes the volume is another one who must be told, once.
+    // A synchronization of the volume must report it, too, once.
     #expect(throws: FilesystemError.self) { try volume.synchronizeAll() }
     try volume.synchronizeAll()
     #expect(try volume.readBytes(other, at: 0, count: 1 << 20) == Self.content)
@@ -135,7 +135,7 @@ import Testing
     volume.files.flushAll()
     device.heal()
 
-    // Nobody has been told: who opens it now is.
+    // No open has reported it: the next one does.
     let late = volume.content.failureReader(of: id)
     #expect(isTold(readers[0], byClosing: true) && isTold(readers[0], byClosing: true))
     #expect(isTold(readers[0], byClosing: false))

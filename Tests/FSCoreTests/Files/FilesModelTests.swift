@@ -45,7 +45,7 @@ import Testing
     var random = SeededRandom(testSeed: variant.seed)
     var states: [FilesModel.State] = []
     for round in 0..<4 {
-      // A volume that nobody has any more lets go of the image.
+      // A volume that nothing refers to any more lets go of the image.
       let volume = try Self.mount(image)
       if round == 0 { states = try Self.makeFiles(volume, variant) }
       var models = states.map { FilesModel(volume, $0) }

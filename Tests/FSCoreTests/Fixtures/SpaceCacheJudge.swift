@@ -25,7 +25,7 @@ enum CacheJudge {
     var findings = Findings()
     for chunk in reader.chunks {
       let group = survey.survey(chunk, verify: true)
-      // The file of a disowned cache was perhaps never written; nobody would believe it.
+      // The file of a disowned cache was perhaps never written; no mount would believe it.
       #expect(group.verdict != .wrong && group.verdict != .stale, comment)
       if group.verdict == .valid {
         #expect(group.isWhole && group.comparison?.agrees == true, comment)

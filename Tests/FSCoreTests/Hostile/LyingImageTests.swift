@@ -136,7 +136,7 @@ import Testing
     #expect(throws: FilesystemError.self) { try Volume.mountForTest(device) }
   }
 
-  /// Linux before 3.6 wrote root items of 239 bytes; whoever changes such a tree lengthens its item.
+  /// Linux before 3.6 wrote root items of 239 bytes; a change of such a tree lengthens it.
   @Test(.timeLimit(.minutes(1)))
   func shortRootItem() throws {
     let device = try Self.image()

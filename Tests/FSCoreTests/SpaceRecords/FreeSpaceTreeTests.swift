@@ -223,7 +223,7 @@ enum FreeSpaceTreeJudge {
     try CacheJudge.check(device)
   }
 
-  /// Without the VALID flag nobody believes the tree, and it is made anew at mount.
+  /// Without the VALID flag no mount believes the tree, and it is made anew at mount.
   @Test(.timeLimit(.minutes(6)), arguments: variants)
   func notValid(variant: Variant) throws {
     let device = try Self.used(variant)

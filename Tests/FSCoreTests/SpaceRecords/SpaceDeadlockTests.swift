@@ -7,7 +7,7 @@ import Testing
 /// The two rules that keep a commit from waiting for itself.
 ///
 /// Synchronous completion: a cache's IO never goes through worker threads, since all of them may
-/// wait to join, and so for the commit that waits for the IO. The no-lock path: who commits does
+/// wait to join, and so for the commit that waits for the IO. The no-lock path: the committing thread does
 /// not join as others do, since joining waits for the commit's end.
 @Suite(.timeLimit(.minutes(10))) struct SpaceDeadlockTests {
   /// Makes every worker wait to join the transaction. Called inside a critical section.
@@ -80,7 +80,7 @@ import Testing
     let committed = volume.transactions.committed
     volume.transactions.commitsThroughGate.store(true, ordering: .relaxed)
     let sync = Sync(volume)
-    // The commit itself is who waits, and then all workers do too.
+    // The commit itself waits, and then all workers do, too.
     let deadline = ContinuousClock.now + .seconds(60)
     while volume.transactions.waitingToJoin < 1, ContinuousClock.now < deadline { usleep(1000) }
     Self.blockAllWorkers(of: volume)

@@ -35,7 +35,7 @@ import Testing
       let image = try device.image(
         after: cut, of: recorded, density: density, random: &random)
       let reader = try ImageReader(device: image)
-      // Before the first commit nobody vouches for anything.
+      // Before the first commit nothing is certain.
       guard reader.superblock.cacheGeneration == reader.superblock.generation.rawValue else {
         continue
       }

@@ -50,7 +50,7 @@ import Testing
       #expect(try volume.attributes.flags(of: file) == old)
     }
 
-    // Who may not change what protects a file may change the others.
+    // A caller that may not change the protecting flags may change the others.
     for old in [[], FileFlags.immutable, .append] {
       #expect(set(volume, file, old) == 0)
       for new in [FileFlags.immutable, .append, [.immutable, .append], []] where new != old {
@@ -131,7 +131,7 @@ import Testing
     try fixture.unmountAndCheck()
   }
 
-  /// As with writing, only who had the file open before can still cut it.
+  /// As with writing, only a program that had the file open before can still cut it.
   @Test func openFilesCanBeCutWhenTheyBecomeImmutable() throws {
     let fixture = try NamesFixture()
     let file = try fixture.volume.file("file", in: fixture.root)
@@ -145,7 +145,7 @@ import Testing
     try fixture.unmountAndCheck()
   }
 
-  /// Who opened a file to append has no other way to write to one that may but grow.
+  /// An open for appending gives no other way to write to a file that may but grow.
   @Test func filesThatMayButGrowAreNotOverwritten() throws {
     let fixture = try NamesFixture()
     let (volume, root) = (fixture.volume, fixture.root)
@@ -164,7 +164,7 @@ import Testing
     for offset in [0, 5, 9] as [UInt64] { #expect(write(at: offset) == EPERM) }
     #expect(try volume.readBytes(file, at: 0, count: 20) == Array("0123456789".utf8))
     #expect(write(at: try volume.item(file).size) == 0)
-    // Who had it open before goes on.
+    // A program that had it open before goes on.
     #expect(write(at: 0, isOpenToAppend: false) == 0)
     try fixture.unmountAndCheck()
   }

@@ -7,7 +7,7 @@ import Testing
 struct LogWriterTests {
   private static let limit = 100
 
-  /// Writes to a pipe, which takes no more when nobody reads.
+  /// Writes to a pipe, which takes no more when it is not read.
   private func writer(to pipe: Int32) -> LogWriter<String> {
     LogWriter(
       limit: Self.limit, lineAboutDropped: { "\($0) dropped" },
@@ -26,7 +26,7 @@ struct LogWriterTests {
     #expect(try read(ends[0], until: "49") == (0..<50).map { "\($0)" })
   }
 
-  @Test(.timeLimit(.minutes(1))) func aFullPipeStopsNobody() throws {
+  @Test(.timeLimit(.minutes(1))) func aFullPipeStopsNoThread() throws {
     var ends: [Int32] = [-1, -1]
     try #require(pipe(&ends) == 0)
     let writer = writer(to: ends[1])

@@ -44,7 +44,7 @@ import Testing
     #expect(try MountOptions(["noatime,strictatime"]).volume.accessTimes == .strict)
   }
 
-  /// Whoever lets others in has their permissions checked.
+  /// A mount that lets others in has their permissions checked.
   @Test func permissionsOfOthers() throws {
     #expect(try MountOptions(["allow_other"]).library == ["allow_other", "default_permissions"])
     #expect(

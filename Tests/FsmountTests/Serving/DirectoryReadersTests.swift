@@ -8,13 +8,13 @@ import Testing
   /// How many entries the answer to a first request for directory 7 may have.
   private var first: Int { readers.note(7, from: 0, withAttributes: true) }
 
-  @Test func whoReadsNamesGetsAShortFirstAnswer() {
+  @Test func aReaderOfNamesGetsAShortFirstAnswer() {
     #expect(first < 32)
     #expect(readers.note(7, from: 20, withAttributes: false) == .max)
     #expect(first < 32)
   }
 
-  @Test func whoReadsAttributesGetsThemFromThenOn() {
+  @Test func aReaderOfAttributesGetsThemFromThenOn() {
     #expect(first < 32)
     #expect(readers.note(7, from: 20, withAttributes: true) == .max)
     #expect(first == .max)
@@ -22,7 +22,7 @@ import Testing
     #expect(first < 32)
   }
 
-  /// Where nobody asks for attributes there is nothing to shorten.
+  /// Where no attributes are asked for there is nothing to shorten.
   @Test func namesAreNeverCutShort() {
     #expect(readers.note(7, from: 0, withAttributes: false) == .max)
   }

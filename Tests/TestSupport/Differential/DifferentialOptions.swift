@@ -1,6 +1,6 @@
 /// What `DifferentialRun` does.
 package struct DifferentialOptions: Sendable {
-  /// Who stands against the kernel. The kernel itself, to show that the harness finds no
+  /// What stands against the kernel. The kernel itself, to show that the harness finds no
   /// difference where there is none.
   package var peer = MountKind.fsmount
   package var variant: ImageVariant

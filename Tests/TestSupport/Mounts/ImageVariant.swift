@@ -21,7 +21,7 @@ package struct ImageVariant: Sendable, CustomStringConvertible {
     case v2
     /// A free space tree, and block group items in a tree of their own.
     case blockGroupTree
-    /// v1 at first; then whoever mounts the image makes it v1, v2 or nothing.
+    /// v1 at first; then each mount of the image makes it v1, v2 or nothing.
     case changing
   }
 

@@ -10,7 +10,7 @@ package protocol MountedImage: AnyObject {
   func unmount() throws
 }
 
-/// Who mounts an image.
+/// What mounts an image.
 package enum MountKind: String, Sendable, CaseIterable {
   case fsmount
   case kernel

@@ -129,7 +129,7 @@ final class StressWorker {
     for name in names {
       let text = String(decoding: name, as: UTF8.self)
       guard ["slot", "new-", "sub"].contains(where: { text.hasPrefix($0) }) else {
-        throw TestFailure("\(path) lists '\(printable(name))', which nobody made")
+        throw TestFailure("\(path) lists '\(printable(name))', which no thread made")
       }
     }
   }

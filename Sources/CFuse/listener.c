@@ -8,8 +8,7 @@
 //
 // Invariants:
 // 1. One thread listens at a time, the others wait for their turn. While `parallel` lasts, all
-//    listen that have nothing to do. A thread that takes a request stops listening before
-//    it serves the request.
+//    listen that have nothing to do. A thread stops listening before it serves a request.
 // 2. When a request is in work and no thread listens, then one does within two ticks: no request
 //    waits for the end of another.
 // 3. `pressure` lasts for some requests after one was found waiting behind another (there is more
@@ -18,9 +17,9 @@
 // 4. `parallel` lasts for some requests after one that was taken while as many were in work as there
 //    are processors, or that had to wait for the deputy: requests wait for each other or for the
 //    device, and those to come may be served together with them.
-// 5. A thread that waits for its turn to listen is, if no other thread is, the deputy: it looks at each
-//    tick whether 2 asks for a listener. After some ticks without requests it sleeps; the taker of
-//    the next request then wakes it. More ticks would cost more than they bring: each wakes a
+// 5. A thread that waits for its turn to listen is, if no other thread is, the deputy: it looks at
+//    each tick whether 2 asks for a listener. After some ticks without requests it sleeps; the taker
+//    of the next request then wakes it. More ticks would cost more than they bring: each wakes a
 //    processor.
 // 6. Only a thread that listens alone spins: not longer than `longest_spin`, nor when spinning did
 //    not help of late, nor on a single processor. It does not yield: it would be left out for a

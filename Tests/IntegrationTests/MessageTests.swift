@@ -120,6 +120,10 @@ extension MountTests {
       let help = try FsmountProgram.run("mkfs", "--help").orThrow().output
       #expect(help.contains("default: crc32c"))
       #expect(!help.contains("default: 0"))
+      let mountHelp = try FsmountProgram.run("mount", "--help").orThrow().output
+      for text in ["default 256M", "space_cache=v2", "default: as the image does"] {
+        #expect(mountHelp.contains(text), "\(text) is missing")
+      }
     }
   }
 }

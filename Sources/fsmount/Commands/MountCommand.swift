@@ -16,10 +16,11 @@ struct MountCommand: ParsableCommand {
       Options for -o:
         ro, rw          read-only; or read-write, which is the default
         commit=SECONDS  longest time that a change is in memory only (default 5)
-        cache=SIZE      memory for what is cached (default 256M)
-        space_cache=v1  write the free space cache at every commit (default)
-        nospace_cache   neither read nor write it
-        clear_cache     believe none of it, and write it anew
+        cache=SIZE      bound of the memory that grows with the work (default 256M)
+        space_cache=v1, space_cache=v2, nospace_cache
+                        keep free space in caches, in a free space tree, or not
+                        at all (default: as the image does)
+        clear_cache     believe nothing of that record, and write it anew
         relatime, noatime, strictatime, nodiratime
                         when reading updates access times (default relatime)
         subvol=PATH, subvolid=ID

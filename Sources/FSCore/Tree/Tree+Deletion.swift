@@ -100,7 +100,7 @@ extension Tree {
     }
   }
 
-  private func neighbour(_ parent: TreeBlock, _ slot: Int) throws(FilesystemError) -> TreeBlock? {
+  func neighbour(_ parent: TreeBlock, _ slot: Int) throws(FilesystemError) -> TreeBlock? {
     try context.cache.cached(childReference(parent, slot))
   }
 

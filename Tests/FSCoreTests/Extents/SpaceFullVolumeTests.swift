@@ -30,15 +30,15 @@ import Testing
       linuxShare: 0.919),
     Variant(
       name: "128 MiB mixed, small files", sizeBytes: 128 << 20, isMixed: true, fileSize: 1800,
-      linuxShare: 0.499, reachedPart: 0.75),
+      linuxShare: 0.499, reachedPart: 0.85),
     Variant(
       name: "small files", sizeBytes: 128 << 20, nodeSize: 4096, fileSize: 6000, linuxShare: 0.269),
     Variant(
       name: "inline files", sizeBytes: 128 << 20, fileSize: 1500, linuxShare: 0.269,
-      reachedPart: 0.6),
+      reachedPart: 0.7),
     Variant(
       name: "inline files, buffered", sizeBytes: 128 << 20, fileSize: 1400, linuxShare: 0.251,
-      reachedPart: 0.6, syncs: false),
+      reachedPart: 0.7, syncs: false),
     Variant(
       name: "small files, buffered", sizeBytes: 128 << 20, fileSize: 2500, linuxShare: 0.224,
       syncs: false),

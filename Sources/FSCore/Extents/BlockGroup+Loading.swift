@@ -9,10 +9,11 @@ import FreeSpace
 /// in `freedWhileUnloaded`. The sum in `publish` proves the result, or shows that a scan ran
 /// into a free that was half done; then it is repeated.
 extension BlockGroup {
-  /// Claims the loading for the caller; false when somebody else has it or it is done.
+  /// Claims the loading for the caller; false when another thread has it, when it is done, or when
+  /// it has failed a moment ago.
   func beginLoading() -> Bool {
     state.withLock { state in
-      guard state.loading == .unloaded else { return false }
+      guard state.mayBeLoaded else { return false }
       state.loading = .loading
       return true
     }
@@ -60,6 +61,21 @@ extension BlockGroup {
     }
   }
 
+  /// Gives up for now: what is free is as unknown as before, and is not looked for again for a while.
+  /// Says whether it is the first time.
+  func postponeLoading() -> Bool {
+    state.update { state in
+      precondition(state.loading == .loading)
+      let isFirst = state.nextAttempt == nil
+      state.loading = .unloaded
+      state.nextAttempt = .now + Self.pauseAfterFailure
+      return isFirst
+    }
+  }
+
+  /// A device that fails is not asked again and again.
+  private static var pauseAfterFailure: Duration { .seconds(5) }
+
   /// Gives up: nothing will ever be allocated from this group.
   func markDamaged() {
     state.update { state in
@@ -94,8 +110,15 @@ extension BlockGroup {
   /// What loading the group would make allocatable.
   var unloadedFree: UInt64 {
     state.withLock { state in
-      state.loading == .unloaded
+      state.mayBeLoaded
         ? length - superblockBytes - state.used - state.pinned.bytes : 0
     }
+  }
+}
+
+extension BlockGroup.State {
+  var mayBeLoaded: Bool {
+    guard loading == .unloaded else { return false }
+    return nextAttempt.map { $0 <= .now } ?? true
   }
 }

@@ -19,6 +19,8 @@ package final class BlockGroup: Sendable {
 
   struct State {
     var loading = Loading.unloaded
+    /// Not loaded before this moment, as the device failed when it was tried.
+    var nextAttempt: ContinuousClock.Instant?
     /// Present once loaded.
     var index: FreeSpaceIndex?
     /// What the BLOCK_GROUP_ITEM will say.

@@ -19,8 +19,9 @@ package final class GroupLoader: Sendable {
     self.log = log
   }
 
-  /// Loads a group's free space, or waits for the thread that does. Afterwards it is loaded or
-  /// damaged.
+  /// Loads a group's free space, or waits for the thread that does. Afterwards it is loaded; or
+  /// damaged, when what the trees say of it is wrong; or as before, when they cannot be read. Then
+  /// it is tried again when the space is wanted, but not at once.
   ///
   /// Does IO and reads the root and the extent tree: never called with a tree's lock held, nor
   /// inside a commit's critical section.
@@ -45,6 +46,11 @@ package final class GroupLoader: Sendable {
         if group.publish(try scan.freeSpace(of: group)) { return }
       }
       log.error("block group \(group.start): its extents are not the \(group.used) bytes it says")
+    } catch .device(let operation, let offset, let code) {
+      guard group.postponeLoading() else { return }
+      let error = FilesystemError.device(operation: operation, offset: offset, code: code)
+      return log.error(
+        "block group \(group.start): its free space cannot be found, for now: \(error)")
     } catch {
       log.error("block group \(group.start): its free space cannot be found: \(error)")
     }

@@ -93,10 +93,11 @@ package final class Reservations: Sendable {
   /// Makes more of the class's space allocatable: loads a group or makes a chunk. False when
   /// neither is possible.
   func grow(_ members: BlockGroupClass) -> Bool {
-    let candidates = members.groups.filter { $0.loading == .unloaded }
-    let fullest = candidates.max { $0.unloadedFree < $1.unloadedFree }
-    if let fullest, fullest.unloadedFree > 0 {
-      loader.load(fullest)
+    // A new chunk needs space in a system group, which a mount may have failed to load.
+    for group in groups.system.groups where group.unloadedFree > 0 { loader.load(group) }
+    let candidates = members.groups.map { (group: $0, free: $0.unloadedFree) }
+    if let fullest = candidates.max(by: { $0.free < $1.free }), fullest.free > 0 {
+      loader.load(fullest.group)
       return true
     }
     return chunks.make(in: members) != nil

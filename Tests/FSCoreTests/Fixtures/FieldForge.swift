@@ -22,7 +22,9 @@ struct FieldForge {
     try addSuperblock()
     let reader = try ImageReader(device: image)
     var roots = [reader.rootOfRootTree, reader.rootOfChunkTree]
-    for tree: TreeID in [.extent, .device, .topLevel, .checksum, .uuid, .dataRelocation] {
+    for tree: TreeID in [
+      .extent, .device, .topLevel, .checksum, .uuid, .dataRelocation, .freeSpace, .blockGroup,
+    ] {
       if let root = try? reader.root(of: tree) { roots.append(root) }
     }
     for root in roots {
@@ -161,6 +163,8 @@ struct FieldForge {
     ],
     ItemType.metadataItem.rawValue: [(0, 8), (8, 8), (0x10, 8), (0x18, 1), (0x19, 8)],
     ItemType.blockGroupItem.rawValue: [(0, 8), (8, 8), (0x10, 8)],
+    ItemType.freeSpaceInfo.rawValue: [(0, 4), (4, 4)],
+    ItemType.freeSpaceBitmap.rawValue: [(0, 8), (1, 1), (8, 8), (0x80, 8), (0xf8, 8), (0xff, 1)],
     ItemType.devExtent.rawValue: [(0, 8), (8, 8), (0x10, 8), (0x18, 8)],
     ItemType.devItem.rawValue: deviceFields,
     ItemType.chunkItem.rawValue: chunkFields,

@@ -21,7 +21,7 @@ import Testing
   }
 
   /// FSMOUNT_FORGE=all makes every case, not the few that a seed chooses.
-  private static var isExhaustive: Bool { getenv("FSMOUNT_FORGE") != nil }
+  static var isExhaustive: Bool { getenv("FSMOUNT_FORGE") != nil }
 
   /// Superblock, chunks, devices, trees and block groups: what a mount begins with.
   private static func isLayout(_ field: FieldForge.Field) -> Bool {
@@ -105,10 +105,10 @@ import Testing
   }
 
   /// Says at once which case is next: a trap leaves no time for it.
-  private func say(_ text: String) { _ = text.withCString { Glibc.write(2, $0, strlen($0)) } }
+  func say(_ text: String) { _ = text.withCString { Glibc.write(2, $0, strlen($0)) } }
 
   /// Everything that a user may do with an image.
-  private func work(on device: MemoryDevice) throws {
+  func work(on device: MemoryDevice) throws {
     inspect(device)
     for isReadOnly in [true, false] {
       guard let volume = try? Volume.mountForTest(device, { $0.readOnly = isReadOnly }) else {

@@ -97,7 +97,7 @@ import Testing
     try volume.synchronizeAll()
     try FreeSpaceTreeJudge.judge(device.copy(), what)
     var work = SpaceWorkload(volume, seed: 6)
-    for _ in 0..<30 { try work.step() }
+    for _ in 0..<12 { try work.step() }
     for path in Array(work.files.values) + ["/one"] { try volume.remove(path) }
     try volume.unmount()
     try FreeSpaceTreeJudge.judge(device, what)
@@ -105,14 +105,17 @@ import Testing
     if isChecked { try CacheJudge.check(device) }
   }
 
-  /// Every node, and some leaves, in turn.
+  /// Every node, and one leaf, in turn.
   @Test(arguments: 0..<3, Fault.allCases)
   func aWrongBlock(variant: Int, fault: Fault) throws {
+    // With a block group tree nothing is different but what Linux demands.
+    if Self.variants[variant].hasBlockGroupTree, fault != .checksum { return }
     let base = try Self.images[variant].get()
     let before = try Self.state(base)
     let all = try Self.blocks(of: .freeSpace, ImageReader(device: base))
     if Self.variants[variant].nodeSize == 4096 { #expect(all[0].pointer.level > 0) }
-    for (number, found) in all.enumerated() where found.pointer.level > 0 || number % 5 == 0 {
+    for (number, found) in all.enumerated()
+    where found.pointer.level > 0 || number == all.count / 2 {
       let device = try base.copy()
       let reader = try ImageReader(device: device)
       let block = AlignedBuffer(count: found.block.count)

@@ -10,7 +10,7 @@ import Synchronization
 /// 4. A subvolume stays while an inode of it does. When there are many, those that nobody has
 ///    asked for lately go with their inodes, but for the highest number that each has given out.
 package final class InodeTable: Sendable {
-  private struct Shard {
+  struct Shard {
     var slots: [InodeID: Int] = [:]
     var inodes: ContiguousArray<Inode?> = []
     var freeSlots: [Int] = []
@@ -21,9 +21,9 @@ package final class InodeTable: Sendable {
 
   private static let shardCount = 64
 
-  private let shards: [Guarded<Shard>]
+  let shards: [Guarded<Shard>]
   private let limitOfShard: Int
-  private let memory: MemoryShare
+  let memory: MemoryShare
   private let trees: Trees
   private let geometry: Geometry
   private let fileState: any FileState.Type

@@ -6,6 +6,8 @@ extension Volume {
     guard readOnlyReason == nil else { return }
     #if DEBUG
       files.checkInvariants()
+      let broken = inodes.brokenInvariants()
+      precondition(broken.isEmpty, broken.joined(separator: "\n"))
     #endif
     try committer.commit()
   }
@@ -15,7 +17,8 @@ extension Volume {
 
   /// What does not hold though it should; to be asked right after a commit, while nothing changes.
   package func brokenInvariants() -> [String] {
-    space.groups.brokenInvariantsWhenQuiet() + committer.brokenInvariants()
+    space.groups.brokenInvariantsWhenQuiet() + inodes.brokenInvariantsWhenQuiet()
+      + committer.brokenInvariants()
   }
 
   /// Writes all buffered file data, then commits: what sync(2) does elsewhere. Throws the

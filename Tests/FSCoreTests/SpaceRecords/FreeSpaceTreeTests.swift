@@ -223,6 +223,30 @@ enum FreeSpaceTreeJudge {
     try CacheJudge.check(device)
   }
 
+  /// What the invariants are for: items that are not what the group's picture says are told of.
+  @Test func wrongItemsBreakTheInvariants() throws {
+    let device = try Self.variants[0].makeImage()
+    let volume = try Volume.mountForTest(device)
+    let id = try volume.makeFile("/a")
+    try volume.writeBytes(id, at: 0, [UInt8](repeating: 1, count: 100_000))
+    try volume.synchronizeAll()
+    #expect(volume.brokenInvariants() == [])
+    let record = try #require(volume.record as? FreeSpaceTree)
+    let group = try #require(
+      volume.space.groups.all.first { $0.loading == .loaded && $0.flags.contains(.data) })
+    let tree = try #require(record.state.withLock { $0.tree })
+    try volume.transactions.perform(reserving: 8) { (handle) throws(FilesystemError) in
+      try FreeSpaceTreeGroup(tree, group).write(group.emptyIndex(), in: handle)
+    }
+    #expect(record.brokenInvariants() == [])
+    volume.space.groups.listAsDirty(group)
+    #expect(record.brokenInvariants().count == 1)
+    // The next commit would trap.
+    record.distrust(group)
+    try volume.unmount()
+    try FreeSpaceTreeJudge.judge(device)
+  }
+
   /// Without the VALID flag no mount believes the tree, and it is made anew at mount.
   @Test(.timeLimit(.minutes(6)), arguments: variants)
   func notValid(variant: Variant) throws {

@@ -43,4 +43,52 @@ import Testing
     }
     #expect(believed > 40)
   }
+
+  /// The free space tree, while the volume is worked on and while the record is changed for another
+  /// one at mount: whatever is left has the one record or the other, whole.
+  @Test(arguments: [
+    (VolumeOptions.SpaceCache.v2, VolumeOptions.SpaceCache.asImage, UInt64(41)), (.v1, .v2, 42),
+    (.v2, .v1, 43), (.v2, .none, 44),
+  ])
+  func everyCutLeavesOneRecord(
+    from: VolumeOptions.SpaceCache, to: VolumeOptions.SpaceCache, seed: UInt64
+  ) throws {
+    print("from \(from) to \(to) and power cuts, seed \(seed)")
+    var random = SeededRandom(seed: seed)
+    let base = try TestImage.make(sizeBytes: 4 << 30) { options in
+      options.spaceRecord = from == .v2 ? .v2 : .v1
+      options.hasBlockGroupTree = to == .asImage
+      if seed == 42 { options.nodeSize = 4096 }
+    }
+    let first = try Volume.mountForTest(base)
+    try first.writeBytes(first.makeFile("/large"), at: 0, [UInt8](repeating: 1, count: 10 << 20))
+    try first.fragment("/fragments", holes: 200)
+    try first.unmount()
+    let device = try SimulatedDevice(base, recording: true)
+    let volume = try Volume.mountForTest(device) { $0.spaceCache = to }
+    var work = SpaceWorkload(volume, seed: seed)
+    for _ in 0..<2 {
+      for _ in 0..<30 { try work.step() }
+      try volume.synchronizeAll()
+    }
+    try volume.unmount()
+
+    let recorded = device.recorded
+    var kinds: [Bool: Int] = [:]
+    for cut in stride(from: recorded.count, to: 0, by: -max(1, recorded.count / 40)) {
+      let image = try device.image(
+        after: cut, of: recorded, density: random.below(101), random: &random)
+      let features = try ImageReader(device: image).superblock.readOnlyFeatures
+      let hasTree = features.contains(.freeSpaceTree)
+      kinds[hasTree, default: 0] += 1
+      if hasTree {
+        try FreeSpaceTreeJudge.judge(image, "cut \(cut)")
+        try FreeSpaceTreeJudge.expectNoCaches(image)
+      } else {
+        try FreeSpaceTreeJudge.expectNoTree(image)
+      }
+      if random.oneIn(12) { try CacheJudge.check(image) }
+    }
+    #expect(kinds[to == .v2 || to == .asImage] ?? 0 > 10)
+  }
 }

@@ -47,7 +47,7 @@ extension FreeSpaceTree {
     superblock.cacheGeneration = 0
   }
 
-  private var changedGroups: [BlockGroup] { recorded(space.groups.dirty) }
+  var changedGroups: [BlockGroup] { recorded(space.groups.dirty) }
 
   private func recorded(_ groups: [BlockGroup]) -> [BlockGroup] {
     let forgotten = doubts.withLock { $0.forgotten }
@@ -110,14 +110,7 @@ extension FreeSpaceTree {
 
   /// All that no extent covers, from memory where it is known there: that cannot fail.
   private func gaps(of group: BlockGroup) throws(FilesystemError) -> FreeSpaceIndex {
-    do throws(FreeSpaceError) {
-      if let index = try group.takePicture()?.combined() {
-        for range in group.superblockRanges { try index.fill(range.start.rawValue, range.length) }
-        return index
-      }
-    } catch {
-      throw FilesystemError(error, group: group.start)
-    }
+    if let index = try group.picturedFree() { return index }
     return try ExtentTreeScan(extentTree: trees.extent, geometry: space.groups.geometry).gaps(
       of: group)
   }

@@ -1,0 +1,51 @@
+/// Invariants that run: at every commit of a debug build, and where tests ask for them.
+extension InodeTable {
+  /// What does not hold of the shards, each by itself, whatever other threads do meanwhile.
+  func brokenInvariants() -> [String] {
+    shards.enumerated().flatMap { number, shard in
+      shard.withLock { Self.broken($0).map { "shard \(number) of the inode table: \($0)" } }
+    }
+  }
+
+  private static func broken(_ shard: borrowing Shard) -> [String] {
+    var broken: [String] = []
+    for (id, slot) in shard.slots {
+      guard shard.inodes.indices.contains(slot), let inode = shard.inodes[slot] else {
+        broken.append("inode \(id) has slot \(slot), where nothing is")
+        continue
+      }
+      if inode.id != id { broken.append("inode \(inode.id) stands in the slot of \(id)") }
+      if inode.openCount < 0 { broken.append("inode \(id) is open \(inode.openCount) times") }
+    }
+    let present = shard.inodes.count { $0 != nil }
+    if present != shard.slots.count {
+      broken.append("\(present) inodes, of which \(shard.slots.count) can be found")
+    }
+    let free = Set(shard.freeSlots)
+    if free.count != shard.freeSlots.count || free.count != shard.inodes.count - present
+      || free.contains(where: { !shard.inodes.indices.contains($0) || shard.inodes[$0] != nil })
+    {
+      broken.append("\(shard.freeSlots.count) free slots of \(shard.inodes.count)")
+    }
+    return broken
+  }
+
+  /// What does not hold of all together either, and of what inodes are, while no other thread
+  /// does anything.
+  func brokenInvariantsWhenQuiet() -> [String] {
+    var broken = brokenInvariants()
+    let inodes = shards.flatMap { $0.withLock { $0.inodes.compactMap { $0 } } }
+    if memory.used != inodes.count * Self.inodeBytes {
+      broken.append("\(inodes.count) inodes are in memory, \(memory.used) bytes charged")
+    }
+    let loading = shards.reduce(0) { $0 + $1.withLock { $0.loading.count } }
+    if loading > 0 { broken.append("\(loading) inodes are being loaded by nobody") }
+    for inode in inodes {
+      if inode.isDeleted { broken.append("inode \(inode.id) is deleted and still to be found") }
+      if withHolders(of: inode, { inode.isOrphan }), inode.attributes.linkCount > 0 {
+        broken.append("inode \(inode.id) is an orphan with a name")
+      }
+    }
+    return broken
+  }
+}

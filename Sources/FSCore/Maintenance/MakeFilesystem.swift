@@ -168,6 +168,8 @@ package enum MakeFilesystem {
     let superblock = try trees.superblock()
     for offset in Superblock.offsets(deviceSize: sizeBytes) {
       let copy = superblock.sealed(for: offset)
+      // The pointer alone does not keep the memory.
+      defer { withExtendedLifetime(copy) {} }
       try device.write(copy.readable, at: offset)
     }
     try device.flush()

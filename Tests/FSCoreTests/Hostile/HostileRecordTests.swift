@@ -39,7 +39,7 @@ import Testing
   private static func cases(
     _ forge: FieldForge, share: Int, seed: UInt64, _ isWanted: (FieldForge.Field) -> Bool
   ) -> [Case] {
-    var random = SeededRandom(seed: seed)
+    var random = SeededRandom(testSeed: seed)
     let all = forge.fields.filter(isWanted).flatMap { field in
       forge.values(for: field).map { Case(field: field, value: $0) }
     }

@@ -54,7 +54,7 @@ import Testing
     from: VolumeOptions.SpaceCache, to: VolumeOptions.SpaceCache, seed: UInt64
   ) throws {
     print("from \(from) to \(to) and power cuts, seed \(seed)")
-    var random = SeededRandom(seed: seed)
+    var random = SeededRandom(testSeed: seed)
     let base = try TestImage.make(sizeBytes: 4 << 30) { options in
       options.spaceRecord = from == .v2 ? .v2 : .v1
       options.hasBlockGroupTree = to == .asImage

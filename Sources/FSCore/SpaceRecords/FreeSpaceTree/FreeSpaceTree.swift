@@ -72,10 +72,19 @@ package final class FreeSpaceTree: FreeSpaceRecord {
     let features = superblock.readOnlyFeatures
     let hasTree = features.contains(.freeSpaceTree)
     // One that stands there without the flag is nobody's; it is emptied and used.
-    let tree = Self.open(trees, log)
+    let tree: Tree?
+    var unreadable: FilesystemError?
+    do throws(FilesystemError) {
+      tree = try trees.optional(.freeSpace)
+    } catch {
+      tree = nil
+      unreadable = error
+    }
     let isBelieved =
       hasTree && tree != nil && features.contains(.freeSpaceTreeValid) && !clear
-    if !isBelieved {
+    if let unreadable {
+      log.warning("the free space tree is made anew, as it cannot be read: \(unreadable)")
+    } else if !isBelieved {
       let reason = !hasTree ? "made" : clear ? "made anew" : "made anew, as it is not valid"
       log.info("the free space tree is \(reason)")
     }
@@ -84,16 +93,6 @@ package final class FreeSpaceTree: FreeSpaceRecord {
     oldCaches = mayHaveCaches ? OldCacheFiles(root: trees.root) : nil
     wantsCommit = !isBelieved || mayHaveCaches
     state = Guarded(State(tree: tree, isToBeRebuilt: !isBelieved), rank: .freeSpaceInode)
-  }
-
-  /// The tree; nil when there is none, or none that can be opened.
-  private static func open(_ trees: Trees, _ log: Logger) -> Tree? {
-    do throws(FilesystemError) {
-      return try trees.optional(.freeSpace)
-    } catch {
-      log.warning("the free space tree is not believed: \(error)")
-      return nil
-    }
   }
 
   // Loading.

@@ -13,7 +13,7 @@ log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 
 # A test that waits in vain is reported when its limit has passed, but nothing can end it.
-minutes=${TEST_MINUTES:-$([ -n "${TEST_SEED:-}" ] && echo 240 || echo 30)}
+minutes=${TEST_MINUTES:-$([ -n "${TEST_SEED:-}" ] && echo 240 || echo 45)}
 
 timeout --kill-after=30 "${minutes}m" swift test --skip-build --filter "$1" 2>&1 | tee "$log"
 status=${PIPESTATUS[0]}

@@ -12,6 +12,8 @@ extension MountTests {
       ["--size", "1G", "--nodesize", "64K", "--csum", "sha256", "--metadata", "single"],
       ["--size", "3G", "--nodesize", "32K", "--csum", "blake2", "--data", "dup"],
       ["--size", "1G", "--space-cache", "v2"], ["--size", "1G", "--block-group-tree"],
+      ["--size", "1G", "--block-group-tree", "--nodesize", "4K"],
+      ["--size", "256M", "--block-group-tree", "--mixed"],
       ["--size", "256M", "--mixed", "--space-cache", "v2"],
       ["--size", "1G", "--block-group-tree", "--nodesize", "64K", "--data", "dup"],
       ["--size", "1T"], ["--size", "16T", "--metadata", "single"],

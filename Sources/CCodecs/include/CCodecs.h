@@ -4,7 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// Checksums and decompression from Debian's libraries. No logic of our own here.
+// Checksums and decompression from Debian's libraries, and a system call. No logic of our own here.
 
 // The raw CRC-32C update: the state goes in and comes out without inversion.
 uint32_t ccodecs_crc32c(uint32_t state, const void *bytes, size_t count);
@@ -22,5 +22,9 @@ ptrdiff_t ccodecs_zstd_decompress(const void *in, size_t in_count, void *out, si
 
 // One LZO1X segment.
 ptrdiff_t ccodecs_lzo1x_decompress(const void *in, size_t in_count, void *out, size_t capacity);
+
+// What Linux has and Swift's Glibc does not show: makes a hole in a file, or tells a block device
+// that a range is unused. Returns 0, or -1 and sets errno, as fallocate(2) does.
+int ccodecs_punch_hole(int descriptor, uint64_t offset, uint64_t length);
 
 #endif

@@ -56,5 +56,13 @@ package final class LogicalDevice: Sendable {
     try devices.write(bytes, at: locate(address, length: bytes.count, copy: copy))
   }
 
+  /// Lets go of every copy of a range that holds nothing.
+  package func discard(_ length: UInt64, at address: LogicalAddress) throws(FilesystemError) {
+    for copy in 0..<(try copies(at: address)) {
+      try devices.discard(
+        length, at: locate(address, length: Int(clamping: length), copy: copy))
+    }
+  }
+
   package func flush() throws(FilesystemError) { try devices.flush() }
 }

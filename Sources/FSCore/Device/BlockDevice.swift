@@ -36,9 +36,19 @@ package protocol BlockDevice: AnyObject, Sendable {
   func write(_ writes: [DeviceWrite]) throws(FilesystemError)
 
   func flush() throws(FilesystemError)
+
+  /// Lets go of what a range holds: it is not read again before it is written. Throws
+  /// `.unsupported` where the device cannot do that.
+  func discard(_ length: UInt64, at address: PhysicalAddress) throws(FilesystemError)
 }
 
 extension BlockDevice {
+  package func discard(
+    _ length: UInt64, at address: PhysicalAddress
+  ) throws(FilesystemError) {
+    throw .unsupported("the device cannot let go of single ranges")
+  }
+
   package func write(_ writes: [DeviceWrite]) throws(FilesystemError) {
     for write in writes { try self.write(write.pieces, at: write.offset) }
   }

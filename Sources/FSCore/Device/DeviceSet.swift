@@ -72,6 +72,12 @@ package final class DeviceSet: Sendable {
     }
   }
 
+  package func discard(
+    _ length: UInt64, at address: DeviceAddress
+  ) throws(FilesystemError) {
+    try device(at: address).discard(length, at: address.offset)
+  }
+
   /// Makes durable what was written to any of them.
   package func flush() throws(FilesystemError) {
     for member in members { try member.device.flush() }

@@ -1,3 +1,4 @@
+import CCodecs
 import Glibc
 
 /// A regular file or block device, locked against other writers while this object lives.
@@ -136,6 +137,21 @@ package final class FileDevice: BlockDevice {
       }
       done = max(done - piece.count, 0)
       address = address + UInt64(piece.count)
+    }
+  }
+
+  /// A file gets a hole there, a block device is told that the range is unused.
+  package func discard(
+    _ length: UInt64, at address: PhysicalAddress
+  ) throws(FilesystemError) {
+    try check("discard", address, Int(clamping: length))
+    while ccodecs_punch_hole(descriptor, address.rawValue, length) != 0 {
+      switch Glibc.errno {
+      case EINTR: continue
+      case EOPNOTSUPP:
+        throw .unsupported("\(path) stands on a file system or device that cannot trim")
+      default: throw .device(operation: "discard", offset: address.rawValue, code: Glibc.errno)
+      }
     }
   }
 

@@ -40,6 +40,21 @@ package final class MemoryDevice: BlockDevice {
 
   package func flush() throws(FilesystemError) {}
 
+  package func discard(
+    _ length: UInt64, at address: PhysicalAddress
+  ) throws(FilesystemError) {
+    try check("discard", address, Int(clamping: length))
+    pieces.withLock { pieces in
+      Self.forEachPart(address.rawValue, Int(length)) { index, within, _, count in
+        if count == Int(Self.pieceSize) {
+          pieces[index] = nil
+        } else {
+          pieces[index]?.bytes.part(within, count).zero()
+        }
+      }
+    }
+  }
+
   /// A device of the same content, of its own from here on.
   package func copy() throws(FilesystemError) -> MemoryDevice {
     let copy = MemoryDevice(sizeBytes: sizeBytes)

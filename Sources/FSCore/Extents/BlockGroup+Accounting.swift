@@ -40,6 +40,27 @@ extension BlockGroup {
     }
   }
 
+  /// Takes the first free range at `start` or behind it that has `minimum` bytes, at most `maximum`
+  /// of it. Nil when there is none, or when `canSpare` says of the class's counters that they
+  /// cannot do without.
+  func takeFree(
+    from start: LogicalAddress, minimum: UInt64, maximum: UInt64,
+    if canSpare: (SpaceCounters, _ free: UInt64) -> Bool
+  ) -> (address: LogicalAddress, length: UInt64)? {
+    state.withLock { state in
+      guard state.isAllocatable, let index = state.index,
+        let found = index.nextRange(from: start.rawValue, atLeast: minimum)
+      else { return nil }
+      let offset = max(found.offset, start.rawValue)
+      let length = min(found.offset + found.length - offset, maximum)
+      guard length >= sectorSize, counters.withLock({ canSpare($0, length) }),
+        (try? index.remove(offset: offset, length: length)) != nil
+      else { return nil }
+      didTake(length, &state, from: .none)
+      return (LogicalAddress(offset), length)
+    }
+  }
+
   private func didTake(_ length: UInt64, _ state: inout State, from reserve: SpaceReserve) {
     state.inFlight += length
     setFreeHint(state)

@@ -50,6 +50,19 @@ final class ChunkAllocator: Sendable {
     }
   }
 
+  /// Takes a part of the first hole at `start` or behind it, at most `maximum` bytes, so that no
+  /// chunk is made there; `giveBack` undoes it.
+  func borrow(from start: UInt64, maximum: UInt64) -> (start: UInt64, length: UInt64)? {
+    state.withLock { $0.space.borrow(from: start, maximum: maximum) }
+  }
+
+  func giveBack(_ start: UInt64, _ length: UInt64) {
+    state.withLock { $0.space.giveBack(start, length) }
+  }
+
+  /// The device that chunks are made on.
+  var device: DeviceID { deviceID }
+
   /// The stripes of a chunk that is gone can become others'.
   func giveBack(_ chunk: Chunk) {
     state.withLock { state in

@@ -34,6 +34,20 @@ struct DeviceSpace: Sendable {
     if start < end { holes.append(start..<end) }
   }
 
+  /// Takes a part of the first hole at `start` or behind it.
+  mutating func borrow(
+    from start: UInt64, maximum: UInt64
+  ) -> (start: UInt64, length: UInt64)? {
+    let first = start.roundedUp(to: Format.stripeLength)
+    guard let index = holes.firstIndex(where: { $0.upperBound > first }) else { return nil }
+    let hole = holes[index]
+    let lower = max(hole.lowerBound, first)
+    let upper = lower + min(hole.upperBound - lower, maximum)
+    let rests = [hole.lowerBound..<lower, upper..<hole.upperBound].filter { !$0.isEmpty }
+    holes.replaceSubrange(index...index, with: rests)
+    return (lower, upper - lower)
+  }
+
   /// Gives back a stripe. Ends that are not at multiples of 64 KiB stay unused.
   mutating func giveBack(_ start: UInt64, _ length: UInt64) {
     let lower = max(start, Format.reservedAtDeviceStart).roundedUp(to: Format.stripeLength)

@@ -14,6 +14,25 @@ struct LeafBuilder {
     items.append((key, data))
   }
 
+  /// The same items in as many leaves as they need.
+  func leaves(capacity: Int) -> [LeafBuilder] {
+    var leaves = [LeafBuilder(owner: owner)]
+    var bytes = 0
+    for item in items.sorted(by: { $0.key < $1.key }) {
+      let size = Format.itemHeaderSize + item.data.count
+      if bytes + size > capacity {
+        leaves.append(LeafBuilder(owner: owner))
+        bytes = 0
+      }
+      leaves[leaves.count - 1].items.append(item)
+      bytes += size
+    }
+    return leaves
+  }
+
+  /// The smallest key; of a leaf that is not empty.
+  var firstKey: Key { items.map(\.key).min()! }
+
   /// The whole block, its checksum included. The items must fit, and have different keys.
   func block(
     at address: LogicalAddress, geometry: Geometry, generation: Generation
@@ -35,6 +54,32 @@ struct LeafBuilder {
       itemHeader.store(UInt32(dataStart), at: 0x11)
       itemHeader.store(UInt32(item.data.count), at: 0x15)
       buffer.bytes.store(item.data, at: Format.headerSize + dataStart)
+    }
+    geometry.checksumType.seal(buffer.bytes)
+    return buffer
+  }
+}
+
+/// A node above leaves.
+struct NodeBuilder {
+  let owner: TreeID
+  let children: [KeyPointer]
+
+  func block(
+    at address: LogicalAddress, geometry: Geometry, generation: Generation
+  ) -> AlignedBuffer {
+    let buffer = AlignedBuffer(zeroed: geometry.nodeBytes)
+    var header = BlockHeader(
+      fsid: geometry.fsid, address: address, chunkTreeUUID: geometry.chunkTreeUUID,
+      generation: generation, owner: owner, level: 1)
+    header.itemCount = UInt32(children.count)
+    header.encode(into: buffer.bytes)
+    for (slot, child) in children.enumerated() {
+      let at = Format.headerSize + slot * Format.keyPointerSize
+      let pointer = buffer.bytes.part(at, Format.keyPointerSize)
+      child.key.encode(into: pointer)
+      pointer.store(child.address.rawValue, at: Key.size)
+      pointer.store(child.generation.rawValue, at: Key.size + 8)
     }
     geometry.checksumType.seal(buffer.bytes)
     return buffer

@@ -1,4 +1,4 @@
-/// What the trees of an empty file system hold: one leaf each.
+/// What the trees of an empty file system hold: one leaf each, but for a root tree that needs more.
 extension MakeFilesystem {
   struct Trees {
     let choices: Choices
@@ -9,6 +9,11 @@ extension MakeFilesystem {
     /// The trees of the root tree, in the order of their blocks. The chunk tree stands in the
     /// system chunk alone, as nothing else may.
     private let inMetadata: [TreeID]
+
+    /// The leaves below the root tree's root; none when the root is its only leaf. They stand
+    /// behind all roots.
+    private var rootLeaves: [LeafBuilder] = []
+    private var rootLevel: UInt8 { rootLeaves.isEmpty ? 0 : 1 }
 
     init(_ choices: Choices, chunks: [Chunk], sizeBytes: UInt64) {
       self.choices = choices
@@ -21,6 +26,8 @@ extension MakeFilesystem {
       if choices.hasFreeSpaceTree { trees.append(.freeSpace) }
       if choices.hasBlockGroupTree { trees.append(.blockGroup) }
       inMetadata = trees
+      let leaves = rootTree().leaves(capacity: geometry.leafCapacity)
+      if leaves.count > 1 { rootLeaves = leaves }
     }
 
     private func chunk(_ type: BlockGroupFlags) -> Chunk {
@@ -36,21 +43,51 @@ extension MakeFilesystem {
       return chunk(.metadata).start + UInt64(index) * geometry.nodeSize
     }
 
+    private func address(ofRootLeaf index: Int) -> LogicalAddress {
+      chunk(.metadata).start + UInt64(inMetadata.count + index) * geometry.nodeSize
+    }
+
+    private func rootNode() -> NodeBuilder {
+      NodeBuilder(
+        owner: .root,
+        children: rootLeaves.enumerated().map { index, leaf in
+          KeyPointer(
+            key: leaf.firstKey, address: address(ofRootLeaf: index), generation: generation)
+        })
+    }
+
     /// All blocks with the chunks that they stand in.
     func blocks() -> [(address: LogicalAddress, chunk: Chunk, buffer: AlignedBuffer)] {
       var leaves = [
-        chunkTree(), rootTree(), extentTree(), deviceTree(), checksumTree(), uuidTree(),
+        chunkTree(), extentTree(), deviceTree(), checksumTree(), uuidTree(),
         directoryTree(.topLevel), directoryTree(.dataRelocation),
       ]
+      if rootLeaves.isEmpty { leaves.append(rootTree()) }
       if choices.hasFreeSpaceTree { leaves.append(freeSpaceTree()) }
       if choices.hasBlockGroupTree { leaves.append(blockGroupTree()) }
-      return leaves.map { leaf in
+      var blocks = leaves.map { leaf in
         let address = address(of: leaf.owner)
         return (
           address, chunk(leaf.owner == .chunk ? .system : .metadata),
           leaf.block(at: address, geometry: geometry, generation: generation)
         )
       }
+      guard !rootLeaves.isEmpty else { return blocks }
+      let root = address(of: .root)
+      blocks.append(
+        (
+          root, chunk(.metadata),
+          rootNode().block(at: root, geometry: geometry, generation: generation)
+        ))
+      for (index, leaf) in rootLeaves.enumerated() {
+        let address = address(ofRootLeaf: index)
+        blocks.append(
+          (
+            address, chunk(.metadata),
+            leaf.block(at: address, geometry: geometry, generation: generation)
+          ))
+      }
+      return blocks
     }
 
     private func chunkTree() -> LeafBuilder {
@@ -91,17 +128,26 @@ extension MakeFilesystem {
     private func extentTree() -> LeafBuilder {
       var leaf = LeafBuilder(owner: .extent)
       for tree in inMetadata + [.chunk] {
-        // A METADATA_ITEM, with the reference from its tree inside.
-        leaf.add(Key(ObjectID(address(of: tree).rawValue), .metadataItem, 0), size: 33) {
-          $0.store(UInt64(1), at: 0)
-          $0.store(generation.rawValue, at: 8)
-          $0.store(UInt64(2), at: 16)
-          $0.store(ItemType.treeBlockRef.rawValue, at: 24)
-          $0.store(tree.rawValue, at: 25)
-        }
+        add(tree, address(of: tree), level: tree == .root ? rootLevel : 0, to: &leaf)
+      }
+      for index in rootLeaves.indices {
+        add(.root, address(ofRootLeaf: index), level: 0, to: &leaf)
       }
       if !choices.hasBlockGroupTree { addBlockGroups(to: &leaf) }
       return leaf
+    }
+
+    /// A METADATA_ITEM, with the reference from its tree inside.
+    private func add(
+      _ tree: TreeID, _ address: LogicalAddress, level: UInt8, to leaf: inout LeafBuilder
+    ) {
+      leaf.add(Key(ObjectID(address.rawValue), .metadataItem, UInt64(level)), size: 33) {
+        $0.store(UInt64(1), at: 0)
+        $0.store(generation.rawValue, at: 8)
+        $0.store(UInt64(2), at: 16)
+        $0.store(ItemType.treeBlockRef.rawValue, at: 24)
+        $0.store(tree.rawValue, at: 25)
+      }
     }
 
     private func blockGroupTree() -> LeafBuilder {
@@ -134,7 +180,7 @@ extension MakeFilesystem {
     private func used(of chunk: Chunk) -> UInt64 {
       if chunk.item.flags.contains(.system) { return geometry.nodeSize }
       let holdsTrees = chunk.item.flags.contains(.metadata)
-      return holdsTrees ? UInt64(inMetadata.count) * geometry.nodeSize : 0
+      return holdsTrees ? UInt64(inMetadata.count + rootLeaves.count) * geometry.nodeSize : 0
     }
 
     private func rootTree() -> LeafBuilder {
@@ -214,6 +260,7 @@ extension MakeFilesystem {
       superblock.fsid = geometry.fsid
       superblock.generation = generation
       superblock.root = address(of: .root)
+      superblock.rootLevel = rootLevel
       superblock.chunkRoot = address(of: .chunk)
       superblock.chunkRootGeneration = generation
       superblock.totalBytes = sizeBytes
@@ -242,7 +289,8 @@ extension MakeFilesystem {
       let order: [TreeID] = [.root, .chunk, .extent, .topLevel, .device, .checksum]
       superblock.rotateBackup(
         order.map {
-          Superblock.BackupTree(address: address(of: $0), generation: generation, level: 0)
+          Superblock.BackupTree(
+            address: address(of: $0), generation: generation, level: $0 == .root ? rootLevel : 0)
         })
       return superblock
     }

@@ -112,10 +112,6 @@ package enum MakeFilesystem {
       guard hasFreeSpaceTree || !hasBlockGroupTree else {
         throw .invalidArgument("a block group tree needs a free space tree (v2)")
       }
-      // The root items of all trees stand in one leaf of the root tree.
-      guard !hasBlockGroupTree || nodeSize > sectorSize else {
-        throw .invalidArgument("a block group tree needs a node size of at least 8192")
-      }
       identities = options.identities
       now = options.now ?? Self.clock()
     }

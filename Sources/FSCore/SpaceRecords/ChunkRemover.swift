@@ -13,6 +13,9 @@ package final class ChunkRemover: Sendable {
     var isBusy = false
     /// Groups that were empty when `removeIdle` looked last.
     var idle: Set<LogicalAddress> = []
+    /// Groups that hold more than files of the record, by how often they had changed when that was
+    /// found.
+    var examined: [LogicalAddress: UInt64] = [:]
     /// Read-only groups that are being emptied, and how often they were looked at.
     var draining: [(group: BlockGroup, looks: Int)] = []
   }
@@ -125,10 +128,20 @@ package final class ChunkRemover: Sendable {
 
   /// Makes groups read-only that hold only files of the record, which then move.
   private func drain(_ groups: [BlockGroup]) throws(FilesystemError) -> Bool {
+    let examined = state.withLock { $0.examined }
+    let groups = groups.filter { group in
+      group.flags.contains(.data) && isSpare(group)
+        && examined[group.start] != group.moment.changeCount
+    }
+    guard !groups.isEmpty else { return false }
+    state.withLock { state in
+      for group in groups { state.examined[group.start] = group.moment.changeCount }
+    }
+
     let holdings = try record.holdings()
     var hasBegun = false
     for group in groups {
-      guard let holding = holdings[group.start], holding.bytes == group.used, isSpare(group),
+      guard let holding = holdings[group.start], holding.bytes == group.used,
         group.makeReadOnly(if: space.reservations.canSpare(group))
       else { continue }
       for owner in holding.owners { record.distrust(owner) }

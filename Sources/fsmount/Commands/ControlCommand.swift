@@ -18,6 +18,10 @@ enum ControlCommand {
   /// one that only hands out, so the kernel does not send it: each is the kind that loses nothing.
   static let shutDown: UInt = 0x8004_587d
 
+  /// FITRIM: discard what is free. Takes and hands out start, length and shortest range, three
+  /// numbers of 64 bits.
+  static let trim: UInt = 0xc018_5879
+
   /// Ours: connect to the socket whose address is given, tell it when the mount has ended well, and
   /// keep the connection until the process ends. _IOW(0xf5, 1, 108 bytes).
   static let watchUnmount: UInt = 0x4000_0000 | UInt(watchAddressSize) << 16 | 0xf501

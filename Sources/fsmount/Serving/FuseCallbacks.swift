@@ -106,6 +106,20 @@ extension FuseServer {
     case ControlCommand.setCommonFlags:
       let flags = try CommonFlags.decode(input)
       return try setFlags(of: number, for: request, flags, among: .common)
+    case ControlCommand.trim:
+      guard input.count >= 24 else { throw .invalidArgument("too few bytes for FITRIM") }
+      let rights = FuseCallbacks.credentials(request)
+      guard Self.has(.administration, request) || rights.uid == getuid() else {
+        throw .notPermitted
+      }
+      let start = input.loadUnaligned(as: UInt64.self)
+      let length = input.loadUnaligned(fromByteOffset: 8, as: UInt64.self)
+      let minimum = input.loadUnaligned(fromByteOffset: 16, as: UInt64.self)
+      let end = start.addingReportingOverflow(length)
+      let trimmed = try volume.trim(
+        start..<(end.overflow ? .max : end.partialValue), minimum: minimum)
+      return .control(
+        [start, trimmed, minimum].flatMap { withUnsafeBytes(of: $0) { [UInt8]($0) } })
     case ControlCommand.shutDown:
       guard Self.has(.administration, request) else { throw .notPermitted }
       try volume.shutDown()

@@ -134,6 +134,16 @@ final class SimulatedDevice: BlockDevice {
     state.withLock { $0.events.append(event) }
   }
 
+  /// Recorded as what it does here: the range reads as zeros.
+  func discard(_ length: UInt64, at address: PhysicalAddress) throws(FilesystemError) {
+    try admit(.write, "discard", address.rawValue, Int(length))
+    try memory.discard(length, at: address)
+    guard base != nil else { return }
+    let event = Event.write(
+      offset: address.rawValue, bytes: [UInt8](repeating: 0, count: Int(length)))
+    state.withLock { $0.events.append(event) }
+  }
+
   func flush() throws(FilesystemError) {
     try admit(.flush, "flush", 0, 0)
   }

@@ -93,13 +93,20 @@ import Testing
     #expect(infos == summary.chunks.count)
   }
 
+  /// Then the root tree needs more than one leaf.
+  @Test(arguments: [false, true]) func blockGroupTreeInSmallNodes(isMixed: Bool) throws {
+    let (device, summary) = try make { options in
+      options.nodeSize = 4096
+      options.isMixed = isMixed
+      options.hasBlockGroupTree = true
+    }
+    #expect(summary.superblock.rootLevel == 1)
+    try CacheJudge.check(device)
+  }
+
   @Test func freeSpaceTreeRefusals() {
     expectRefused("needs a free space tree") {
       $0.spaceRecord = .v1
-      $0.hasBlockGroupTree = true
-    }
-    expectRefused("at least 8192") {
-      $0.isMixed = true
       $0.hasBlockGroupTree = true
     }
   }

@@ -1,0 +1,80 @@
+import TestSupport
+import Testing
+
+@testable import FSCore
+
+/// Free space is given back to what the image stands on, and nothing else is.
+@Suite(.timeLimit(.minutes(3))) struct TrimTests {
+  private static let record = [VolumeOptions.SpaceCache.v1, .v2]
+
+  private static func pieces(_ device: MemoryDevice) -> Int {
+    var count = 0
+    device.forEachPiece { _, _ in count += 1 }
+    return count
+  }
+
+  @Test(arguments: record, [false, true])
+  func freeSpaceGoes(record: VolumeOptions.SpaceCache, isDup: Bool) throws {
+    let device = try TestImage.make(sizeBytes: 1 << 30) { options in
+      if isDup { options.data = .dup }
+    }
+    let volume = try Volume.mountForTest(device) { $0.spaceCache = record }
+    let bytes = [UInt8](repeating: 9, count: 1 << 20)
+    let kept = try volume.makeFile("/kept")
+    let gone = try volume.makeFile("/gone")
+    for part in 0..<24 {
+      try volume.writeBytes(gone, at: UInt64(part) << 20, bytes)
+      if part % 6 == 0 { try volume.writeBytes(kept, at: UInt64(part) << 20, bytes) }
+    }
+    try volume.synchronizeAll()
+    let before = Self.pieces(device)
+    try volume.remove("/gone")
+    let trimmed = try volume.trim()
+    #expect(trimmed > 24 << 20)
+    #expect(Self.pieces(device) + 24 * 16 * (isDup ? 2 : 1) * 9 / 10 < before)
+    #expect(volume.brokenInvariants() == [])
+    #expect(try volume.readBytes(kept, at: 18 << 20, count: bytes.count) == bytes)
+
+    // What is free can be used as before, also while it is trimmed.
+    for round in 0..<3 {
+      let id = try volume.makeFile("/again\(round)")
+      for part in 0..<8 { try volume.writeBytes(id, at: UInt64(part) << 20, bytes) }
+      try volume.synchronizeAll()
+      _ = try volume.trim(minimum: 1 << 20)
+    }
+    try volume.unmount()
+    try CacheJudge.check(device)
+    try CacheJudge.judge(device.copy())
+  }
+
+  /// What the last commit still needs is not discarded, though the running transaction has freed it.
+  @Test func nothingOfTheLastCommitGoes() throws {
+    let device = try SimulatedDevice(try TestImage.make(sizeBytes: 512 << 20), recording: true)
+    let volume = try Volume.mountForTest(device)
+    let bytes = [UInt8](repeating: 3, count: 3 << 20)
+    let id = try volume.makeFile("/file")
+    try volume.writeBytes(id, at: 0, bytes)
+    try volume.synchronizeAll()
+    try volume.remove("/file")
+    _ = try SpaceTrimmer(
+      space: volume.space, device: volume.device, transactions: volume.transactions
+    ).trim(0..<UInt64.max, minimum: 0)
+    var random = SeededRandom(testSeed: 1)
+    let recorded = device.recorded
+    let image = try device.image(
+      after: recorded.count, of: recorded, density: 100, random: &random)
+    try volume.unmount()
+
+    try CacheJudge.check(image)
+    let again = try Volume.mountForTest(image)
+    #expect(try again.readBytes(again.find("/file"), at: 0, count: bytes.count) == bytes)
+    try again.unmount()
+  }
+
+  @Test func readOnlyVolumesStay() throws {
+    let device = try TestImage.make()
+    let volume = try Volume.mountForTest(device) { $0.readOnly = true }
+    #expect(throws: FilesystemError.self) { try volume.trim() }
+    try volume.unmount()
+  }
+}

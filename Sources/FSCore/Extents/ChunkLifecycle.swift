@@ -20,6 +20,8 @@ package final class ChunkLifecycle: Sendable {
     var new: [ChunkAndGroup] = []
     /// Stripes of chunks that the trees know.
     var deviceBytesUsed: UInt64
+    /// When giving chunks back was tried last and there was no space all the same.
+    var lastInVain: (time: ContinuousClock.Instant, used: UInt64)?
     /// Chunks that the trees know no more, in a transaction that is not durable.
     var removed: [(gone: ChunkAndGroup, generation: Generation)] = []
   }
@@ -134,11 +136,31 @@ package final class ChunkLifecycle: Sendable {
   }
 
   /// Whether chunks of other classes may be given back, now or after a commit, so that one of
-  /// `members` finds room on the device.
+  /// `members` finds room on the device. Says no for a second after that was no help, unless
+  /// something was freed: each write to a full volume would ask.
   func mayGiveBack(for members: BlockGroupClass) -> Bool {
-    groups.classes.contains { other in
-      other !== members && other !== groups.system && other.groups.count > 1
-        && other.groups.contains { $0.used <= $0.length / 16 && !$0.isReadOnly }
+    if let last = state.withLock({ $0.lastInVain }), usedBytes >= last.used,
+      last.time.duration(to: .now) < .seconds(1)
+    {
+      return false
     }
+    return groups.classes.contains { other in
+      other !== members && other !== groups.system && other.groups.count > 1
+        && other.groups.contains { group in
+          // A data group may hold nothing but files of the record of free space.
+          let most = group.flags.contains(.data) ? group.length / 16 : 0
+          return group.used <= most && !group.isReadOnly
+        }
+    }
+  }
+
+  /// There was no space, though all was done that could bring some.
+  func noteInVain() {
+    let used = usedBytes
+    state.withLock { $0.lastInVain = (.now, used) }
+  }
+
+  private var usedBytes: UInt64 {
+    groups.classes.reduce(0) { sum, members in sum + members.counters.withLock { $0.used } }
   }
 }

@@ -17,6 +17,7 @@ extension Reservations {
       if tryReserveData(bytes) { return }
       if hasGrown { continue }
       guard commitCount < 2, commitMayHelp(data), commits.canCommit else {
+        if commitCount > 0 { chunks.noteInVain() }
         throw .noSpace
       }
       commitCount += 1

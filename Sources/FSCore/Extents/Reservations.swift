@@ -136,6 +136,7 @@ extension Reservations: MetadataReserver {
         continue
       }
       if isFreeing, tryReserveMetadata(bytes, .lastResort) { return bytes }
+      if commitCount > 0 { chunks.noteInVain() }
       throw .noSpace
     }
   }

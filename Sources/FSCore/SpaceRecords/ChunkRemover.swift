@@ -129,14 +129,15 @@ package final class ChunkRemover: Sendable {
   /// Makes groups read-only that hold only files of the record, which then move.
   private func drain(_ groups: [BlockGroup]) throws(FilesystemError) -> Bool {
     let examined = state.withLock { $0.examined }
+    var counts: [LogicalAddress: UInt64] = [:]
     let groups = groups.filter { group in
-      group.flags.contains(.data) && isSpare(group)
-        && examined[group.start] != group.moment.changeCount
+      guard group.flags.contains(.data), isSpare(group) else { return false }
+      let count = group.moment.changeCount
+      counts[group.start] = count
+      return examined[group.start] != count
     }
     guard !groups.isEmpty else { return false }
-    state.withLock { state in
-      for group in groups { state.examined[group.start] = group.moment.changeCount }
-    }
+    state.withLock { $0.examined.merge(counts) { _, new in new } }
 
     let holdings = try record.holdings()
     var hasBegun = false

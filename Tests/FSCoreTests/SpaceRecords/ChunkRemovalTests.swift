@@ -9,6 +9,7 @@ import Testing
     let name: String
     var record = VolumeOptions.SpaceCache.v1
     var hasDupData = false
+    var isMixed = false
     var testDescription: String { name }
   }
 
@@ -16,12 +17,13 @@ import Testing
     Variant(name: "v1"),
     Variant(name: "v2", record: .v2),
     Variant(name: "none", record: .none),
-    Variant(name: "DUP data", hasDupData: true),
+    Variant(name: "DUP data", hasDupData: true), Variant(name: "mixed", isMixed: true),
   ]
 
   private static func makeImage(_ variant: Variant, megabytes: UInt64) throws -> MemoryDevice {
     try TestImage.make(sizeBytes: megabytes << 20) { options in
       if variant.hasDupData { options.data = .dup }
+      options.isMixed = variant.isMixed
       options.spaceRecord = variant.record == .v2 ? .v2 : .v1
     }
   }

@@ -68,7 +68,7 @@ extension BlockGroup {
     }
   }
 
-  /// What is free, whether it is known where or not.
+  /// Free bytes, whether their places are known or not.
   private func freeBytes(_ state: borrowing State) -> UInt64 {
     length - superblockBytes - state.used - state.pinned.bytes - state.inFlight
   }

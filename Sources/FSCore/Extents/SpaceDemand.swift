@@ -1,7 +1,7 @@
 import Synchronization
 
 /// What will take space later without a reservation of its own: reservations keep room for it.
-/// Whoever changes one of the numbers says so here.
+/// The code that changes one of the numbers says so here.
 package final class SpaceDemand: Sendable {
   private let references = Atomic<Int>(0)
   private let pieces = Atomic<Int>(0)

@@ -4,7 +4,8 @@
 /// 1. What is discarded is free for the last durable commit as for the running transaction: pinned
 ///    ranges are not in a group's index.
 /// 2. A range is taken while it is discarded, so nothing is written there meanwhile.
-/// 3. A range is never kept over a commit: a handle is open meanwhile. So no cache is written that
+/// 3. Copies of the superblock stay, also where no chunk is.
+/// 4. A range is never kept over a commit: a handle is open meanwhile. So no cache is written that
 ///    lacks it.
 package struct SpaceTrimmer {
   private let space: Space
@@ -47,7 +48,7 @@ package struct SpaceTrimmer {
     var position = group.start
     var trimmed: UInt64 = 0
     while position < group.end {
-      let done = try transactions.perform(reserving: 0) {
+      let done = try transactions.perform(reserving: 0, for: .freeing) {
         _ throws(FilesystemError) -> (address: LogicalAddress, length: UInt64)? in
         guard
           let taken = group.takeFree(
@@ -71,12 +72,29 @@ package struct SpaceTrimmer {
     while let taken = allocator.borrow(from: position, maximum: Self.longestPiece) {
       defer { allocator.giveBack(taken.start, taken.length) }
       position = taken.start + taken.length
-      guard taken.length >= minimum else { continue }
-      try device.devices.discard(
-        taken.length,
-        at: DeviceAddress(device: allocator.device, offset: PhysicalAddress(taken.start)))
-      trimmed += taken.length
+      for part in Self.withoutSuperblocks(taken.start..<taken.start + taken.length) {
+        let length = part.upperBound - part.lowerBound
+        guard length >= minimum else { continue }
+        let place = PhysicalAddress(part.lowerBound)
+        try device.devices.discard(
+          length, at: DeviceAddress(device: allocator.device, offset: place))
+        trimmed += length
+      }
     }
     return trimmed
+  }
+
+  /// The parts of a range of the device in which no copy of the superblock stands.
+  static func withoutSuperblocks(_ range: Range<UInt64>) -> [Range<UInt64>] {
+    var parts: [Range<UInt64>] = []
+    var start = range.lowerBound
+    for offset in Format.superblockOffsets where offset < range.upperBound {
+      let end = offset + Format.stripeLength
+      guard end > start else { continue }
+      if offset > start { parts.append(start..<offset) }
+      start = end
+    }
+    if start < range.upperBound { parts.append(start..<range.upperBound) }
+    return parts
   }
 }

@@ -37,12 +37,10 @@ struct LeafBuilder {
   func block(
     at address: LogicalAddress, geometry: Geometry, generation: Generation
   ) -> AlignedBuffer {
-    let buffer = AlignedBuffer(zeroed: geometry.nodeBytes)
-    var header = BlockHeader(
+    let header = BlockHeader(
       fsid: geometry.fsid, address: address, chunkTreeUUID: geometry.chunkTreeUUID,
       generation: generation, owner: owner, level: 0)
-    header.itemCount = UInt32(items.count)
-    header.encode(into: buffer.bytes)
+    let buffer = header.newBlock(count: items.count, geometry)
 
     var dataStart = geometry.leafCapacity
     for (slot, item) in items.sorted(by: { $0.key < $1.key }).enumerated() {
@@ -68,12 +66,10 @@ struct NodeBuilder {
   func block(
     at address: LogicalAddress, geometry: Geometry, generation: Generation
   ) -> AlignedBuffer {
-    let buffer = AlignedBuffer(zeroed: geometry.nodeBytes)
-    var header = BlockHeader(
+    let header = BlockHeader(
       fsid: geometry.fsid, address: address, chunkTreeUUID: geometry.chunkTreeUUID,
       generation: generation, owner: owner, level: 1)
-    header.itemCount = UInt32(children.count)
-    header.encode(into: buffer.bytes)
+    let buffer = header.newBlock(count: children.count, geometry)
     for (slot, child) in children.enumerated() {
       let at = Format.headerSize + slot * Format.keyPointerSize
       let pointer = buffer.bytes.part(at, Format.keyPointerSize)
@@ -82,6 +78,17 @@ struct NodeBuilder {
       pointer.store(child.generation.rawValue, at: Key.size + 8)
     }
     geometry.checksumType.seal(buffer.bytes)
+    return buffer
+  }
+}
+
+extension BlockHeader {
+  /// A block with this header for `count` items or pointers, which the caller adds.
+  fileprivate func newBlock(count: Int, _ geometry: Geometry) -> AlignedBuffer {
+    let buffer = AlignedBuffer(zeroed: geometry.nodeBytes)
+    var header = self
+    header.itemCount = UInt32(count)
+    header.encode(into: buffer.bytes)
     return buffer
   }
 }

@@ -41,7 +41,7 @@ package final class ChunkRemover: Sendable {
   }
 
   /// Removes chunks that were empty at the last call, too. Called now and then, with no lock and no
-  /// handle held.
+  /// handle held. Throws only what has aborted the volume.
   package func removeIdle() throws(FilesystemError) {
     _ = try look(isPressing: false)
   }
@@ -73,7 +73,7 @@ package final class ChunkRemover: Sendable {
       if try remove(group) { hasChanged = true }
     }
     let rest = due.filter { !$0.isEmpty && !$0.isReadOnly }
-    if !rest.isEmpty, try drain(rest) { hasChanged = true }
+    if !rest.isEmpty, drain(rest) { hasChanged = true }
     return hasChanged
   }
 
@@ -87,10 +87,15 @@ package final class ChunkRemover: Sendable {
     return found.sorted { $0.length > $1.length }
   }
 
-  /// Whether another group of the class stays writable.
+  /// Whether another group of the class stays writable, and new chunks get the profile that they
+  /// have today: a small one that an old mkfs left behind must not be the last.
   private func isSpare(_ group: BlockGroup) -> Bool {
     guard let members = try? space.groups.groupClass(of: group.flags) else { return false }
-    return members.groups.contains { $0 !== group && !$0.isReadOnly && $0.loading != .damaged }
+    let profile = members.profile
+    return members.groups.contains {
+      $0 !== group && !$0.isReadOnly && $0.loading != .damaged
+        && $0.flags.intersection(.profiles) == profile
+    }
   }
 
   /// Removes a group if it is still empty once nothing is allocated there any more.
@@ -106,9 +111,9 @@ package final class ChunkRemover: Sendable {
   }
 
   private func removeReadOnly(_ group: BlockGroup) throws(FilesystemError) -> Bool {
-    let chunk = try space.chunks.map.chunk(containing: group.start)
     let items = ChunkLifecycle.itemsOfRemoval + record.itemsToForget(group)
     do throws(FilesystemError) {
+      let chunk = try space.chunks.map.chunk(containing: group.start)
       try transactions.perform(reserving: items, for: .freeing) {
         handle throws(FilesystemError) in
         try record.forget(group, in: handle)
@@ -127,7 +132,7 @@ package final class ChunkRemover: Sendable {
   }
 
   /// Makes groups read-only that hold only files of the record, which then move.
-  private func drain(_ groups: [BlockGroup]) throws(FilesystemError) -> Bool {
+  private func drain(_ groups: [BlockGroup]) -> Bool {
     let examined = state.withLock { $0.examined }
     var counts: [LogicalAddress: UInt64] = [:]
     let groups = groups.filter { group in
@@ -139,10 +144,17 @@ package final class ChunkRemover: Sendable {
     guard !groups.isEmpty else { return false }
     state.withLock { $0.examined.merge(counts) { _, new in new } }
 
-    let holdings = try record.holdings()
+    let holdings: [LogicalAddress: RecordHolding]
+    do throws(FilesystemError) {
+      holdings = try record.holdings()
+    } catch {
+      // The groups stay as they are: nothing else depends on it.
+      log.warning("where the record of free space stands cannot be read: \(error)")
+      return false
+    }
     var hasBegun = false
     for group in groups {
-      guard let holding = holdings[group.start], holding.bytes == group.used,
+      guard let holding = holdings[group.start], holding.bytes == group.used, isSpare(group),
         group.makeReadOnly(if: space.reservations.canSpare(group))
       else { continue }
       for owner in holding.owners { record.distrust(owner) }

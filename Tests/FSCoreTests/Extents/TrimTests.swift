@@ -71,6 +71,51 @@ import Testing
     try again.unmount()
   }
 
+  /// Where no chunk is, copies of the superblock stand all the same.
+  @Test func superblocksStay() throws {
+    let device = try TestImage.make(sizeBytes: 1 << 30) { $0.metadata = .single }
+    let volume = try Volume.mountForTest(device)
+    #expect(
+      !volume.space.groups.all.contains { $0.superblockRanges.contains { $0.length > 0 } })
+    _ = try volume.trim()
+    for offset in Superblock.offsets(deviceSize: device.sizeBytes) {
+      let buffer = AlignedBuffer(count: Superblock.size)
+      try device.read(into: buffer.bytes, at: offset)
+      #expect(buffer.readable.contains { $0 != 0 }, "\(offset)")
+      withExtendedLifetime(buffer) {}
+    }
+    try volume.unmount()
+  }
+
+  @Test func partsBetweenSuperblocks() {
+    let copy: UInt64 = 64 << 20
+    #expect(SpaceTrimmer.withoutSuperblocks(copy + 65536..<copy * 2) == [copy + 65536..<copy * 2])
+    #expect(
+      SpaceTrimmer.withoutSuperblocks(copy - 65536..<copy * 2)
+        == [copy - 65536..<copy, copy + 65536..<copy * 2])
+    #expect(SpaceTrimmer.withoutSuperblocks(copy..<copy + 65536) == [])
+  }
+
+  /// A discard that fails costs the trim alone, wherever it is; nothing stays taken.
+  @Test func failuresCostTheTrimAlone() throws {
+    let device = try SimulatedDevice(try TestImage.make(sizeBytes: 512 << 20))
+    let volume = try Volume.mountForTest(device)
+    let id = try volume.makeFile("/file")
+    try volume.writeBytes(id, at: 0, [UInt8](repeating: 4, count: 100_000))
+    try volume.synchronizeAll()
+    for after in 0..<6 {
+      device.fail(SimulatedDevice.Fault([.write], after: after, times: 1))
+      #expect(throws: FilesystemError.self) { try volume.trim() }
+      device.heal()
+      #expect(volume.transactions.failure == nil)
+      #expect(volume.brokenInvariants() == [])
+    }
+    #expect(try volume.trim() > 0)
+    try volume.writeBytes(id, at: 0, [UInt8](repeating: 4, count: 200_000))
+    try volume.unmount()
+    try CacheJudge.check(device.memory)
+  }
+
   @Test func readOnlyVolumesStay() throws {
     let device = try TestImage.make()
     let volume = try Volume.mountForTest(device) { $0.readOnly = true }

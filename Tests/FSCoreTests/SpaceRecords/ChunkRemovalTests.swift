@@ -104,6 +104,7 @@ import Testing
 
   /// Wherever the power is cut while chunks go and their places are used anew, the image is right.
   @Test(arguments: variants.prefix(2)) func powerCutsWhileChunksGo(variant: Variant) throws {
+    print("power cuts while chunks go, seed 77")
     var random = SeededRandom(testSeed: 77)
     let device = try SimulatedDevice(
       Self.makeImage(variant, megabytes: 300), recording: true)

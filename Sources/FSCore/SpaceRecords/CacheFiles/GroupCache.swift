@@ -69,7 +69,7 @@ struct GroupCache: Sendable {
     if let newState { state = newState }
   }
 
-  /// What is on the device would be believed if the commit of `generation` vouched for it.
+  /// The cache on the device would be believed if the commit of `generation` vouched for it.
   mutating func didFailToInvalidate(_ generation: Generation) {
     dumpedChange = nil
     failedGeneration = generation

@@ -49,7 +49,7 @@ package final class FreeSpaceTree: FreeSpaceRecord {
   /// Whether Linux refuses the image unless the tree is valid.
   let needsValidity: Bool
 
-  /// What is known of groups beside what is in the tree.
+  /// Facts about groups that are not in the tree.
   struct Doubts {
     /// Groups whose items are to be written anew.
     var distrusted: [LogicalAddress: BlockGroup] = [:]

@@ -41,11 +41,11 @@ extension BlockGroup {
   }
 
   /// Takes the first free range at `start` or behind it that has `minimum` bytes, at most `maximum`
-  /// of it. Nil when there is none, or when `canSpare` says of the class's counters that they
-  /// cannot do without.
+  /// of it. Nil when there is none, or when `canSpare` says no of the class's counters, as
+  /// they are and as they would be.
   func takeFree(
     from start: LogicalAddress, minimum: UInt64, maximum: UInt64,
-    if canSpare: (SpaceCounters, _ free: UInt64) -> Bool
+    if canSpare: (_ now: SpaceCounters, _ then: SpaceCounters) -> Bool
   ) -> (address: LogicalAddress, length: UInt64)? {
     state.withLock { state in
       guard state.isAllocatable, let index = state.index,
@@ -53,7 +53,12 @@ extension BlockGroup {
       else { return nil }
       let offset = max(found.offset, start.rawValue)
       let length = min(found.offset + found.length - offset, maximum)
-      guard length >= sectorSize, counters.withLock({ canSpare($0, length) }),
+      let isSpared = counters.withLock { counters in
+        var then = counters
+        then.free -= length
+        return canSpare(counters, then)
+      }
+      guard length >= sectorSize, isSpared,
         (try? index.remove(offset: offset, length: length)) != nil
       else { return nil }
       didTake(length, &state, from: .none)

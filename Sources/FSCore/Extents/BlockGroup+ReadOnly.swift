@@ -22,16 +22,20 @@ extension BlockGroup {
   }
 
   /// Lets nothing be allocated here from now on. False when the group is read-only already, or
-  /// `canSpare` says of the class's counters that they cannot do without so many free bytes.
-  func makeReadOnly(if canSpare: (SpaceCounters, _ free: UInt64) -> Bool) -> Bool {
+  /// `canSpare` says so of the class's counters, as they are and as they would be.
+  func makeReadOnly(
+    if canSpare: (_ now: SpaceCounters, _ then: SpaceCounters) -> Bool
+  ) -> Bool {
     state.withLock { state in
       guard !state.isReadOnly else { return false }
       let bytes = freeBytes(state)
       let kind = state.freeKind
       let isSpared = counters.withLock { counters in
-        guard canSpare(counters, state.loading == .loaded ? bytes : 0) else { return false }
-        counters[keyPath: kind] -= bytes
-        counters.unusable += bytes
+        var then = counters
+        then[keyPath: kind] -= bytes
+        then.unusable += bytes
+        guard canSpare(counters, then) else { return false }
+        counters = then
         return true
       }
       guard isSpared else { return false }

@@ -76,17 +76,20 @@ package final class Reservations: Sendable {
     return policy.globalReserve(metadataBytes: length)
   }
 
-  /// Whether the class can do without a group in which `free` bytes are allocatable now.
-  func canSpare(_ group: BlockGroup) -> (SpaceCounters, _ free: UInt64) -> Bool {
+  /// Whether the class can do without a part of a group: asked with the counters as they are and as
+  /// they would be then. What is allocatable covers all that is reserved, and with what could be
+  /// loaded some MiB are left.
+  func canSpare(_ group: BlockGroup) -> (_ now: SpaceCounters, _ then: SpaceCounters) -> Bool {
     let policy = self.policy
     let pending = UInt64(pendingCount)
     let isMetadata = group.counters === metadata.counters
-    return { [self] counters, free in
-      var rest = counters
+    return { [self] now, then in
+      var rest = then
       rest.length -= min(group.length, rest.length)
       let kept = isMetadata ? 2 * keptForMetadata(policy, rest, pending, 0) : 0
-      return counters.free
-        >= free + counters.reservedData + counters.reservedMetadata + kept + (4 << 20)
+      let reserved = then.reservedData + then.reservedMetadata
+      let mustStay = then.free < now.free ? reserved + kept : reserved
+      return then.free >= mustStay && then.free + then.unloaded >= reserved + kept + (4 << 20)
     }
   }
 

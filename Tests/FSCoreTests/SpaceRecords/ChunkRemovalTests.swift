@@ -150,4 +150,62 @@ import Testing
       try CacheJudge.check(image)
     }
   }
+
+  /// Leaves no block in memory that is on the device, but for a few.
+  private static func dropBlocks(_ volume: Volume) {
+    let clean = volume.memory.cleanBlocks
+    clean.charge(1 << 40)
+    for _ in 0..<3 { volume.trees.context.cache.trim() }
+    clean.giveBack(1 << 40)
+  }
+
+  /// Whichever read fails once while chunks are looked for and removed, the volume commits or is
+  /// aborted, and the image is right.
+  @Test(arguments: variants.prefix(2)) func everyReadMayFail(variant: Variant) throws {
+    let image = try TestImage.make(sizeBytes: 300 << 20) { options in
+      options.nodeSize = 4096
+      // A second copy would make up for all.
+      options.metadata = .single
+      options.spaceRecord = variant.record == .v2 ? .v2 : .v1
+    }
+    let volume = try Self.mount(image, variant)
+    try Self.fill(volume, "/large", megabytes: 90)
+    for number in 0..<900 {
+      let id = try volume.makeFile("/file\(number)")
+      try volume.writeBytes(id, at: 0, [UInt8](repeating: 1, count: 5000))
+    }
+    try volume.fragment("/fragments", holes: 500)
+    try volume.synchronizeAll()
+    try volume.remove("/large")
+    try volume.unmount()
+
+    var removed = 0
+    var number = 0
+    while true {
+      let device = try SimulatedDevice(image.copy())
+      let volume = try Volume.mountForTest(device) { $0.spaceCache = variant.record }
+      let before = Self.chunks(volume, .data)
+      Self.dropBlocks(volume)
+      device.fail(SimulatedDevice.Fault([.read], after: number, times: 1))
+      for _ in 0..<5 {
+        try? volume.remover.removeIdle()
+        try? volume.synchronizeAll()
+        Self.dropBlocks(volume)
+      }
+      let hasFailed = device.failures > 0
+      device.heal()
+      if volume.transactions.failure == nil {
+        #expect(volume.brokenInvariants() == [], "read \(number)")
+        if Self.chunks(volume, .data) < before { removed += 1 }
+        try volume.makeFile("/after")
+        try volume.synchronizeAll()
+      }
+      try? volume.unmount()
+      try CacheJudge.check(device.memory)
+      guard hasFailed, number < 60 else { break }
+      number += 1
+    }
+    #expect(number > 0, "no read was there to fail")
+    #expect(removed > 0, "\(removed) of \(number)")
+  }
 }

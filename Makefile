@@ -17,7 +17,7 @@ CACHE ?= 64
 VARIANT ?= all
 RELEASE := .build/release
 
-.PHONY: help setup build release lint format check test demo fsx differential stress scale \
+.PHONY: help setup build release lint format check test demo fsx differential stress fill scale \
   bench bench-compare install clean
 
 help: ## Lists the targets
@@ -70,6 +70,9 @@ differential: release ## Compares with the kernel, taking turns: make differenti
 
 stress: release ## Many threads on one mount: make stress SECONDS_EACH=300
 	Tests/Demo/on-mount.sh $(RELEASE) stress --seconds $(SECONDS_EACH) --seed $(SEED)
+
+fill: release ## Fills images to the last byte, over and over: make fill ROUNDS=50 SEED=3
+	$(RELEASE)/exerciser fill --rounds $(ROUNDS) --seed $(SEED)
 
 scale: release ## Many files and a huge one in little memory: make scale FILES=4000000 CACHE=64
 	$(RELEASE)/exerciser scale --files $(FILES) --cache $(CACHE) --directory $${TMPDIR:-/tmp}

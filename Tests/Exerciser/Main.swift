@@ -8,6 +8,6 @@ struct Exerciser: ParsableCommand {
     abstract: "Works hard on mounted file systems and compares what they do.",
     subcommands: [
       FsxCommand.self, SequenceCommand.self, SnapshotCommand.self, DifferentialCommand.self,
-      StressCommand.self, WorkloadCommand.self, ScaleCommand.self,
+      StressCommand.self, WorkloadCommand.self, ScaleCommand.self, FillCommand.self,
     ])
 }

@@ -26,6 +26,7 @@ extension BlockGroupRegistry {
       }
       var counters = members.counters.withLock { $0 }
       counters.reservedData = 0
+      counters.reservedItems = 0
       counters.reservedMetadata = 0
       counters.returns = 0
       counters.waiters = 0

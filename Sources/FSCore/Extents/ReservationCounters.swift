@@ -20,12 +20,17 @@ struct SpaceCounters: Sendable, Equatable {
 
   /// Of `free`: kept for data that was accepted and has no extent yet.
   var reservedData: UInt64 = 0
+  /// Of `free`: kept for the items of data that was accepted and is not written back.
+  var reservedItems: UInt64 = 0
   /// Of `free`: kept for tree blocks that open handles have not taken yet.
   var reservedMetadata: UInt64 = 0
   /// How many reservations for tree blocks were given back.
   var returns: UInt64 = 0
   /// How many threads wait for `returns` to grow.
   var waiters = 0
+
+  /// Of `free`: kept for anybody.
+  var reserved: UInt64 { reservedData + reservedItems + reservedMetadata }
 
   /// `length` bytes were allocated that `reserve` had kept.
   mutating func debit(_ length: UInt64, from reserve: SpaceReserve) {

@@ -47,8 +47,10 @@ struct ReservationPolicy: Sendable {
   /// where there is one, one of the free space tree.
   var bytesPerReference: UInt64 { (hasFreeSpaceTree ? 3 : 2) * nodeSize }
 
-  /// What the items of buffered data may take once it is written. A piece is a file, or 32
-  /// sectors of it: it may end as an inline extent, or in several extents, each with file extent,
-  /// extent and checksum items, the more the more sectors it has.
-  func dataCost(bytes: UInt64, pieces: UInt64) -> UInt64 { bytes / 64 + pieces * 2304 }
+  /// By how much the items of buffered data may make trees grow once it is written. A piece is a
+  /// file, or 128 KiB of it: it may end as an inline extent. In free space that is all in pieces
+  /// each sector becomes an extent of its own, whose three items take 160 bytes and at most 190, in
+  /// leaves that are filled by two thirds and more. Copies of what is there already are not in this:
+  /// a commit makes their space free again.
+  func itemCost(bytes: UInt64, pieces: UInt64) -> UInt64 { bytes / 16 + pieces * 2304 }
 }

@@ -1,22 +1,30 @@
 /// Space for data, which is accepted now and allocated later; and what small files need.
 extension Reservations {
-  /// Reserves room for data that is accepted now and allocated later. Called with no handle open
-  /// and no lock of rank `reservation` or above held. `bytes` is whole sectors.
-  package func reserveData(_ bytes: UInt64) throws(FilesystemError) {
-    if tryReserveData(bytes) { return }
+  /// Reserves room for data that is accepted now and allocated later, and for what its items add
+  /// to trees (`itemCost`). Called with no handle open and no lock of rank `reservation` or above
+  /// held. `bytes` is whole sectors.
+  ///
+  /// - Parameter isPatient: false where the caller can write buffered data back and try again: that
+  ///   comes before a chunk is made for what is kept for the items of these data.
+  package func reserveData(
+    _ bytes: UInt64, items: UInt64, isPatient: Bool = true
+  ) throws(FilesystemError) {
+    if tryReserve(bytes, items) { return }
     HeldLocks.assertMayWait(below: .reservation)
+    if !isPatient, dataHasRoom(bytes, items), isHeldUpByItems(items) { throw .noSpace }
 
     var commitCount = 0
-    if !isMixed, dataHasRoom(bytes), referencesAreHeavy { try commits.commit() }
+    if !isMixed, dataHasRoom(bytes, items), referencesAreHeavy { try commits.commit() }
     while true {
       let hasGrown = growth.withLock { _ in
-        if tryReserveData(bytes, isProbe: true) { return true }
-        if !dataHasRoom(bytes) { return dataMayGet(bytes) && grow(data) }
-        return data !== metadata && grow(metadata)
+        if tryReserve(bytes, items, isProbe: true) { return true }
+        if !dataHasRoom(bytes, items) { return dataMayGet(bytes) && grow(data) }
+        return !isMixed && grow(metadata)
       }
-      if tryReserveData(bytes) { return }
+      if tryReserve(bytes, items) { return }
       if hasGrown { continue }
-      guard commitCount < 2, commitMayHelp(data), commits.canCommit else {
+      guard commitCount < 2, commitMayHelp(data) || commitMayHelp(metadata), commits.canCommit
+      else {
         if commitCount > 0 { chunks.noteInVain() }
         throw .noSpace
       }
@@ -25,8 +33,22 @@ extension Reservations {
     }
   }
 
+  /// The same for data that goes where it stands already, so that only its items need room.
+  package func reserveItems(_ items: UInt64) throws(FilesystemError) {
+    try reserveData(0, items: items)
+  }
+
+  /// What the items of buffered data may add to trees, in bytes.
+  package func itemCost(bytes: UInt64, pieces: UInt64) -> UInt64 {
+    policy.itemCost(bytes: bytes, pieces: pieces)
+  }
+
   package func releaseData(_ bytes: UInt64) {
     data.counters.withLock { $0.reservedData -= min(bytes, $0.reservedData) }
+  }
+
+  package func releaseItems(_ items: UInt64) {
+    metadata.counters.withLock { $0.reservedItems -= min(items, $0.reservedItems) }
   }
 
   /// Whether a file of `bytes` may be made now for the record of free space. Legal inside a commit.
@@ -39,17 +61,16 @@ extension Reservations {
         policy.referenceCost(pending: pending, metadataUsed: counters.used)
         + policy.commitReserve(metadataBytes: counters.length) / 2 + policy.cost(items: 4)
       let isMixed = isMixed
-      return counters.free >= counters.reservedMetadata + counters.reservedData + kept
-        + (isMixed ? bytes : 0)
+      return counters.free >= counters.reserved + kept + (isMixed ? bytes : 0)
     }
     guard hasMetadata else { return false }
-    return data.counters.withLock { $0.free >= $0.reservedData + $0.reservedMetadata + bytes }
+    return data.counters.withLock { $0.free >= $0.reserved + bytes }
   }
 
   /// Makes data space allocatable for `bytes` more, if that takes no commit.
   package func makeRoomForRecord(_ bytes: UInt64) {
     growth.withLock { _ in
-      while !dataHasRoom(bytes), grow(data) {}
+      while !dataHasRoom(bytes, 0), grow(data) {}
     }
   }
 
@@ -59,7 +80,7 @@ extension Reservations {
     let unallocated = chunks.allocator.unallocated / UInt64(data.profile.copies)
     let counters = data.counters.withLock { $0 }
     return counters.free + counters.unloaded + unallocated
-      >= counters.reservedData + counters.reservedMetadata + bytes
+      >= counters.reserved + bytes
   }
 
   /// Whether a data chunk would have to be made while most of what is buffered is small: once
@@ -68,49 +89,50 @@ extension Reservations {
     let pieces = UInt64(demand.bufferedPieces)
     guard pieces > 64 else { return false }
     return data.counters.withLock { counters in
-      counters.free < counters.reservedData + counters.reservedMetadata + bytes
+      counters.free < counters.reserved + bytes
         && counters.reservedData <= 2 * groups.geometry.sectorSize * pieces
     }
   }
 
-  private func dataHasRoom(_ bytes: UInt64) -> Bool {
+  private func dataHasRoom(_ bytes: UInt64, _ items: UInt64) -> Bool {
     let policy = self.policy
     let pending = UInt64(pendingCount)
-    let itemBytes = itemBytes(ofBuffered: bytes)
     return data.counters.withLock { counters in
-      let kept =
-        isMixed ? itemBytes + keptForMetadata(policy, counters, pending, itemBytes) : 0
-      return counters.free >= counters.reservedData + counters.reservedMetadata + bytes + kept
+      let kept = isMixed ? items + keptForMetadata(policy, counters, pending, items) : 0
+      return counters.free >= counters.reserved + bytes + kept
     }
   }
 
-  /// What the items of all that is buffered may take, and of `bytes` more, when nobody can be
-  /// refused any more.
-  private func itemBytes(ofBuffered bytes: UInt64) -> UInt64 {
-    let buffered = data.counters.withLock { $0.reservedData } + bytes
-    let pieces = UInt64(demand.bufferedPieces) + bytes / (128 << 10) + 1
-    return policy.dataCost(bytes: buffered, pieces: pieces)
-  }
-
-  func tryReserveData(_ bytes: UInt64, isProbe: Bool = false) -> Bool {
+  /// Whether there would be room for `items` if nothing were kept for the items of buffered data.
+  private func isHeldUpByItems(_ items: UInt64) -> Bool {
     let policy = self.policy
     let pending = UInt64(pendingCount)
-    let itemBytes = itemBytes(ofBuffered: bytes)
-    if !isMixed {
-      let hasMetadata = metadata.counters.withLock { counters in
-        let kept = keptForMetadata(policy, counters, pending, 0)
-        return counters.free >= counters.reservedMetadata + kept + itemBytes
-      }
-      guard hasMetadata else { return false }
+    return metadata.counters.withLock { counters in
+      let kept = keptForMetadata(policy, counters, pending, items)
+      return counters.reservedItems > 0
+        && counters.free >= counters.reservedData + counters.reservedMetadata + items + kept
     }
-    return data.counters.withLock { counters in
-      let kept =
-        isMixed ? itemBytes + keptForMetadata(policy, counters, pending, itemBytes) : 0
-      guard counters.free >= counters.reservedData + counters.reservedMetadata + bytes + kept else {
-        return false
-      }
+  }
+
+  private func tryReserve(_ bytes: UInt64, _ items: UInt64, isProbe: Bool = false) -> Bool {
+    let policy = self.policy
+    let pending = UInt64(pendingCount)
+    let dataHere = isMixed ? bytes : 0
+    let hasItems = metadata.counters.withLock { counters in
+      let kept = keptForMetadata(policy, counters, pending, isMixed ? items : 0)
+      guard counters.free >= counters.reserved + dataHere + items + kept else { return false }
+      guard !isProbe else { return true }
+      counters.reservedItems += items
+      counters.reservedData += dataHere
+      return true
+    }
+    guard hasItems, !isMixed, bytes > 0 else { return hasItems }
+    let hasRoom = data.counters.withLock { counters in
+      guard counters.free >= counters.reserved + bytes else { return false }
       if !isProbe { counters.reservedData += bytes }
       return true
     }
+    if !hasRoom, !isProbe { releaseItems(items) }
+    return hasRoom
   }
 }

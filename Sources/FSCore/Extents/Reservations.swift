@@ -6,10 +6,13 @@ import Synchronization
 /// more groups or make a chunk; wait for what other threads have reserved; commit, because that
 /// makes what was freed allocatable; give up.
 ///
-/// 1. For each class `free ≥ reservedData + reservedMetadata` whenever a reservation is made, and
-///    beyond that ordinary work leaves `globalReserve` and what pending references may cost.
+/// 1. For each class `free ≥ reserved` whenever a reservation is made, and beyond that ordinary work
+///    leaves `globalReserve` and what pending references may cost.
 /// 2. Reserving comes first: with no handle open, and no lock of rank `reservation` or above held.
 /// 3. What a handle takes is debited to it; a debug build traps where that is more than was reserved.
+/// 4. Data are accepted only with room for themselves and for all that their items add to trees. What
+///    is kept for that no ordinary work takes. Writing them back copies blocks besides; for that one
+///    operation at a time finds room behind a commit, in the global reserve.
 ///
 /// Lock rank: `growth` is `reservation`.
 package final class Reservations: Sendable {
@@ -87,7 +90,7 @@ package final class Reservations: Sendable {
       var rest = then
       rest.length -= min(group.length, rest.length)
       let kept = isMetadata ? 2 * keptForMetadata(policy, rest, pending, 0) : 0
-      let reserved = then.reservedData + then.reservedMetadata
+      let reserved = then.reserved
       let mustStay = then.free < now.free ? reserved + kept : reserved
       return then.free >= mustStay && then.free + then.unloaded >= reserved + kept + (4 << 20)
     }
@@ -115,13 +118,17 @@ extension Reservations: MetadataReserver {
     items: Int, for purpose: MetadataPurpose
   ) throws(FilesystemError) -> UInt64 {
     let bytes = policy.cost(items: items)
-    let isFreeing = purpose == .freeing
-    let purpose = purpose == .ordinary ? Purpose.ordinary : .reserved
+    let mustSucceed = purpose == .freeing || purpose == .acceptedData
+    let isOpportune = purpose == .opportune
+    let purpose = mustSucceed ? Purpose.reserved : .ordinary
     if tryReserveMetadata(bytes, purpose) { return bytes }
+    if isOpportune { throw .noSpace }
     HeldLocks.assertMayWait(below: .reservation)
 
     var commitCount = 0
     var waits = 0
+    // Others take what a commit brings, so those that must succeed try more than once or twice.
+    let (mostWaits, mostCommits) = mustSucceed ? (64, 8) : (8, 2)
     if referencesAreHeavy { try commits.commit() }
     while true {
       let hasGrown = growth.withLock { _ in
@@ -129,16 +136,16 @@ extension Reservations: MetadataReserver {
       }
       if tryReserveMetadata(bytes, purpose) { return bytes }
       if hasGrown { continue }
-      if waits < 8, waitForReservations() {
+      if waits < mostWaits, waitForReservations() {
         waits += 1
         continue
       }
-      if commitCount < 2, commitMayHelp(metadata), commits.canCommit {
+      if commitCount < mostCommits, commitMayHelp(metadata), commits.canCommit {
         commitCount += 1
         try commits.commitForSpace()
         continue
       }
-      if isFreeing, tryReserveMetadata(bytes, .lastResort) { return bytes }
+      if mustSucceed, tryReserveMetadata(bytes, .lastResort) { return bytes }
       if commitCount > 0 { chunks.noteInVain() }
       throw .noSpace
     }
@@ -209,7 +216,7 @@ extension Reservations: MetadataReserver {
       let kept =
         switch purpose {
         case .ordinary:
-          keptForMetadata(policy, counters, pending, bytes)
+          keptForMetadata(policy, counters, pending, bytes) + counters.reservedItems
         case .reserved:
           policy.commitReserve(metadataBytes: counters.length)
             + policy.referenceCost(pending: pending, metadataUsed: counters.used)

@@ -88,7 +88,7 @@ extension Space {
     // As the kernel has it, a volume that is not written has no room in its block groups.
     let existing = isReadOnly ? 0 : counters.length - counters.used - counters.inFlight
     let isMixed = groups.geometry.isMixed
-    let taken = counters.reservedData + (isMixed ? counters.reservedMetadata + reserve : 0)
+    let taken = counters.reserved + (isMixed ? reserve : 0)
     let unallocated = chunks.allocator.unallocated / copies
     return SpaceStatistics(
       dataCopies: copies, total: totalBytes, used: used, globalReserve: reserve,

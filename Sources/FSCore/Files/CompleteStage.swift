@@ -61,7 +61,7 @@ struct CompleteStage: Sendable {
   private func add(_ group: ArraySlice<OrderedExtent>, isLast: Bool, _ inode: Inode) {
     guard !group.isEmpty else { return }
     do throws(FilesystemError) {
-      try addOnce(group, isLast: isLast, for: .ordinary, inode)
+      try addOnce(group, isLast: isLast, for: .opportune, inode)
     } catch {
       guard case .noSpace = error, transactions.failure == nil else {
         return fail(group, error, inode)

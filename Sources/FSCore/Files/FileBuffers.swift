@@ -111,6 +111,19 @@ final class FileBuffers: @unchecked Sendable {
     return rest == 0 ? nil : cell.start + UInt64(rest.trailingZeroBitCount) * size
   }
 
+  /// Whether sectors of `range`, which is whole sectors, are on their way to the device.
+  func isWriting(in range: Range<UInt64>) -> Bool {
+    guard !writing.isEmpty else { return false }
+    let cells = (range.lowerBound / BufferCell.size)...((range.upperBound - 1) / BufferCell.size)
+    return cells.contains { index in
+      guard let cell = writing[index] else { return false }
+      let size = UInt64(cell.sectorSize)
+      let first = (max(range.lowerBound, cell.start) - cell.start) / size
+      let end = (min(range.upperBound, cell.start + BufferCell.size) - cell.start) / size
+      return cell.sectors & BufferCell.mask(Int(first)..<Int(end)) != 0
+    }
+  }
+
   /// Whether bytes at or beyond `offset` are on their way to the device.
   func isWriting(from offset: UInt64) -> Bool {
     writing.values.contains { cell in

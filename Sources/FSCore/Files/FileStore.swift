@@ -88,9 +88,9 @@ package final class FileStore: Sendable {
   }
 
   package func write(
-    _ inode: Inode, at offset: UInt64, _ bytes: UnsafeRawBufferPointer
+    _ inode: Inode, at offset: UInt64, _ bytes: UnsafeRawBufferPointer, isPatient: Bool = true
   ) throws(FilesystemError) {
-    try writer.write(inode, at: offset, bytes)
+    try writer.write(inode, at: offset, bytes, isPatient: isPatient)
   }
 
   package func seek(

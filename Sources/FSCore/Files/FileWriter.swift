@@ -27,8 +27,10 @@ struct FileWriter: Sendable {
   /// `lock` is held, shared at least; takes its `content`.
   ///
   /// May wait for write-back, when too much is buffered.
+  ///
+  /// - Parameter isPatient: see `Reservations.reserveData`.
   func write(
-    _ inode: Inode, at offset: UInt64, _ bytes: UnsafeRawBufferPointer
+    _ inode: Inode, at offset: UInt64, _ bytes: UnsafeRawBufferPointer, isPatient: Bool = true
   ) throws(FilesystemError) {
     inode.lock.assertHeld()
     guard !bytes.isEmpty else { return }
@@ -41,7 +43,7 @@ struct FileWriter: Sendable {
       let size = inode.fileSize
       if offset > size { try buffer.settleTail(of: inode, size: size, upTo: offset) }
       if range.upperBound > size { try buffer.keepInlineAlone(inode, size: size) }
-      try buffer.put(inode, range, bytes, size: size)
+      try buffer.put(inode, range, bytes, size: size, isPatient: isPatient)
 
       inode.growFile(to: range.upperBound)
       let dirty = inode.file.bufferedBytes - inode.file.writingBytes

@@ -55,7 +55,7 @@ struct InlineWriter: Sendable {
     _ inode: Inode, size: UInt64, _ replaced: [FileExtent]
   ) throws(FilesystemError) {
     do throws(FilesystemError) {
-      try store(inode, size: size, replaced, for: .ordinary)
+      try store(inode, size: size, replaced, for: .opportune)
     } catch .noSpace where transactions.failure == nil {
       try store(inode, size: size, replaced, for: .acceptedData)
     }

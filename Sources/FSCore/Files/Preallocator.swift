@@ -93,7 +93,10 @@ struct Preallocator: Sendable {
       needed += part.upperBound - part.lowerBound
     }
     guard needed > 0 else { return }
-    try space.reservations.reserveData(needed)
+    // Where space is in many pieces the items are more than this, and are refused one by one.
+    let items = min(space.reservations.itemCost(bytes: needed, pieces: 1), 64 * geometry.nodeSize)
+    try space.reservations.reserveData(needed, items: items)
+    space.reservations.releaseItems(items)
     defer { space.reservations.releaseData(needed) }
 
     try forEachPart(of: range, inode, replacingData) { (part) throws(FilesystemError) in

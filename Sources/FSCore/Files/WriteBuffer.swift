@@ -30,8 +30,11 @@ final class WriteBuffer: Sendable {
 
   /// Buffers `bytes`, or zeros when there are none. `size` is the file's before the change: what
   /// is beyond counts as zero. Nothing is changed when an error is thrown.
+  ///
+  /// - Parameter isPatient: see `Reservations.reserveData`.
   func put(
-    _ inode: Inode, _ range: Range<UInt64>, _ bytes: UnsafeRawBufferPointer?, size: UInt64
+    _ inode: Inode, _ range: Range<UInt64>, _ bytes: UnsafeRawBufferPointer?, size: UInt64,
+    isPatient: Bool = true
   ) throws(FilesystemError) {
     inode.content.assertHeldExclusively()
     let outer = geometry.sectors(around: range)
@@ -43,7 +46,8 @@ final class WriteBuffer: Sendable {
       ? nil : try edge(inode, lastSector, within: range, size: size)
 
     let newBytes = unbufferedBytes(inode.file, outer)
-    let isReserved = newBytes > 0 ? try reserve(newBytes, inode, outer) : true
+    let isReserved =
+      newBytes > 0 ? try reserve(newBytes, inode, outer, isPatient: isPatient) : true
 
     var position = outer.lowerBound
     while position < outer.upperBound {
@@ -124,18 +128,35 @@ final class WriteBuffer: Sendable {
     return outer.upperBound - outer.lowerBound - dirty
   }
 
-  /// Reserves space for new sectors of `outer`. False says that none is needed: all of it is
-  /// preallocated for this file alone. That is looked for only when there is no space.
+  /// Reserves space for new sectors of `outer` and for their items. False says that only the items
+  /// need any: all of it is preallocated for this file alone. That is looked for only when there is
+  /// no space; and what is on its way to such an extent makes it one that is not overwritten.
   private func reserve(
-    _ bytes: UInt64, _ inode: Inode, _ outer: Range<UInt64>
+    _ bytes: UInt64, _ inode: Inode, _ outer: Range<UInt64>, isPatient: Bool
   ) throws(FilesystemError) -> Bool {
+    let items = space.reservations.itemCost(bytes: bytes, pieces: newCells(inode.file, outer))
     do throws(FilesystemError) {
-      try space.reservations.reserveData(bytes)
+      try space.reservations.reserveData(bytes, items: items, isPatient: isPatient)
       return true
     } catch .noSpace {
-      guard try overwrites.allows(inode, outer) else { throw .noSpace }
+      guard !inode.file.isWriting(in: outer), try overwrites.allows(inode, outer) else {
+        throw .noSpace
+      }
+      try space.reservations.reserveItems(items)
       return false
     }
+  }
+
+  /// How many cells buffering `outer` would add.
+  private func newCells(_ buffers: FileBuffers, _ outer: Range<UInt64>) -> UInt64 {
+    let cells = (outer.lowerBound / BufferCell.size)...((outer.upperBound - 1) / BufferCell.size)
+    return cells.reduce(0) { $0 + (buffers.dirty[$1] == nil ? 1 : 0) }
+  }
+
+  /// Gives back what is kept for the items of sectors that are gone: of whole cells, or of parts.
+  private func releaseItems(bytes: Int, cells: Int) {
+    space.reservations.releaseItems(
+      space.reservations.itemCost(bytes: UInt64(bytes), pieces: UInt64(cells)))
   }
 
   // The end of the file.
@@ -178,15 +199,20 @@ final class WriteBuffer: Sendable {
     let buffers = inode.file
     var reserved: UInt64 = 0
     var dropped = 0
+    var emptied = 0
     for (index, cell) in buffers.dirty where cell.start + BufferCell.size > offset {
       let count = Int(BufferCell.size / sectorSize)
       let first = offset > cell.start ? Int((offset - cell.start) / sectorSize) : 0
       let before = cell.byteCount
       reserved += cell.remove(first..<count)
       dropped += before - cell.byteCount
-      if cell.isEmpty { buffers.dirty[index] = nil }
+      if cell.isEmpty {
+        buffers.dirty[index] = nil
+        emptied += 1
+      }
     }
     space.reservations.releaseData(reserved)
+    releaseItems(bytes: dropped, cells: emptied)
     buffers.noteBuffered(-dropped)
     unlistIfEmpty(inode)
   }
@@ -229,6 +255,7 @@ final class WriteBuffer: Sendable {
     if let next { buffers.nextAddress = next }
     buffers.writingBytes -= bytes
     buffers.noteBuffered(-bytes)
+    releaseItems(bytes: bytes, cells: batch.cells.count)
     unlistIfEmpty(batch.inode)
   }
 }

@@ -2,6 +2,8 @@
 package enum MetadataPurpose: Int, Sendable, CaseIterable {
   /// Refused in time.
   case ordinary
+  /// The same, but refused at once where there is no room: the caller can do with less.
+  case opportune
   /// File data that were accepted before: into the global reserve, but never so far that nothing
   /// could be deleted any more.
   case acceptedData

@@ -13,28 +13,30 @@ extension FileOperations {
 
   /// Writes `bytes` at `offset`, and returns how many there was space for.
   ///
+  /// - Parameter isWhole: all of the bytes or none, up to `FileStore.longestWrite`.
   /// - Parameter isOpenToAppend: the file was opened with O_APPEND. When it may but grow, this
   ///   throws `.notPermitted` for what stands before its end.
   package func write(
     _ id: InodeID, at offset: UInt64, _ bytes: UnsafeRawBufferPointer,
-    isOpenToAppend: Bool = false
+    isOpenToAppend: Bool = false, isWhole: Bool = false
   ) throws(FilesystemError) -> Int {
     let inode = try writableFile(id)
     if isOpenToAppend, offset < inode.fileSize { try inode.requireFlagsAllow(unless: .append) }
-    let done = try writeAll(inode, at: offset, bytes)
+    let done = try writeAll(inode, at: offset, bytes, isWhole: isWhole)
     if inode.attributes.flags.contains(.sync) { try synchronize(id, dataOnly: false) }
     return done
   }
 
   /// Writes all of `bytes`, or as many as there is space for.
   private func writeAll(
-    _ inode: Inode, at offset: UInt64, _ bytes: UnsafeRawBufferPointer
+    _ inode: Inode, at offset: UInt64, _ bytes: UnsafeRawBufferPointer, isWhole: Bool
   ) throws(FilesystemError) -> Int {
     var done = 0
     while done < bytes.count {
       let rest = UnsafeRawBufferPointer(rebasing: bytes[done...])
       do throws(FilesystemError) {
-        done += try writeSome(inode, at: offset + UInt64(done), rest)
+        done += try writeSome(
+          inode, at: offset + UInt64(done), rest, isWhole: isWhole)
       } catch {
         if done > 0 { break }
         throw error
@@ -45,12 +47,12 @@ extension FileOperations {
 
   /// Writes the first bytes of `bytes`, as many as there is space for.
   private func writeSome(
-    _ inode: Inode, at offset: UInt64, _ bytes: UnsafeRawBufferPointer
+    _ inode: Inode, at offset: UInt64, _ bytes: UnsafeRawBufferPointer, isWhole: Bool
   ) throws(FilesystemError) -> Int {
     var count = min(bytes.count, FileStore.longestWrite)
     if space.reservations.wouldGrowForSmallFiles(UInt64(count)) { files.flushAll() }
     do throws(FilesystemError) {
-      try writeOnce(inode, at: offset, bytes.part(0, count))
+      try writeOnce(inode, at: offset, bytes.part(0, count), isPatient: false)
       return count
     } catch {
       guard case .noSpace = error else { throw error }
@@ -62,7 +64,9 @@ extension FileOperations {
         try writeOnce(inode, at: offset, bytes.part(0, count))
         return count
       } catch {
-        guard case .noSpace = error, count > Int(geometry.sectorSize) else { throw error }
+        guard case .noSpace = error, !isWhole, count > Int(geometry.sectorSize) else {
+          throw error
+        }
         // The end of the first half, at the end of a sector.
         let end = (offset + UInt64(count / 2)).roundedDown(to: geometry.sectorSize)
         guard end > offset else { throw error }
@@ -72,11 +76,11 @@ extension FileOperations {
   }
 
   private func writeOnce(
-    _ inode: Inode, at offset: UInt64, _ bytes: UnsafeRawBufferPointer
+    _ inode: Inode, at offset: UInt64, _ bytes: UnsafeRawBufferPointer, isPatient: Bool = true
   ) throws(FilesystemError) {
     try inode.lock.shared { () throws(FilesystemError) in
       guard !inode.isDeleted else { throw .stale }
-      try files.write(inode, at: offset, bytes)
+      try files.write(inode, at: offset, bytes, isPatient: isPatient)
     }
   }
 

@@ -243,7 +243,7 @@ import Testing
     let device = try Self.used(Variant(name: "in flight", seed: 8))
     let volume = try Volume.mountForTest(device)
     // More than the small group of a new file system has: there is a large one now.
-    try volume.space.reservations.reserveData(64 << 20)
+    try volume.space.reservations.reserveData(64 << 20, items: 0)
     volume.space.reservations.releaseData((64 << 20) - 8192)
     let large = try #require(
       volume.space.groups.all.first { $0.isCacheable && $0.flags.contains(.data) })

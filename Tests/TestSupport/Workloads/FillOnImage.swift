@@ -1,0 +1,97 @@
+import Glibc
+
+/// `FillWorkload` on an image of its own, judged by `btrfs check` and as root by Linux.
+package struct FillOnImage {
+  package struct Options: Sendable {
+    package var work = FillWorkload.Options()
+    package var size = "1G"
+    /// For `fsmount mkfs`.
+    package var makeOptions: [String] = []
+    package var mountOptions = ""
+    /// After so many rounds the image is judged, and mounted anew.
+    package var judgedEvery = 10
+    /// Where the image is made.
+    package var directory: String?
+    /// How long one mount may take.
+    package var lifetime = 3600.0
+
+    package init() {}
+  }
+
+  private let options: Options
+  private let report: (String) -> Void
+
+  package init(_ options: Options, report: @escaping (String) -> Void = { say($0) }) {
+    self.options = options
+    self.report = report
+  }
+
+  package func run() throws {
+    let temporary = try TemporaryDirectory(inMemory: options.directory == nil)
+    let image = "\(options.directory ?? temporary.path)/fill.img"
+    defer { unlink(image) }
+    let mountPoint = try temporary.directory("mount")
+    try FsmountProgram.run(
+      ["mkfs", "--force", "--size", options.size] + options.makeOptions + [image]
+    ).orThrow()
+
+    let work = FillWorkload(directory: BytePath(mountPoint), options: options.work)
+    var round = 0
+    while round < options.work.rounds {
+      let last = min(round + options.judgedEvery, options.work.rounds)
+      try mounted(image, mountPoint) {
+        if round == 0 { try work.begin() } else { try work.verify() }
+        for number in round..<last {
+          try work.fill(round: number)
+          try work.remove(oneIn: 2, round: number)
+          try work.overwrite(round: number)
+        }
+        try work.fill(round: last + 100_000)
+      }
+      round = last
+      try ImageCheck.expectSound(image)
+      try FsmountProgram.verifyCache(image)
+      if isRoot { try readByKernel(image, mountPoint, work) }
+      try mounted(image, mountPoint) {
+        try work.verify()
+        try work.remove(oneIn: 3, round: round + 200_000)
+      }
+    }
+
+    // What was full can be emptied, and used again.
+    try mounted(image, mountPoint) { try work.remove(oneIn: 1, round: round) }
+    try ImageCheck.expectSound(image)
+    try mounted(image, mountPoint) { try work.fill(round: round + 300_000) }
+    let counts = work.counts
+    report(
+      "fill: \(round) rounds, \(counts.files) files, \(counts.bytes >> 20) MiB, "
+        + "\(counts.refusals) refusals (\(counts.refusedInPreallocated) in preallocated space), "
+        + "\(counts.removed) removed, all right")
+  }
+
+  private func mounted(_ image: String, _ mountPoint: String, _ body: () throws -> Void) throws {
+    let mount = try FsmountMount(
+      image, at: mountPoint, options: options.mountOptions, lifetime: options.lifetime)
+    defer { try? mount.unmount() }
+    do {
+      try body()
+    } catch {
+      throw TestFailure("\(error)\n\(mount.messages)")
+    }
+    try mount.unmount()
+    let lost = mount.messages.split(separator: "\n").filter {
+      $0.contains("lost") || $0.contains("read-only") || $0.contains("no space for a block")
+    }
+    guard lost.isEmpty else { throw TestFailure(lost.prefix(10).joined(separator: "\n")) }
+  }
+
+  private func readByKernel(
+    _ image: String, _ mountPoint: String, _ work: FillWorkload
+  ) throws {
+    let kernel = try LoopMount(image, at: mountPoint, options: LoopMount.kernelOptions + ",ro")
+    defer { try? kernel.unmount() }
+    try work.verify()
+    try kernel.expectCleanLog()
+    try kernel.unmount()
+  }
+}

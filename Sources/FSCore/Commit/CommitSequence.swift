@@ -14,6 +14,9 @@ package final class CommitSequence: Sendable {
   /// More passes than this make no commit: some participant never comes to an end.
   private static let longest = 1024
 
+  /// How often blocks are prepared for the critical section; each pass leaves fewer.
+  private static let pathPasses = 4
+
   private let transactions: TransactionManager
   private let blockCache: TreeBlockCache
   private let device: LogicalDevice
@@ -79,6 +82,7 @@ package final class CommitSequence: Sendable {
           try participant.prepare(in: handle)
         }
       }
+      try preparePaths()
       isUnprepared.store(false, ordering: .relaxed)
     } catch {
       let isSecond = isUnprepared.exchange(true, ordering: .relaxed)
@@ -89,6 +93,23 @@ package final class CommitSequence: Sendable {
         log.error("a commit has failed before it changed anything, the next tries again: \(error)")
       }
       throw error
+    }
+  }
+
+  /// Copies what the critical section will change. Others change trees meanwhile, so there is no end
+  /// that could be waited for.
+  private func preparePaths() throws(FilesystemError) {
+    for _ in 0..<Self.pathPasses {
+      let hasChanged = try transactions.performUnreserved {
+        (handle) throws(FilesystemError) -> Bool in
+        var hasChanged = false
+        for participant in participants {
+          if try participant.preparePaths(in: handle) { hasChanged = true }
+          handle.noteWhole()
+        }
+        return hasChanged
+      }
+      if !hasChanged { return }
     }
   }
 

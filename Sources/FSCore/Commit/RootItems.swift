@@ -3,6 +3,12 @@
 struct RootItems: CommitParticipant {
   let trees: Trees
 
+  func preparePaths(
+    in handle: borrowing TransactionHandle
+  ) throws(FilesystemError) -> Bool {
+    try trees.prepareRootItems(in: handle)
+  }
+
   func settle(
     in handle: borrowing TransactionHandle, _ context: borrowing CommitContext, round: Int
   ) throws(FilesystemError) -> Bool {

@@ -9,6 +9,17 @@ package struct BlockGroupItems: CommitParticipant {
     Key(ObjectID(group.start.rawValue), .blockGroupItem, group.length)
   }
 
+  package func preparePaths(
+    in handle: borrowing TransactionHandle
+  ) throws(FilesystemError) -> Bool {
+    var hasCopied = false
+    for group in groups.dirty where group.state.withLock({ $0.used != $0.writtenUsed }) {
+      if try groups.itemTree.preparePath(to: Self.key(group), in: handle) { hasCopied = true }
+      handle.noteWhole()
+    }
+    return hasCopied
+  }
+
   /// Writes the items whose `used` is not what they say. That may copy blocks of their tree, which
   /// changes `used` again.
   package func settle(

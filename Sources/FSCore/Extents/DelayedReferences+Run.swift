@@ -1,12 +1,4 @@
 extension DelayedReferences {
-  /// Data that has lost its last reference, and whose checksums are still there.
-  private struct FreedData {
-    var address: LogicalAddress
-    var length: UInt64
-    /// The extent never had an item.
-    var isAbandoned: Bool
-  }
-
   /// Applies what is noted to the extent tree, and what that brings about, in ascending order
   /// of addresses, until nothing is left or `limit` extents have been done. Several threads may
   /// be in here. The caller holds no tree's lock, and has changed nothing through the handle that
@@ -20,9 +12,13 @@ extension DelayedReferences {
     var left = limit
     while left > 0 {
       handle.noteWhole()
+      if let freed = queue.withLock({ $0.takeUnfinished() }) {
+        try finish(freed, in: handle)
+        continue
+      }
       var freed: FreedData?
-      let head = try lock.withLock { pass throws(FilesystemError) -> DelayedHead? in
-        guard let (address, head) = nextHead(&pass) else { return nil }
+      let isAtEnd = try lock.withLock { pass throws(FilesystemError) -> Bool in
+        guard let (address, head) = nextHead(&pass) else { return true }
         do throws(FilesystemError) {
           space.creditReference(to: handle)
           freed = try apply(head, to: address, in: handle)
@@ -30,17 +26,11 @@ extension DelayedReferences {
           putBack(head, at: address, unlessHalfDone: handle)
           throw error
         }
-        return head
+        return false
       }
-      guard let head else { return }
+      if isAtEnd { return }
       left -= 1
-      guard let freed else { continue }
-      do throws(FilesystemError) {
-        try finish(freed, in: handle)
-      } catch {
-        putBack(head, at: freed.address, unlessHalfDone: handle)
-        throw error
-      }
+      if let freed { try finish(freed, in: handle) }
     }
     handle.noteWhole()
   }
@@ -101,6 +91,7 @@ extension DelayedReferences {
       head.kind, generation: handle.generation, isSkinny: geometry.hasSkinnyMetadata)
     let keyed = try change(&record, by: head)
 
+    try read(keyed, of: address)
     let key = itemKeys(address, head.kind)[0]
     do {
       try extentTree.insert(key, size: record.encodedSize, in: handle) { record.encode(into: $0) }
@@ -140,6 +131,9 @@ extension DelayedReferences {
       case nil: continue
       case .nothing: return nil
       case .rewrite(let record, let keyed):
+        // So far blocks were copied, and the item is what it was.
+        handle.noteWhole()
+        try read(keyed, of: address)
         try apply(keyed, to: address, in: handle)
         guard record.references == 0 else {
           try extentTree.replace(key, size: record.encodedSize, in: handle) {
@@ -179,6 +173,14 @@ extension DelayedReferences {
     return keyed
   }
 
+  /// Reads the blocks in which keyed items stand, so that no read fails between two changes.
+  private func read(
+    _ keyed: [ReferenceChange], of address: LogicalAddress
+  ) throws(FilesystemError) {
+    let references = ExtentTreeReferences(tree: extentTree)
+    for change in keyed { _ = try references.count(of: change.identity, to: address) }
+  }
+
   private func apply(
     _ keyed: [ReferenceChange], to address: LogicalAddress, in handle: borrowing TransactionHandle
   ) throws(FilesystemError) {
@@ -197,11 +199,21 @@ extension DelayedReferences {
   }
 
   /// Removes the checksums of freed data. `lock` is not held: this changes another tree, which
-  /// notes changes here.
+  /// notes changes here. What is left after an error is done by the next run.
   private func finish(
     _ freed: FreedData, in handle: borrowing TransactionHandle
   ) throws(FilesystemError) {
-    try checksums?.remove(from: freed.address, length: freed.length, in: handle)
+    handle.noteWhole()
+    do throws(FilesystemError) {
+      while let checksums,
+        try checksums.removePart(from: freed.address, length: freed.length, in: handle)
+      {
+        handle.noteWhole()
+      }
+    } catch {
+      if !handle.isHalfDone { queue.withLock { $0.addUnfinished(freed) } }
+      throw error
+    }
     if freed.isAbandoned { space.discard(freed.address, length: freed.length, in: handle) }
   }
 
@@ -216,6 +228,14 @@ extension DelayedReferences {
 extension DelayedReferences: CommitParticipant {
   package func prepare(in handle: borrowing TransactionHandle) throws(FilesystemError) {
     try run(in: handle)
+  }
+
+  package func preparePaths(
+    in handle: borrowing TransactionHandle
+  ) throws(FilesystemError) -> Bool {
+    guard pendingCount > 0 else { return false }
+    try run(in: handle)
+    return true
   }
 
   package func settle(

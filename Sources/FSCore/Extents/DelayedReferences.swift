@@ -27,9 +27,19 @@ package protocol ExtentSpaceAccounting: AnyObject, Sendable {
 
 /// What removes the checksums of data that is no more.
 package protocol DataChecksumRemoval: AnyObject, Sendable {
-  func remove(
+  /// Removes some of the checksums of [address, +length), as one whole change. False when there was
+  /// none left.
+  func removePart(
     from address: LogicalAddress, length: UInt64, in h: borrowing TransactionHandle
-  ) throws(FilesystemError)
+  ) throws(FilesystemError) -> Bool
+}
+
+/// Data that has lost its last reference, and whose checksums are still there.
+struct FreedData {
+  var address: LogicalAddress
+  var length: UInt64
+  /// The extent never had an item.
+  var isAbandoned: Bool
 }
 
 /// The changes of extents' references that are not in the extent tree yet.
@@ -42,7 +52,8 @@ package protocol DataChecksumRemoval: AnyObject, Sendable {
 /// 1. An extent's references are those in the extent tree plus those noted here. `lock` (rank
 ///    `.extentReferences`) is held while a change moves from here into the tree, so that
 ///    whoever holds it sees each change exactly once.
-/// 2. A head is in the queue only if it has something to apply. `pendingCount` counts them.
+/// 2. A head is in the queue only if it has something to apply. `pendingCount` counts them, and
+///    freed data whose checksums could not be removed.
 /// 3. When a reference is replaced by another, the new one is added before the old is dropped.
 /// 4. A tree block that is allocated and freed before its item was made leaves no trace: its
 ///    space is free again at once. Data waits for the next `run`, since its checksums have to
@@ -58,6 +69,8 @@ package final class DelayedReferences: ExtentReferences {
     static let usualCount = 4096
 
     fileprivate(set) var heads: [LogicalAddress: DelayedHead] = [:]
+    /// An error came before all checksums were removed.
+    fileprivate(set) var unfinished: [FreedData] = []
     let memory: MemoryShare
     let demand: SpaceDemand
   }
@@ -100,7 +113,7 @@ package final class DelayedReferences: ExtentReferences {
   }
 
   /// How many extents have changes that are not applied.
-  package var pendingCount: Int { queue.withLock { $0.heads.count } }
+  package var pendingCount: Int { queue.withLock { $0.count } }
 
   /// Takes a block out of the cache, written or not, before its space can be allocated again.
   func dropBlock(_ address: LogicalAddress) { extentTree.context.cache.drop(address) }
@@ -182,6 +195,20 @@ extension DelayedReferences.Queue {
     heads[address] = head
     didAdd()
     return false
+  }
+
+  /// How much there is to apply.
+  var count: Int { heads.count + unfinished.count }
+
+  mutating func addUnfinished(_ freed: FreedData) {
+    unfinished.append(freed)
+    didAdd()
+  }
+
+  mutating func takeUnfinished() -> FreedData? {
+    guard let freed = unfinished.popLast() else { return nil }
+    didRemove()
+    return freed
   }
 
   private func didAdd() {

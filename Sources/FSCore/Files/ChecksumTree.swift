@@ -141,7 +141,7 @@ extension ChecksumTree {
         if item.start <= address && item.end >= end {
           return try overwrite(item, at: address, sums, in: handle)
         }
-        try removeLocked(from: address, to: end, scratch, in: handle)
+        while try removeLast(from: address, to: end, scratch, in: handle) {}
         before = try lastItem(below: end)
       }
 
@@ -167,39 +167,44 @@ extension ChecksumTree {
   package func remove(
     from address: LogicalAddress, length: UInt64, in handle: borrowing TransactionHandle
   ) throws(FilesystemError) {
+    while try removePart(from: address, length: length, in: handle) {}
+  }
+
+  package func removePart(
+    from address: LogicalAddress, length: UInt64, in handle: borrowing TransactionHandle
+  ) throws(FilesystemError) -> Bool {
     let (end, _) = try sectors(address, length)
-    try changes.withLock { scratch throws(FilesystemError) in
-      try removeLocked(from: address, to: end, scratch, in: handle)
+    return try changes.withLock { scratch throws(FilesystemError) in
+      try removeLast(from: address, to: end, scratch, in: handle)
     }
   }
 
+  /// Removes the last item of a range, or leaves it ending at `address`. False when there is none.
   /// `changes` is held.
-  private func removeLocked(
+  private func removeLast(
     from address: LogicalAddress, to end: LogicalAddress, _ scratch: AlignedBuffer,
     in handle: borrowing TransactionHandle
-  ) throws(FilesystemError) {
+  ) throws(FilesystemError) -> Bool {
     changes.assertHeld()
-    // From the last item back to the first. Each round removes one, or leaves it ending at
-    // `address`.
-    while let item = try lastItem(below: end), item.end > address {
-      let keptBefore = item.start < address ? Int((address - item.start) / sectorSize) : 0
-      let keptAfter = item.end > end ? Int((item.end - end) / sectorSize) : 0
-      let content = keptBefore + keptAfter > 0 ? try content(of: item, scratch) : nil
+    guard let item = try lastItem(below: end), item.end > address else { return false }
+    let keptBefore = item.start < address ? Int((address - item.start) / sectorSize) : 0
+    let keptAfter = item.end > end ? Int((item.end - end) / sectorSize) : 0
+    let content = keptBefore + keptAfter > 0 ? try content(of: item, scratch) : nil
 
-      if let content, keptAfter > 0 {
-        let part = content.part(
-          content.count - keptAfter * sumSize, keptAfter * sumSize)
-        try insertItem(at: end, part, in: handle)
-      }
-      if let content, keptBefore > 0 {
-        let part = content.part(0, keptBefore * sumSize)
-        try tree.replace(Self.key(item.start), size: part.count, in: handle) {
-          $0.store(part, at: 0)
-        }
-      } else if try !tree.delete(Self.key(item.start), in: handle) {
-        throw .corrupt("the checksum item at \(item.start) vanished")
-      }
+    if let content, keptAfter > 0 {
+      let part = content.part(
+        content.count - keptAfter * sumSize, keptAfter * sumSize)
+      try insertItem(at: end, part, in: handle)
     }
+    if let content, keptBefore > 0 {
+      let part = content.part(0, keptBefore * sumSize)
+      try tree.replace(Self.key(item.start), size: part.count, in: handle) {
+        $0.store(part, at: 0)
+      }
+    } else if try !tree.delete(Self.key(item.start), in: handle) {
+      throw .corrupt("the checksum item at \(item.start) vanished")
+    }
+    return true
   }
 
   private func overwrite(

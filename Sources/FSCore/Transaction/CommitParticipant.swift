@@ -8,7 +8,7 @@
 ///    it in the list have nothing left to do.
 /// 3. A participant comes to an end by itself: after some rounds it changes only blocks that the
 ///    running transaction has made, which allocates nothing.
-/// 4. After an error of `prepare` that leaves the handle not half done, everything that was to be
+/// 4. After an error of `prepare` or `preparePaths` that leaves the handle not half done, everything that was to be
 ///    done is still to be done, and the next commit tries again. Any other error of any step aborts
 ///    the volume. What may fail without that (a cache) is seen to by the participant itself.
 /// 5. A participant that has done one thing of several calls `noteWhole`.
@@ -16,6 +16,13 @@ package protocol CommitParticipant: Sendable {
   /// Does what can be done while others still change trees, so that the critical section is short.
   /// The handle is one of the running transaction; no lock is held.
   func prepare(in handle: borrowing TransactionHandle) throws(FilesystemError)
+
+  /// Makes the blocks that `settle` will change the running transaction's own, as far as is known
+  /// now: a read that fails in the critical section aborts the volume, and here it does not. Says
+  /// whether that changed or copied anything; the sequence then asks all again, a few times.
+  func preparePaths(
+    in handle: borrowing TransactionHandle
+  ) throws(FilesystemError) -> Bool
 
   /// Inside the critical section. Brings the trees up to date; says whether that changed anything.
   ///
@@ -40,6 +47,10 @@ package protocol CommitParticipant: Sendable {
 
 extension CommitParticipant {
   package func prepare(in handle: borrowing TransactionHandle) throws(FilesystemError) {}
+
+  package func preparePaths(
+    in handle: borrowing TransactionHandle
+  ) throws(FilesystemError) -> Bool { false }
 
   package func seal(
     _ superblock: inout Superblock, _ context: borrowing CommitContext

@@ -1,4 +1,16 @@
 extension Tree {
+  /// Makes the blocks on the way to `key` the running transaction's own, so that an item of that
+  /// key can be changed in it without a read. Says whether any was copied.
+  package func preparePath(
+    to key: Key, in handle: borrowing TransactionHandle
+  ) throws(FilesystemError) -> Bool {
+    try changing(key) { path throws(FilesystemError) in
+      if path.leaf.isWritable { return false }
+      try makeWritable(&path, in: handle)
+      return true
+    }
+  }
+
   /// Makes every block of the path a writable one of the running transaction, from the root down.
   func makeWritable(
     _ path: inout TreePath, in handle: borrowing TransactionHandle

@@ -173,6 +173,23 @@ package final class Trees: @unchecked Sendable {
     return ids
   }
 
+  /// Makes the root tree's blocks that `updateRootItems` would change now the running
+  /// transaction's own. Says whether any was copied.
+  func prepareRootItems(
+    in handle: borrowing TransactionHandle
+  ) throws(FilesystemError) -> Bool {
+    let moved = context.movedRoots.withLock { $0.sorted() }
+    var hasCopied = false
+    for id in moved {
+      guard let entry = state.withLock({ $0.entries[id] }),
+        entry.tree.rootState.address != entry.savedAddress
+      else { continue }
+      if try root.preparePath(to: entry.rootItemKey, in: handle) { hasCopied = true }
+      handle.noteWhole()
+    }
+    return hasCopied
+  }
+
   /// Writes the root items of the trees whose root block is another than they say: those whose
   /// root has moved since the last call. Returns whether any was. An error leaves some unwritten
   /// for good, so it has to abort the volume.

@@ -5,7 +5,7 @@ import Testing
 
 /// Reads that fail in every part of a commit. Each step has a defined outcome: a cache is lost, or
 /// this commit fails and the next one makes up for it, or the volume is aborted. None leaves a
-/// volume that takes writes and cannot commit.
+/// volume that takes writes and cannot commit. A fault that passes never aborts.
 @Suite(.timeLimit(.minutes(3))) struct CommitReadFaultTests {
   enum Kind: CaseIterable, Sendable {
     /// One read fails.
@@ -113,9 +113,9 @@ import Testing
     print(
       "  \(record), \(kind): \(number) reads, \(madeUpFor) made up for, \(aborted) aborted, \(unharmed) unharmed"
     )
-    #expect(number > 5)
+    #expect(number > 3)
     // A commit may always be made up for after a fault that passes.
-    #expect(kind == .transient ? madeUpFor > 0 : aborted > 0)
+    #expect(kind == .transient ? madeUpFor > 0 && aborted == 0 : aborted > 0)
   }
 
   /// Reads of the free space tree cost no more than the tree: no commit fails for them, and the

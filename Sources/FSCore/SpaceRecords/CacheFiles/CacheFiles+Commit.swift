@@ -48,15 +48,28 @@ extension CacheFiles {
     if total > 0 { space.reservations.makeRoomForRecord(total) }
   }
 
+  /// Sets up groups that only what the commit itself does has changed.
+  package func preparePaths(
+    in handle: borrowing TransactionHandle
+  ) throws(FilesystemError) -> Bool {
+    try state.withLock { state throws(FilesystemError) in try setUpDirty(&state, in: handle) }
+  }
+
+  /// Says whether any group was set up.
+  @discardableResult
   private func setUpDirty(
     _ state: inout State, in handle: borrowing TransactionHandle
-  ) throws(FilesystemError) {
+  ) throws(FilesystemError) -> Bool {
+    var hasChanged = false
     for group in changedGroups {
       let maySetUp = state.refusedGeneration != handle.generation
       let step = cache(of: group).nextStep(
         group.moment, handle.generation, maySetUp: maySetUp, mayWrite: true)
-      if case .setUp = step { try setUp(group, &state, in: handle) }
+      guard case .setUp = step else { continue }
+      try setUp(group, &state, in: handle)
+      hasChanged = true
     }
+    return hasChanged
   }
 
   /// Does what the changed groups need next.

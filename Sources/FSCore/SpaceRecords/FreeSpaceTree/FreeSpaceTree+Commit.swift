@@ -6,13 +6,22 @@ extension FreeSpaceTree {
   package func prepare(in handle: borrowing TransactionHandle) throws(FilesystemError) {
     try oldCaches?.removeAll(references, log, in: handle)
 
-    try state.withLock { state throws(FilesystemError) in
-      guard !state.isToBeRebuilt else { return }
-      for group in changedGroups where !mustRewrite(group, state) {
-        _ = try update(group, &state, in: handle)
-      }
-    }
+    _ = try preparePaths(in: handle)
     try references.run(in: handle)
+  }
+
+  /// Carries changes into the tree that are known now.
+  package func preparePaths(
+    in handle: borrowing TransactionHandle
+  ) throws(FilesystemError) -> Bool {
+    try state.withLock { state throws(FilesystemError) in
+      guard !state.isToBeRebuilt else { return false }
+      var hasChanged = false
+      for group in changedGroups where !mustRewrite(group, state) {
+        if try update(group, &state, in: handle) { hasChanged = true }
+      }
+      return hasChanged
+    }
   }
 
   package func settle(

@@ -78,47 +78,13 @@ extension Tree {
     _ key: Key, size: Int, _ path: inout TreePath, in handle: borrowing TransactionHandle
   ) throws(FilesystemError) {
     let need = size + Format.itemHeaderSize
-    if path.leaf.freeBytes < need, try !pushLeft(toFree: need, &path, in: handle) {
+    if path.leaf.freeBytes < need, try !pushLeft(toFit: need, &path, in: handle),
+      try !pushRight(toFit: need, &path, in: handle)
+    {
       try splitLeaf(for: key, size: size, &path, in: handle)
     }
     path.leaf.insertItem(path.slot, key, size: size)
     if path.slot == 0 { updateParentKeys(path, from: 0) }
-  }
-
-  /// Moves first items of a leaf to its left neighbour, if that one is in memory and has room, and
-  /// if `need` bytes are free afterwards. Files get their content after the inodes of many others
-  /// stand in the leaf: splits alone would leave leaves half full.
-  private func pushLeft(
-    toFree need: Int, _ path: inout TreePath, in handle: borrowing TransactionHandle
-  ) throws(FilesystemError) -> Bool {
-    let leaf = path.leaf
-    // What is appended begins a new leaf.
-    guard path.rootLevel > 0, path.slot > 0, path.slot < leaf.count, path.slots[1] > 0 else {
-      return false
-    }
-    let parent = path.block(1)
-    let leftSlot = path.slots[1] - 1
-    guard let left = try neighbour(parent, leftSlot), left.count > 0,
-      left.key(left.count - 1) < leaf.firstKey
-    else { return false }
-
-    let room = left.freeBytes
-    var number = 0
-    var moved = 0
-    while number < path.slot {
-      let bytes = leaf.itemSize(number) + Format.itemHeaderSize
-      if moved + bytes > room { break }
-      moved += bytes
-      number += 1
-    }
-    // A few bytes would be gone with the next item, and each move copies a neighbour.
-    guard leaf.freeBytes + moved >= need, moved >= leaf.leafCapacity / 8 else { return false }
-
-    let target = try makeWritableChild(of: parent, slot: leftSlot, left, in: handle)
-    leaf.moveItems(from: 0, number: number, to: target, at: target.count)
-    path.set(leaf, path.slot - number)
-    updateParentKeys(path, from: 0)
-    return true
   }
 
   /// Carries the first key of the path's block at `level` to the pointers above it.
@@ -164,7 +130,8 @@ extension Tree {
   }
 
   /// Where to divide a full leaf: the slots from `at` on go to the right. Even by bytes, but an
-  /// item that is appended begins a new leaf, so that ascending insertions leave full leaves.
+  /// item that is appended begins a new leaf, and so does one before which the leaf is nearly full,
+  /// so that ascending insertions leave full leaves.
   private func leafDivision(
     _ leaf: TreeBlock, _ slot: Int, _ need: Int
   ) -> (at: Int, newGoesRight: Bool)? {
@@ -173,6 +140,9 @@ extension Tree {
 
     let capacity = leaf.leafCapacity
     let total = leaf.usedBytes
+    let before = leaf.bytes(ofItems: 0..<slot)
+    if before >= capacity / 8 * 7, total - before + need <= capacity { return (slot, true) }
+
     var best: (at: Int, newGoesRight: Bool)?
     var bestDifference = Int.max
     var left = 0

@@ -248,12 +248,30 @@ extension TreeBlock {
     }
   }
 
+  /// What some items take, their headers included.
+  func bytes(ofItems slots: Range<Int>) -> Int {
+    slots.reduce(slots.count * Format.itemHeaderSize) { $0 + itemSize($1) }
+  }
+
   /// Moves `number` items from `slot` on to `target`, at `targetSlot`; they must fit.
   func moveItems(from slot: Int, number: Int, to target: TreeBlock, at targetSlot: Int) {
+    guard number > 0 else { return }
+    let header = Format.itemHeaderSize
+    let bytes = bytes(ofItems: slot..<(slot + number)) - number * header
+    precondition(target.freeBytes >= bytes + number * header && targetSlot <= target.count)
+
+    // The gap is made once: what stands in the target moves once.
+    var offset = targetSlot == 0 ? target.leafCapacity : target.itemOffset(targetSlot - 1)
+    target.shiftData(from: targetSlot, by: -bytes)
+    let at = target.base + target.headerAt(targetSlot)
+    memmove(at + number * header, at, (target.count - targetSlot) * header)
+    target.count += number
     for index in 0..<number {
-      let size = itemSize(slot + index)
-      target.insertItem(targetSlot + index, key(slot + index), size: size)
-      target.mutableItem(targetSlot + index).copyMemory(from: item(slot + index))
+      let item = item(slot + index)
+      offset -= item.count
+      key(slot + index).encode(into: target.buffer.bytes, at: target.headerAt(targetSlot + index))
+      target.setItem(targetSlot + index, offset: offset, size: item.count)
+      target.mutableItem(targetSlot + index).copyMemory(from: item)
     }
     removeItems(from: slot, number: number)
   }

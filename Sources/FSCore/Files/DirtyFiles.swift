@@ -6,8 +6,9 @@ final class DirtyFiles: Sendable {
 
   func remove(_ inode: Inode) { inodes.withLock { _ = $0.removeValue(forKey: inode.id) } }
 
-  /// All, as of now.
-  var all: [Inode] { inodes.withLock { Array($0.values) } }
+  /// All, as of now, by ascending id: written back in this order their items leave full leaves, and
+  /// their data stand as the files were made.
+  var all: [Inode] { inodes.withLock { Array($0.values) }.sorted { $0.id < $1.id } }
 
   var count: Int { inodes.withLock { $0.count } }
 }

@@ -18,11 +18,11 @@ struct ReservationPolicy: Sendable {
 
   /// What the commit and operations that free space can use when ordinary ones are refused.
   ///
-  /// An eighth of the metadata space, so that small images stay usable, and a 64th where most of
+  /// A sixteenth of the metadata space, so that small images stay usable, and a 64th where most of
   /// it is for data; but enough for a deletion (about 15 items) beside a commit: 128 blocks,
   /// unless that were more than a quarter of all. The upper bound is the kernel's.
   func globalReserve(metadataBytes: UInt64) -> UInt64 {
-    let share = metadataBytes / (isMixed ? 64 : 8)
+    let share = metadataBytes / (isMixed ? 64 : 16)
     let floor = min(128 * nodeSize, metadataBytes / 4)
     return min(max(share, floor), 512 << 20)
   }

@@ -90,7 +90,7 @@ import Testing
     for metadata in [UInt64(8), 16, 32, 51, 256, 1024].map({ $0 << 20 }) {
       let reserve = policy.globalReserve(metadataBytes: metadata)
       #expect(reserve <= metadata / 4)
-      #expect(reserve >= metadata / 8)
+      #expect(reserve >= metadata / 16)
       #expect(policy.commitReserve(metadataBytes: metadata) <= reserve)
 
       let mixedReserve = mixed.globalReserve(metadataBytes: metadata)

@@ -88,7 +88,10 @@ package struct FillOnImage {
   private func readByKernel(
     _ image: String, _ mountPoint: String, _ work: FillWorkload
   ) throws {
-    let kernel = try LoopMount(image, at: mountPoint, options: LoopMount.kernelOptions + ",ro")
+    let hasTree = options.makeOptions.contains { $0 == "v2" || $0 == "--block-group-tree" }
+    let kernel = try LoopMount(
+      image, at: mountPoint,
+      options: hasTree ? "space_cache=v2,noatime,ro" : LoopMount.kernelOptions + ",ro")
     defer { try? kernel.unmount() }
     try work.verify()
     try kernel.expectCleanLog()

@@ -213,7 +213,7 @@ extension BlockGroup {
 
   private func noteChange(_ state: inout State) -> News {
     state.changeCount += 1
-    defer { state.isListedAsDirty = true }
-    return state.isListedAsDirty ? [] : .dirty
+    defer { state.lists = .changed }
+    return .changed.subtracting(state.lists)
   }
 }

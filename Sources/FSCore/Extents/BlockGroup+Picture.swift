@@ -37,6 +37,13 @@ extension BlockGroup {
     }
   }
 
+  /// What a cache of the group must have room for; nil while the group is not loaded.
+  package var cacheDemand: CacheDemand? {
+    state.withLock { state in
+      state.index.map { CacheDemand([$0] + state.pinned.sets.map(\.ranges)) }
+    }
+  }
+
   /// One consistent picture, or nil when there is none: the group is not loaded, or data is in
   /// flight in it.
   package func takePicture() -> FreeSpacePicture? {
@@ -48,12 +55,12 @@ extension BlockGroup {
     }
   }
 
-  /// Puts the group among those that the next commit looks at, whether it changes or not. False
-  /// when it is there already.
-  func listAsDirty() -> Bool {
+  /// Puts the group on all lists of changed groups, whether it changes or not. Says on which it is
+  /// not yet.
+  func joinLists() -> News {
     state.withLock { state in
-      defer { state.isListedAsDirty = true }
-      return !state.isListedAsDirty
+      defer { state.lists = .changed }
+      return .changed.subtracting(state.lists)
     }
   }
 }

@@ -32,8 +32,8 @@ package final class BlockGroup: Sendable {
     /// Freed and unpinned while the group was not loaded.
     var freedWhileUnloaded: FreeSpaceIndex?
     var changeCount: UInt64 = 0
-    /// Whether the manager's list of changed groups has this one.
-    var isListedAsDirty = false
+    /// Which of the registry's lists of changed groups have this one.
+    var lists: News = []
     /// Nil where no record of free space asks for them.
     var changes: SpaceChanges?
     /// Nothing is allocated here: the group is being emptied, or about to be removed.
@@ -118,12 +118,19 @@ package final class BlockGroup: Sendable {
   /// What was free when the volume was mounted, by the group's item.
   package var freeAtMount: UInt64 { length - superblockBytes - usedAtMount }
 
-  /// What must still be done for the manager's lists.
+  /// What must still be done for the registry's lists. The first three list changed groups, and each
+  /// is emptied by another reader.
   struct News: OptionSet {
     let rawValue: UInt8
     /// The group changed for the first time in this transaction.
     static let dirty = News(rawValue: 1)
+    /// It changed for the first time since its block group item was looked at.
+    static let item = News(rawValue: 2)
+    /// It changed for the first time since the record of free space looked at it.
+    static let record = News(rawValue: 4)
     /// Something was pinned for the first time in this transaction.
-    static let pinned = News(rawValue: 2)
+    static let pinned = News(rawValue: 8)
+
+    static let changed: News = [.dirty, .item, .record]
   }
 }

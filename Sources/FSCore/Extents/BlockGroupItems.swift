@@ -9,25 +9,42 @@ package struct BlockGroupItems: CommitParticipant {
     Key(ObjectID(group.start.rawValue), .blockGroupItem, group.length)
   }
 
+  /// Writes items while others still change trees, so that in the critical section only those are left
+  /// whose groups change again, and their paths are copied.
   package func preparePaths(
     in handle: borrowing TransactionHandle
   ) throws(FilesystemError) -> Bool {
-    var hasCopied = false
-    for group in groups.dirty where group.state.withLock({ $0.used != $0.writtenUsed }) {
-      if try groups.itemTree.preparePath(to: Self.key(group), in: handle) { hasCopied = true }
-      handle.noteWhole()
-    }
-    return hasCopied
+    try write(in: handle, mayLackItems: true)
+  }
+
+  package func settle(
+    in handle: borrowing TransactionHandle, _ context: borrowing CommitContext, round: Int
+  ) throws(FilesystemError) -> Bool {
+    try write(in: handle, mayLackItems: false)
   }
 
   /// Writes the items whose `used` is not what they say. That may copy blocks of their tree, which
   /// changes `used` again.
-  package func settle(
-    in handle: borrowing TransactionHandle, _ context: borrowing CommitContext, round: Int
+  ///
+  /// - Parameter mayLackItems: a chunk may have been made just now, and have no items yet.
+  private func write(
+    in handle: borrowing TransactionHandle, mayLackItems: Bool
   ) throws(FilesystemError) -> Bool {
     try groups.checkFailure()
+    let work = groups.takeItemWork()
+    do throws(FilesystemError) {
+      return try write(work, in: handle, mayLackItems: mayLackItems)
+    } catch {
+      groups.putBackItemWork(work)
+      throw error
+    }
+  }
+
+  private func write(
+    _ work: [BlockGroup], in handle: borrowing TransactionHandle, mayLackItems: Bool
+  ) throws(FilesystemError) -> Bool {
     var hasChanged = false
-    for group in groups.dirty {
+    for group in work {
       let (used, written) = group.state.withLock { ($0.used, $0.writtenUsed) }
       guard used != written else { continue }
       let isPresent = try groups.itemTree.modify(
@@ -39,8 +56,15 @@ package struct BlockGroupItems: CommitParticipant {
         bytes.store(used, at: 0)
         return true
       }
-      guard isPresent == true else { throw .corrupt("block group \(group.start) has no item") }
+      guard isPresent == true else {
+        guard mayLackItems, group.isNew else {
+          throw .corrupt("block group \(group.start) has no item")
+        }
+        groups.putBackItemWork([group])
+        continue
+      }
       groups.didWriteItem(group, used: used)
+      handle.noteWhole()
       hasChanged = true
     }
     return hasChanged

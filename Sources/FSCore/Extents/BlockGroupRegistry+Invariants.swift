@@ -3,7 +3,7 @@ extension BlockGroupRegistry {
   /// What does not hold of the groups, each by itself.
   func brokenInvariants() -> [String] {
     var broken = all.compactMap(\.brokenInvariant)
-    for group in dirty where !group.state.withLock({ $0.isListedAsDirty }) {
+    for group in dirty where !group.state.withLock({ $0.lists.contains(.dirty) }) {
       broken.append("block group \(group.start) is listed and does not know")
     }
     return broken

@@ -5,20 +5,29 @@ import Logging
 ///
 /// 1. Groups are sorted by address and do not overlap. A group comes with its chunk, and goes when
 ///    the commit that removed its chunk is durable.
-/// 2. A group is in `dirty` exactly if its `isListedAsDirty` is set: extents entered or left it
-///    since the last critical section, or the record of free space wants it to be looked at.
+/// 2. A group is in `dirty` exactly if its `lists` say so: extents entered or left it since the last
+///    critical section, or the record of free space wants it to be looked at. The same goes for
+///    `itemWork` and `recordWork`, since the reader of that list took it.
 /// 3. `pinned` lists each group under each transaction that pinned something in it.
 package final class BlockGroupRegistry: Sendable {
   private struct State {
     /// By ascending address.
     var groups: [BlockGroup] = []
     var dirty: [BlockGroup] = []
+    var itemWork: [BlockGroup] = []
+    var recordWork: [BlockGroup] = []
     /// Groups in which something was pinned, by transaction.
     var pinned: [Generation: [BlockGroup]] = [:]
     /// Bytes that extent items cover, by the BLOCK_GROUP_ITEMs in the tree.
     var writtenUsed: UInt64 = 0
     /// A change that cannot be right was asked for; nothing is committed after that.
     var failure: FilesystemError?
+
+    mutating func list(_ group: BlockGroup, _ news: BlockGroup.News) {
+      if news.contains(.dirty) { dirty.append(group) }
+      if news.contains(.item) { itemWork.append(group) }
+      if news.contains(.record) { recordWork.append(group) }
+    }
   }
 
   package let geometry: Geometry
@@ -89,6 +98,8 @@ package final class BlockGroupRegistry: Sendable {
     state.withLock { state in
       state.groups.removeAll { $0 === group }
       state.dirty.removeAll { $0 === group }
+      state.itemWork.removeAll { $0 === group }
+      state.recordWork.removeAll { $0 === group }
       for generation in Array(state.pinned.keys) {
         state.pinned[generation]?.removeAll { $0 === group }
       }
@@ -132,15 +143,39 @@ package final class BlockGroupRegistry: Sendable {
 
   /// Puts a group among `dirty`, though it may not change.
   package func listAsDirty(_ group: BlockGroup) {
-    if group.listAsDirty() { state.withLock { $0.dirty.append(group) } }
+    let news = group.joinLists()
+    if !news.isEmpty { state.withLock { $0.list(group, news) } }
   }
 
   func list(_ group: BlockGroup, _ news: BlockGroup.News, _ generation: Generation) {
     guard !news.isEmpty else { return }
     state.withLock { state in
-      if news.contains(.dirty) { state.dirty.append(group) }
+      state.list(group, news)
       if news.contains(.pinned) { state.pinned[generation, default: []].append(group) }
     }
+  }
+
+  /// Takes the groups that changed since this was called last: in ascending order, each once.
+  func takeItemWork() -> [BlockGroup] { take(\.itemWork, .item) }
+
+  /// The same for the record of free space.
+  package func takeRecordWork() -> [BlockGroup] { take(\.recordWork, .record) }
+
+  /// Lists groups again that were taken and not seen to.
+  func putBackItemWork(_ groups: [BlockGroup]) {
+    for group in groups { listAsDirty(group) }
+  }
+
+  private func take(
+    _ list: WritableKeyPath<State, [BlockGroup]>, _ mark: BlockGroup.News
+  ) -> [BlockGroup] {
+    let groups = state.withLock { state in
+      defer { state[keyPath: list] = [] }
+      return state[keyPath: list]
+    }
+    // Others set a mark, then append: whatever changes from here on is listed again.
+    for group in groups { group.state.withLock { _ = $0.lists.remove(mark) } }
+    return groups.sorted { $0.start < $1.start }
   }
 
   /// Empties the list of changed groups. Inside the critical section, after the last change.
@@ -148,7 +183,7 @@ package final class BlockGroupRegistry: Sendable {
     try checkFailure()
     let groups = dirty
     // Others may list groups meanwhile: they set a flag, then append.
-    for group in groups { group.state.withLock { $0.isListedAsDirty = false } }
+    for group in groups { group.state.withLock { _ = $0.lists.remove(.dirty) } }
     state.withLock { $0.dirty.removeFirst(groups.count) }
   }
 

@@ -26,12 +26,13 @@ package struct CacheLayout: Equatable {
     self.pageCount = pageCount
   }
 
-  /// The number of pages to allocate for a group: 16 for each whole 256 MiB, at least 16.
+  /// The number of pages of a full file: 16 for each whole 256 MiB of the group, at least 16. Linux
+  /// gives each cache so many. A shorter file is read as well (`CacheDemand`).
   package static func pageCount(forGroupLength length: UInt64) -> UInt64 {
     max(1, length >> 28) * 16
   }
 
-  /// The size of the file for a group, in bytes.
+  /// The size of a full file for a group, in bytes.
   package static func byteCount(forGroupLength length: UInt64) -> UInt64 {
     pageCount(forGroupLength: length) * UInt64(pageSize)
   }

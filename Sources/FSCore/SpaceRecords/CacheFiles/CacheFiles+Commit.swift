@@ -6,45 +6,49 @@ extension CacheFiles {
   /// After so many rounds what is still not written is disowned instead.
   private static let writingRounds = 24
 
+  /// After so many set-ups their references are applied, so that no bound on those that are pending
+  /// stands in the way.
+  private static let setUpBatch = 256
+
   /// Loads the changed groups, sets their caches up, and where there are many writes them too, so
   /// that only what changes again is left for `settle`.
   package func prepare(in handle: borrowing TransactionHandle) throws(FilesystemError) {
     try oldTree?.remove(in: handle)
-    for group in changedGroups where group.loading == .unloaded {
-      space.loader.load(group)
-    }
-    makeRoom()
+    let groups = state.withLock { state in takePending(&state) }
+    for group in groups where group.loading == .unloaded { space.loader.load(group) }
+    makeRoom(for: groups, handle.generation)
 
-    try state.withLock { state throws(FilesystemError) in
-      try disownOld(state, in: handle)
-      try setUpDirty(&state, in: handle)
-    }
-    try references.run(in: handle)
+    try state.withLock { state throws(FilesystemError) in try disownOld(state, in: handle) }
+    try setUp(groups, in: handle)
+    // Applying the references has changed groups that nothing else had.
+    let more = state.withLock { state in takePending(&state) }
+    try setUp(more, in: handle)
 
+    let threshold = hooks.withLock { $0.earlyWriteThreshold }
     try state.withLock { state throws(FilesystemError) in
-      // Applying the references has changed groups that nothing else had.
-      try setUpDirty(&state, in: handle)
-      let threshold = hooks.withLock { $0.earlyWriteThreshold }
-      let groups = changedGroups
-      if groups.count > threshold {
-        try writeOut(groups.filter { cache(of: $0).state == .setup }, in: handle)
-      }
+      let groups = takePending(&state)
+      guard groups.count > threshold else { return }
+      try writeOut(groups.filter { cache(of: $0).state == .setup }, in: handle)
     }
     try references.run(in: handle)
   }
 
-  /// Changed groups that have caches.
-  private var changedGroups: [BlockGroup] {
+  /// Adds the groups that have changed since the last look to those that are to be seen to, and
+  /// takes out those whose caches are exact. In ascending order. The lock is held.
+  private func takePending(_ state: inout State) -> [BlockGroup] {
     let forgotten = caches.withLock { $0.forgotten }
-    return space.groups.dirty.filter { $0.isCacheable && !forgotten.contains($0.start) }
+    for group in space.groups.takeRecordWork()
+    where group.isCacheable && !forgotten.contains(group.start) {
+      state.pending[group.start] = group
+    }
+    let exact = state.pending.values.filter { cache(of: $0).isExact($0.moment) }
+    for group in exact { state.pending[group.start] = nil }
+    return state.pending.values.sorted { $0.start < $1.start }
   }
 
   /// Finds data space for the files of groups that are not set up yet.
-  private func makeRoom() {
-    let lengths = changedGroups.map {
-      CacheLayout.byteCount(forGroupLength: $0.length)
-    }
-    let total = lengths.reduce(0, +)
+  private func makeRoom(for groups: [BlockGroup], _ generation: Generation) {
+    let total = groups.reduce(0) { $0 + fileLength(of: $1, generation) }
     if total > 0 { space.reservations.makeRoomForRecord(total) }
   }
 
@@ -52,29 +56,38 @@ extension CacheFiles {
   package func preparePaths(
     in handle: borrowing TransactionHandle
   ) throws(FilesystemError) -> Bool {
-    try state.withLock { state throws(FilesystemError) in try setUpDirty(&state, in: handle) }
+    let groups = state.withLock { state in takePending(&state) }
+    return try setUp(groups, in: handle)
   }
 
-  /// Says whether any group was set up.
+  /// Sets up those of `groups` that need it, and applies the references that this brings. Says whether
+  /// there were any.
   @discardableResult
-  private func setUpDirty(
-    _ state: inout State, in handle: borrowing TransactionHandle
+  private func setUp(
+    _ groups: [BlockGroup], in handle: borrowing TransactionHandle
   ) throws(FilesystemError) -> Bool {
     var hasChanged = false
-    for group in changedGroups {
-      let maySetUp = state.refusedGeneration != handle.generation
-      let step = cache(of: group).nextStep(
-        group.moment, handle.generation, maySetUp: maySetUp, mayWrite: true)
-      guard case .setUp = step else { continue }
-      try setUp(group, &state, in: handle)
-      hasChanged = true
+    var rest = groups[...]
+    while !rest.isEmpty {
+      try state.withLock { state throws(FilesystemError) in
+        for group in rest.prefix(Self.setUpBatch) {
+          let maySetUp = state.refusedGeneration != handle.generation
+          let step = cache(of: group).nextStep(
+            group.moment, handle.generation, maySetUp: maySetUp, mayWrite: true)
+          guard case .setUp = step else { continue }
+          try setUp(group, &state, in: handle)
+          hasChanged = true
+        }
+      }
+      rest = rest.dropFirst(Self.setUpBatch)
+      try references.run(in: handle)
     }
     return hasChanged
   }
 
   /// Does what the changed groups need next.
   ///
-  /// It comes to an end: each group is set up once at most, from when all its items are in blocks
+  /// It comes to an end: each group is set up twice at most, from when all its items are in blocks
   /// of this transaction; then writes change in place only. Should rounds still not suffice, the
   /// rest is disowned, in place too.
   package func settle(
@@ -89,10 +102,9 @@ extension CacheFiles {
   private func settle(
     _ state: inout State, mayWrite: Bool, in handle: borrowing TransactionHandle
   ) throws(FilesystemError) -> Bool {
-    let groups = changedGroups
     var ready: [BlockGroup] = []
     var hasChanged = false
-    for group in groups {
+    for group in takePending(&state) {
       let maySetUp = state.refusedGeneration != handle.generation
       let step = cache(of: group).nextStep(
         group.moment, handle.generation, maySetUp: maySetUp, mayWrite: mayWrite)
@@ -114,26 +126,16 @@ extension CacheFiles {
       try writeOut(ready, in: handle)
       return true
     }
-    noteWanting(groups)
+    // Nothing is left to do. Groups that are left without an exact cache are looked at by the next
+    // commit, though they may not change; those that never can have one are not.
+    for group in Array(state.pending.values) where group.loading == .damaged {
+      state.pending[group.start] = nil
+    }
     return false
   }
 
-  /// Nothing is left to do: remembers which groups are left without an exact cache.
-  private func noteWanting(_ groups: [BlockGroup]) {
-    for group in groups {
-      let moment = group.moment
-      caches.withLock { caches in
-        let isExact = caches.byGroup[group.start, default: GroupCache()].isExact(moment)
-        caches.wanting[group.start] = isExact || moment.loading == .damaged ? nil : group
-      }
-    }
-  }
-
-  /// A group without an exact cache is looked at by the next commit, too. The list of changed
-  /// groups has been emptied by now.
   package func seal(_ superblock: inout Superblock, _ context: borrowing CommitContext) {
-    let (wanting, unvouched) = caches.withLock { (Array($0.wanting.values), $0.unvouched) }
-    for group in wanting { space.groups.listAsDirty(group) }
+    let unvouched = caches.withLock { $0.unvouched }
     oldTree?.seal(&superblock)
     // Any old number but 0 makes everybody ignore all caches.
     let mayVouch = old?.isUnfinished != true && unvouched != context.generation

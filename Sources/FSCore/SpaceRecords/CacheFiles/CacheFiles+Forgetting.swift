@@ -14,10 +14,10 @@ extension CacheFiles {
         unless: { owners[$0, default: group.start] != group.start }, in: handle)
       handle.noteWhole()
       for (inode, owner) in owners where owner == group.start { state.owners[inode] = nil }
+      state.pending[group.start] = nil
       caches.withLock { caches in
         caches.forgotten.insert(group.start)
         caches.byGroup[group.start] = nil
-        caches.wanting[group.start] = nil
       }
     }
   }

@@ -2,6 +2,23 @@ import FreeSpace
 import Logging
 
 extension CacheFiles {
+  /// How many entries a new file has room for beyond half as many again as there are: what changes
+  /// until it is written needs room. A commit itself frees tree blocks here and there.
+  private static let spareDataEntries = 60
+  private static let spareMetadataEntries = 240
+
+  /// How long the file of a group's cache is made, in bytes.
+  func fileLength(of group: BlockGroup, _ generation: Generation) -> UInt64 {
+    let full = CacheLayout.byteCount(forGroupLength: group.length)
+    guard !cache(of: group).needsFullFile(generation), let demand = group.cacheDemand else {
+      return full
+    }
+    let page = UInt64(CacheLayout.pageSize)
+    let spare =
+      group.flags.contains(.metadata) ? Self.spareMetadataEntries : Self.spareDataEntries
+    return UInt64(demand.pageCount(spareEntries: spare, atMost: Int(full / page))) * page
+  }
+
   /// Step 1 of a cache's way to the device: an inode with generation 0, whose file is
   /// preallocated anew in one piece. What it had is freed like anything else: pinned, so the
   /// last commit's cache stays whole. Without space the group's state becomes `error`, and no
@@ -12,8 +29,7 @@ extension CacheFiles {
   ) throws(FilesystemError) {
     handle.noteWhole()
     do throws(FilesystemError) {
-      let old = try oldFile(of: group, state)
-      let length = CacheLayout.byteCount(forGroupLength: group.length)
+      let length = fileLength(of: group, handle.generation)
       let isRefused = hooks.withLock { $0.refusesSetup }?(group.start) == true
       guard !isRefused, let address = space.allocator.allocateRecordFile(length: length) else {
         return refuse(group, &state, handle.generation)
@@ -22,7 +38,11 @@ extension CacheFiles {
         let extent = FileExtentItem(
           generation: handle.generation, kind: .preallocated, diskAddress: address,
           diskLength: length, ramBytes: length, offset: 0, length: length)
-        try makeFile(of: group, old, extent, &state, in: handle)
+        if try !renewFile(of: group, extent, in: handle) {
+          let old = try oldFile(of: group, state)
+          try makeFile(of: group, old, extent, &state, in: handle)
+        }
+        caches.withLock { $0.counts.setUps += 1 }
       } catch {
         // Nobody knows of the space as yet.
         if !handle.isHalfDone { space.allocator.abandon(address, length: length) }
@@ -43,6 +63,7 @@ extension CacheFiles {
   private func refuse(_ group: BlockGroup, _ state: inout State, _ generation: Generation) {
     state.refusedGeneration = generation
     change(group) { $0.didFail(generation) }
+    caches.withLock { $0.counts.failures += 1 }
     if state.isShortOfSpace { return }
     state.isShortOfSpace = true
     log.warning(
@@ -72,6 +93,44 @@ extension CacheFiles {
     return owner == group.start ? .usable(inode) : .none
   }
 
+  /// Gives a file that this mount has set up before another extent in place of its only one. False,
+  /// with nothing changed, when there is no such file, or another extent is found in it.
+  private func renewFile(
+    of group: BlockGroup, _ extent: FileExtentItem, in handle: borrowing TransactionHandle
+  ) throws(FilesystemError) -> Bool {
+    guard let known = cache(of: group).knownFile else { return false }
+    let inode = FreeSpaceInode(group: group.start, number: known.inode, root: trees.root)
+    guard try inode.holdsOnly(known),
+      try inode.changeIfPresent(in: handle, { $0.becomeCache(length: extent.length) })
+    else { return false }
+    let isRenewed = try trees.root.modify(inode.extentKey(0), in: handle) { bytes in
+      guard bytes.count == FileExtentItem.size else { return false }
+      extent.encode(into: bytes)
+      return true
+    }
+    guard isRenewed == true else {
+      throw .corrupt("free space inode \(inode.number) has lost its extent")
+    }
+    // The new one is added before the old is dropped.
+    refer(to: extent.diskAddress, extent.length, inode, count: 1, in: handle)
+    refer(to: known.address, known.length, inode, count: -1, in: handle)
+    let file = CacheFileLocation(
+      inode: inode.number, address: extent.diskAddress, length: extent.length)
+    let generation = handle.generation
+    change(group) { $0.didSetUp(generation, file) }
+    return true
+  }
+
+  /// Notes that a cache's file refers to an extent from now on, or does no longer.
+  private func refer(
+    to address: LogicalAddress, _ length: UInt64, _ inode: FreeSpaceInode, count: Int32,
+    in handle: borrowing TransactionHandle
+  ) {
+    references.add(
+      address, .data(length: length), .data(root: .root, inode: inode.number, offset: 0),
+      count: count, newExtent: count > 0, in: handle)
+  }
+
   /// Makes the file of a group's cache, with `extent` as its only one.
   private func makeFile(
     of group: BlockGroup, _ old: OldFile, _ extent: FileExtentItem, _ state: inout State,
@@ -98,17 +157,8 @@ extension CacheFiles {
       extent.encode(into: $0)
     }
     let length = extent.length
-    references.add(
-      extent.diskAddress, .data(length: length),
-      .data(root: .root, inode: inode.number, offset: 0), count: 1, newExtent: true, in: handle)
-    try inode.change(in: handle) { item in
-      item.generation = 0
-      item.size = length
-      item.nbytes = length
-      item.linkCount = 1
-      item.mode = FreeSpaceInode.mode
-      item.flags = FreeSpaceInode.flags
-    }
+    refer(to: extent.diskAddress, length, inode, count: 1, in: handle)
+    try inode.change(in: handle) { $0.becomeCache(length: length) }
     state.owners[inode.number] = group.start
     let file = CacheFileLocation(
       inode: inode.number, address: extent.diskAddress, length: length)

@@ -23,8 +23,8 @@ extension CacheFiles {
     }
   }
 
-  /// How many bytes of groups' pages are in memory at a time, unless one group has more.
-  private static let batchBytes: UInt64 = 4 << 20
+  /// How many bytes of groups' pages are in memory at a time, and at most one group's more.
+  private static let batchBytes = 4 << 20
 
   private static let zeros = AlignedBuffer(zeroed: 64 << 10)
 
@@ -36,26 +36,27 @@ extension CacheFiles {
     var rest = groups[...]
     while !rest.isEmpty {
       var jobs: [Job] = []
-      var bytes: UInt64 = 0
-      while let group = rest.first {
-        bytes += CacheLayout.byteCount(forGroupLength: group.length)
-        guard jobs.isEmpty || bytes <= Self.batchBytes else { break }
-        if let job = makeJob(group, handle.generation) { jobs.append(job) }
+      var bytes = 0
+      while let group = rest.first, bytes < Self.batchBytes {
+        if let job = makeJob(group, handle.generation) {
+          jobs.append(job)
+          bytes += job.pages.count
+        }
         rest.removeFirst()
       }
 
       // All of the batch is submitted before anything is waited for. `write` returns when the
       // bytes are the device's to lose: the commit's flush is what waits for them.
-      for job in jobs { submit(job) }
+      submit(jobs)
       waitForCompletion()
       for job in jobs { try complete(job, in: handle) }
+      countWritten(jobs, isWithinCommit: handle.isWithinCommit)
     }
   }
 
   /// Takes the pages and one consistent picture, and makes the one into the other. Nil when
   /// nothing is to be written, which may be a failure.
   private func makeJob(_ group: BlockGroup, _ generation: Generation) -> Job? {
-    let length = CacheLayout.byteCount(forGroupLength: group.length)
     guard hooks.withLock({ $0.refusesPages })?(group.start) != true else {
       fail(group, "no memory for its pages", generation)
       return nil
@@ -63,17 +64,33 @@ extension CacheFiles {
     guard let picture = group.takePicture(), let file = beginWriting(group, generation) else {
       return nil
     }
-    precondition(file.length == length)
-    do {
+    do throws(FreeSpaceError) {
       let encoder = try CacheEncoder(
-        index: try picture.combined(), pageCount: Int(length) / CacheLayout.pageSize)
+        index: try picture.combined(), pageCount: Int(file.length) / CacheLayout.pageSize)
       let pages = AlignedBuffer(count: encoder.usedPageCount * CacheLayout.pageSize)
       let summary = encoder.encode(
         generation: generation.rawValue, into: pages.bytes, crc32c: FormatHash.crc32c)
       return Job(group, file, picture, pages, summary)
+    } catch .doesNotFit where didOutgrow(group, file, generation) {
+      return nil
     } catch {
       fail(group, "\(error)", generation)
       return nil
+    }
+  }
+
+  /// A group has become more fragmented than was expected when its file was set up. False when the
+  /// file cannot be longer.
+  private func didOutgrow(
+    _ group: BlockGroup, _ file: CacheFileLocation, _ generation: Generation
+  ) -> Bool {
+    guard file.length < CacheLayout.byteCount(forGroupLength: group.length) else { return false }
+    return caches.withLock { caches in
+      guard caches.byGroup[group.start, default: GroupCache()].didOutgrow(generation) else {
+        return false
+      }
+      caches.counts.outgrown += 1
+      return true
     }
   }
 
@@ -83,19 +100,60 @@ extension CacheFiles {
     }
   }
 
-  /// Writes the pages in place: the extent is this transaction's own.
-  private func submit(_ job: Job) {
-    do throws(FilesystemError) {
-      if let failure = hooks.withLock({ $0.writeFailure })?(job.group.start) { throw failure }
-      var pieces = [job.pages.readable]
+  /// Writes the pages in place: the extents are this transaction's own. Files that stand side by side
+  /// go in one call.
+  private func submit(_ jobs: [Job]) {
+    let hook = hooks.withLock { $0.writeFailure }
+    for job in jobs { job.failure = hook?(job.group.start) }
+    let ready = jobs.filter { $0.failure == nil }.sorted { $0.file.address < $1.file.address }
+    var first = 0
+    while first < ready.count {
+      var end = first + 1
+      while end < ready.count, end - first < Self.mostNeighbours,
+        ready[end].file.address == ready[end - 1].file.end
+      {
+        end += 1
+      }
+      submit(neighbours: ready[first..<end])
+      first = end
+    }
+  }
+
+  /// More files than this are not written in one call.
+  private static let mostNeighbours = 256
+
+  private func submit(neighbours jobs: ArraySlice<Job>) {
+    guard let first = jobs.first else { return }
+    var pieces: [UnsafeRawBufferPointer] = []
+    for job in jobs {
+      pieces.append(job.pages.readable)
       var rest = Int(job.file.length) - job.pages.count
       while rest > 0 {
-        pieces.append(Self.zeros.readable.part(0, min(rest, Self.zeros.count)))
-        rest -= pieces[pieces.count - 1].count
+        let count = min(rest, Self.zeros.count)
+        pieces.append(Self.zeros.readable.part(0, count))
+        rest -= count
       }
-      try device.write(pieces, at: job.file.address)
+    }
+    do throws(FilesystemError) {
+      try device.write(pieces, at: first.file.address)
     } catch {
-      job.failure = error
+      // One that fails costs its own cache only.
+      if jobs.count == 1 { return first.failure = error }
+      for index in jobs.indices { submit(neighbours: jobs[index..<index + 1]) }
+    }
+  }
+
+  private func countWritten(_ jobs: [Job], isWithinCommit: Bool) {
+    let written = jobs.filter { $0.failure == nil }
+    let bytes = written.reduce(0) { $0 + $1.file.length }
+    caches.withLock { caches in
+      if isWithinCommit {
+        caches.counts.writtenInside += written.count
+        caches.counts.bytesWrittenInside += bytes
+      } else {
+        caches.counts.writtenEarly += written.count
+        caches.counts.bytesWrittenEarly += bytes
+      }
     }
   }
 

@@ -28,18 +28,19 @@ package final class CacheFiles: FreeSpaceRecord {
     var isShortOfSpace = false
     /// Which group's cache stands in which inode, of those that this mount has set up.
     var owners: [ObjectID: LogicalAddress] = [:]
+    /// Groups that could have a cache and have no exact one, as far as is known: those that were
+    /// listed as changed, and those that earlier commits have left.
+    var pending: [LogicalAddress: BlockGroup] = [:]
   }
 
   /// What is remembered of each group's cache; nothing of those that are as the mount found them.
   struct Caches {
     var byGroup: [LogicalAddress: GroupCache] = [:]
-    /// Groups that could have a cache and have no exact one: to be looked at by the next commit,
-    /// though they may not change.
-    var wanting: [LogicalAddress: BlockGroup] = [:]
     /// The transaction whose superblock vouches for no cache, since one could not be disowned.
     var unvouched: Generation?
     /// Groups that have gone. Addresses are not used twice.
     var forgotten: Set<LogicalAddress> = []
+    var counts = CacheFileCounts()
   }
 
   let space: Space
@@ -109,7 +110,11 @@ package final class CacheFiles: FreeSpaceRecord {
   func fail(_ group: BlockGroup, _ reason: String, _ generation: Generation) {
     log.warning("block group \(group.start): its free space cache is not written: \(reason)")
     change(group) { $0.didFail(generation) }
+    caches.withLock { $0.counts.failures += 1 }
   }
+
+  /// What was done since the mount.
+  package var counts: CacheFileCounts { caches.withLock { $0.counts } }
 
   // Loading.
 
@@ -122,7 +127,6 @@ package final class CacheFiles: FreeSpaceRecord {
     let isForgotten = caches.withLock { caches in
       if caches.forgotten.contains(group.start) { return true }
       caches.byGroup[group.start, default: GroupCache()].didLoseTrust()
-      caches.wanting[group.start] = group
       return false
     }
     if !isForgotten { space.groups.listAsDirty(group) }

@@ -27,6 +27,8 @@ struct CacheFileLocation: Sendable, Equatable {
   let inode: ObjectID
   let address: LogicalAddress
   let length: UInt64
+
+  var end: LogicalAddress { address + length }
 }
 
 /// What a commit must do next for a group's cache on the device.

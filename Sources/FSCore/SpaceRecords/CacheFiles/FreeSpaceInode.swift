@@ -171,3 +171,33 @@ struct FreeSpaceInode {
     }
   }
 }
+
+extension FreeSpaceInode {
+  /// Whether the file has one extent, as it was set up or written last.
+  func holdsOnly(_ known: CacheFileLocation) throws(FilesystemError) -> Bool {
+    var count = 0
+    var isKnown = false
+    try root.forEach(from: extentKey(0), through: extentKey(.max)) {
+      key, bytes throws(FilesystemError) in
+      count += 1
+      let item = try FileExtentItem(bytes)
+      isKnown =
+        key.offset == 0 && item.kind != .inline && item.diskAddress == known.address
+        && item.diskLength == known.length && item.length == known.length && item.offset == 0
+      return count < 2
+    }
+    return count == 1 && isKnown
+  }
+}
+
+extension InodeItem {
+  /// What the inode of a cache says from its set-up until the cache is written.
+  mutating func becomeCache(length: UInt64) {
+    generation = 0
+    size = length
+    nbytes = length
+    linkCount = 1
+    mode = FreeSpaceInode.mode
+    flags = FreeSpaceInode.flags
+  }
+}

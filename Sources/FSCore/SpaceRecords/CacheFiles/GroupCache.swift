@@ -10,6 +10,9 @@ struct GroupCache: Sendable {
   private var setupGeneration: Generation?
   /// The file that was preallocated then.
   private var file: CacheFileLocation?
+  /// The transaction in which the file that was set up turned out to be too short: it is set up once
+  /// more, as long as a cache can be.
+  private var outgrownGeneration: Generation?
   /// The transaction in which a write-out failed: not tried again within it.
   private var failedGeneration: Generation?
   /// The transaction in which the cache could not be disowned, so that its superblock vouches for
@@ -47,11 +50,26 @@ struct GroupCache: Sendable {
     return isInvalid || unvouchedGeneration == generation ? .nothing : .invalidate
   }
 
+  /// Whether the file has to be as long as a cache of the group can be.
+  func needsFullFile(_ generation: Generation) -> Bool { outgrownGeneration == generation }
+
+  /// What was to be written does not fit the file. False when it is as long as can be already.
+  mutating func didOutgrow(_ generation: Generation) -> Bool {
+    guard outgrownGeneration != generation else { return false }
+    outgrownGeneration = generation
+    setupGeneration = nil
+    return true
+  }
+
+  /// The file that this mount has set up last, if nothing has gone wrong since.
+  var knownFile: CacheFileLocation? { failedGeneration == nil ? file : nil }
+
   /// The hidden inode has its file and generation 0.
   mutating func didSetUp(_ generation: Generation, _ newFile: CacheFileLocation) {
     file = newFile
     state = .setup
     setupGeneration = generation
+    failedGeneration = nil
     isInvalid = true
     unvouchedGeneration = nil
   }

@@ -51,10 +51,14 @@ extension FreeSpaceIndex {
   /// the index unchanged, if some of it is free already.
   func addFree(_ bits: SectorBitmap, toWindow window: Int) -> Bool {
     let space = windows[window]
-    var isDisjoint = true
-    bits.forEachRun { isDisjoint = isDisjoint && space.noneFree($0) }
-    guard isDisjoint else { return false }
-    bits.forEachRun { windows[window].insert($0) }
+    if space.freeCount == 0 {
+      windows[window].adopt(bits)
+    } else {
+      var isDisjoint = true
+      bits.forEachRun { isDisjoint = isDisjoint && space.noneFree($0) }
+      guard isDisjoint else { return false }
+      bits.forEachRun { windows[window].insert($0) }
+    }
     freeSectors += windows[window].freeCount - space.freeCount
     tree.update(window, summary(of: window))
     knownMisfit = nil

@@ -117,6 +117,23 @@ struct SpaceWindow {
     shrinkIfSparse()
   }
 
+  /// Frees what `bits` says, none of it beyond the window's end; nothing is free yet. One pass, where
+  /// inserting run by run would look at the neighbours of each.
+  mutating func adopt(_ bits: SectorBitmap) {
+    precondition(freeCount == 0)
+    bits.forEachRun { run in
+      census.add(run.count)
+      freeCount += run.count
+      runCount += 1
+    }
+    guard freeCount > 0 else { return }
+    let own = SectorBitmap(bitCount: sectorCount)
+    for word in 0..<own.wordCount { own.words[word] = bits.words[word] }
+    list.deallocate()
+    bitmap = own
+    compact()
+  }
+
   /// Takes a range that is wholly free.
   mutating func remove(_ range: Range<Int>) {
     if bitmap == nil, list.count == listLimit { convertToBitmap() }

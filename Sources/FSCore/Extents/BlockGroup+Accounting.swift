@@ -68,7 +68,7 @@ extension BlockGroup {
 
   private func didTake(_ length: UInt64, _ state: inout State, from reserve: SpaceReserve) {
     state.inFlight += length
-    setFreeHint(state)
+    publishHint(state)
     counters.withLock { counters in
       counters.free -= length
       counters.inFlight += length
@@ -160,7 +160,7 @@ extension BlockGroup {
       }
       try insertFree(address.rawValue, length, index)
       state.inFlight -= length
-      setFreeHint(state)
+      publishHint(state)
       let kind = state.freeKind
       counters.withLock { counters in
         counters.inFlight -= length
@@ -188,7 +188,7 @@ extension BlockGroup {
           bytes += length
         }
       }
-      setFreeHint(state)
+      publishHint(state)
       let kind = state.freeKind
       counters.withLock { counters in
         counters.pinned -= bytes

@@ -15,6 +15,7 @@ extension BlockGroup {
     state.withLock { state in
       guard state.mayBeLoaded else { return false }
       state.loading = .loading
+      publishHint(state)
       return true
     }
   }
@@ -51,7 +52,7 @@ extension BlockGroup {
       state.index = index
       state.freedWhileUnloaded = nil
       state.loading = .loaded
-      setFreeHint(state)
+      publishHint(state)
       let now = state.freeKind
       counters.withLock { counters in
         counters[keyPath: before] -= free
@@ -69,6 +70,7 @@ extension BlockGroup {
       let isFirst = state.nextAttempt == nil
       state.loading = .unloaded
       state.nextAttempt = .now + Self.pauseAfterFailure
+      publishHint(state)
       return isFirst
     }
   }
@@ -82,6 +84,7 @@ extension BlockGroup {
       precondition(state.loading == .loading)
       let before = state.freeKind
       state.loading = .damaged
+      publishHint(state)
       let free = length - superblockBytes - state.used - state.pinned.bytes
       counters.withLock { counters in
         counters[keyPath: before] -= free

@@ -40,7 +40,7 @@ extension BlockGroup {
       }
       guard isSpared else { return false }
       state.isReadOnly = true
-      setFreeHint(state)
+      publishHint(state)
       return true
     }
   }
@@ -56,7 +56,7 @@ extension BlockGroup {
         counters.unusable -= bytes
         counters[keyPath: kind] += bytes
       }
-      setFreeHint(state)
+      publishHint(state)
     }
   }
 

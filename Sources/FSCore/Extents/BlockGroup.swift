@@ -1,5 +1,4 @@
 import FreeSpace
-import Synchronization
 
 /// A block group: one chunk's logical range, and what each byte of it is used for.
 /// Lock rank: `blockGroup`; inside it only `leaf` locks are taken.
@@ -14,6 +13,7 @@ import Synchronization
 /// 5. `changes`, where the record of free space wants them, are noted in the same moment.
 /// 6. The class's counters change together with the group's state, under the group's lock.
 /// 7. Nothing is allocated from a group that is read-only; what is free there counts as unusable.
+/// 8. What the class's hints say of the group is what `hint` says, under the group's lock.
 package final class BlockGroup: Sendable {
   package enum Loading: Sendable { case unloaded, loading, loaded, damaged }
 
@@ -38,6 +38,8 @@ package final class BlockGroup: Sendable {
     var changes: SpaceChanges?
     /// Nothing is allocated here: the group is being emptied, or about to be removed.
     var isReadOnly = false
+    /// Where the group's class is told what is free; nil while the group is in none.
+    var place: (hints: GroupHints, slot: Int)?
   }
 
   package let start: LogicalAddress
@@ -54,9 +56,6 @@ package final class BlockGroup: Sendable {
 
   let counters: Guarded<SpaceCounters>
   let state: Guarded<State>
-
-  /// About how much is free in the index; read without the lock to pass over full groups.
-  private let approximateFree = Atomic<UInt64>(0)
 
   /// A group that the extent tree has an item for, not loaded; or a new one, which is to be
   /// published with `publishEmpty` before anybody waits for it.
@@ -103,13 +102,6 @@ package final class BlockGroup: Sendable {
 
   package func contains(_ address: LogicalAddress, _ count: UInt64) -> Bool {
     address >= start && address < end && count <= end - address
-  }
-
-  var freeHint: UInt64 { approximateFree.load(ordering: .relaxed) }
-
-  func setFreeHint(_ state: borrowing State) {
-    approximateFree.store(
-      state.isReadOnly ? 0 : state.index?.freeBytes ?? 0, ordering: .relaxed)
   }
 
   package var loading: Loading { state.withLock { $0.loading } }

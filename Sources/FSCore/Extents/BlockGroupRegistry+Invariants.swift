@@ -6,6 +6,7 @@ extension BlockGroupRegistry {
     for group in dirty where !group.state.withLock({ $0.lists.contains(.dirty) }) {
       broken.append("block group \(group.start) is listed and does not know")
     }
+    for members in classes { broken += members.brokenInvariants() }
     return broken
   }
 

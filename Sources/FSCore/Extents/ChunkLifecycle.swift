@@ -83,8 +83,11 @@ package final class ChunkLifecycle: Sendable {
     let unknown = state.withLock { state in
       Set((state.new + state.removed.map(\.gone)).map(\.group.start))
     }
-    return map.all.filter { $0.item.flags.contains(.system) && !unknown.contains($0.start) }
-      .map { ($0.start, $0.item) }
+    // By way of the groups, as there may be very many chunks.
+    return groups.system.groups.map(\.start).filter { !unknown.contains($0) }.sorted()
+      .compactMap { start in
+        (try? map.chunk(containing: start)).map { (start: $0.start, item: $0.item) }
+      }
   }
 
   // What `ChunkItems` does.

@@ -39,10 +39,9 @@ package final class ExtentAllocator: Sendable {
       return (address, length)
     }
 
+    // Another thread may take the run that was found. What the group says is changed by then.
     let shortest = max(minimum, sectorSize)
-    var best: [BlockGroup] = groups.data.groups.filter { $0.freeHint >= shortest }
-    best.sort { $0.freeHint > $1.freeHint }
-    for group in best {
+    while let group = groups.data.groupWithLongestRun(atLeast: shortest) {
       if let found = group.allocateUpTo(length: length, minimum: shortest, from: reserve) {
         return found
       }
@@ -61,7 +60,7 @@ package final class ExtentAllocator: Sendable {
     {
       return address
     }
-    return members.firstResult(freeAtLeast: length) { group in
+    return members.firstResult(withRun: length) { group in
       group.allocate(length: length, alignment: alignment, hint: nil, from: reserve)
     }
   }
@@ -110,7 +109,7 @@ extension ExtentAllocator: TreeBlockAllocator {
     while true {
       if case .at(let address) = cluster.place(in: generation) { return address }
       let length = TreeBlockCluster.blockCount * geometry.nodeSize
-      let run = groups.metadata.firstResult(freeAtLeast: length) { $0.firstRun(atLeast: length) }
+      let run = groups.metadata.firstResult(withRun: length) { $0.firstRun(atLeast: length) }
       cluster.begin(run, in: generation)
     }
   }

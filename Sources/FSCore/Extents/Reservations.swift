@@ -101,9 +101,8 @@ package final class Reservations: Sendable {
   func grow(_ members: BlockGroupClass) -> Bool {
     // A new chunk needs space in a system group, which a mount may have failed to load.
     for group in groups.system.groups where group.unloadedFree > 0 { loader.load(group) }
-    let candidates = members.groups.map { (group: $0, free: $0.unloadedFree) }
-    if let fullest = candidates.max(by: { $0.free < $1.free }), fullest.free > 0 {
-      loader.load(fullest.group)
+    if let fullest = members.fullestUnloaded {
+      loader.load(fullest)
       return true
     }
     return chunks.make(in: members) != nil

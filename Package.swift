@@ -70,7 +70,7 @@ let package = Package(
     .executableTarget(
       name: "benchmarks",
       dependencies: [
-        "TestSupport", "FSCore",
+        "TestSupport", "FSCore", "FreeSpace",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
       ],

@@ -4,24 +4,24 @@ import Logging
 import TestSupport
 
 /// A device that takes its time to make durable what was written, as real ones do.
-private final class SlowDevice: BlockDevice {
-  private let memory: MemoryDevice
+final class SlowDevice: BlockDevice {
+  private let inner: any BlockDevice
   private let flushMicroseconds: UInt32
 
-  init(_ memory: MemoryDevice, flushMicroseconds: UInt32) {
-    self.memory = memory
+  init(_ inner: any BlockDevice, flushMicroseconds: UInt32) {
+    self.inner = inner
     self.flushMicroseconds = flushMicroseconds
   }
 
-  var sizeBytes: UInt64 { memory.sizeBytes }
+  var sizeBytes: UInt64 { inner.sizeBytes }
 
   func read(
     into buffer: UnsafeMutableRawBufferPointer, at address: PhysicalAddress
-  ) throws(FilesystemError) { try memory.read(into: buffer, at: address) }
+  ) throws(FilesystemError) { try inner.read(into: buffer, at: address) }
 
   func write(
     _ bytes: UnsafeRawBufferPointer, at address: PhysicalAddress
-  ) throws(FilesystemError) { try memory.write(bytes, at: address) }
+  ) throws(FilesystemError) { try inner.write(bytes, at: address) }
 
   func flush() throws(FilesystemError) { usleep(flushMicroseconds) }
 }

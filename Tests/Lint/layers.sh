@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../../Sources/FSCore"
 
 layers=(Support Device OnDisk Chunks Transaction Tree Opening Extents SpaceRecords Inodes Directories Files
-  Subvolumes Commit Volume Maintenance)
+  Subvolumes Commit Relocation Volume Maintenance)
 status=0
 
 declare -A declared

@@ -38,6 +38,7 @@ package final class Volume: @unchecked Sendable {
 
   package let memory: MemoryBudget
   let periodicCommit: PeriodicCommit
+  let balancer: Balancer
 
   package var isReadOnly: Bool { readOnlyReason != nil }
 
@@ -85,6 +86,9 @@ package final class Volume: @unchecked Sendable {
     periodicCommit = PeriodicCommit(
       committer: committer, transactions: transactions, files: files, remover: remover,
       memory: memory, log: log)
+    balancer = Balancer(
+      emptier: GroupEmptier(), space: space, root: trees.root, transactions: transactions,
+      readOnlyReason: image.readOnlyReason, log: log)
   }
 
   deinit { periodicCommit.requestStop() }

@@ -18,6 +18,7 @@ package final class FileStore: Sendable {
   let orderedWrite: OrderedWrite
   let failures: WriteFailures
   private let reader: FileReader
+  private let decompressed: DecompressedExtents
   private let writer: FileWriter
   private let seeker: FileSeeker
   private let truncation: Truncation
@@ -30,7 +31,7 @@ package final class FileStore: Sendable {
     workers: WorkerPool, log: Logger, memory: MemoryBudget
   ) {
     failures = WriteFailures(log: log)
-    let decompressed = DecompressedExtents(capacity: 16)
+    decompressed = DecompressedExtents(capacity: 16)
     reader = FileReader(
       geometry: geometry,
       data: DataReader(
@@ -125,6 +126,12 @@ package final class FileStore: Sendable {
     _ inode: Inode, at offset: UInt64, length: UInt64
   ) throws(FilesystemError) {
     try holePuncher.punchHole(inode, at: offset, length: length)
+  }
+
+  /// Space was allocated for data by somebody else: what stood there before is not the same any more.
+  /// Called before anything is written there.
+  package func didAllocate(_ address: LogicalAddress, length: UInt64) {
+    decompressed.drop(address, length: length)
   }
 
   // Write-back.

@@ -1,12 +1,139 @@
-/// Empties one block group.
+import Glibc
+import Logging
+
+/// Empties one block group, and gives it back.
+///
+/// 1. The group is read-only from before the first look at what is in it until it is gone, so all
+///    that is there was there then: nothing is allocated in it, and its cache is not written.
+/// 2. What was in flight in it when it became read-only has come to an end, and is durable, before
+///    anything is moved.
+/// 3. Each extent moves by itself, in transactions of its own (`DataMover`, `BlockMover`). Between
+///    two extents commits may come, and the power may go.
+/// 4. What the record of free space has there moves with its commits.
+/// 5. The chunk goes when the group is empty and a commit has made that durable, by the same code
+///    as any other (`ChunkRemover`). In every other case the group becomes writable again.
 struct GroupEmptier: Sendable {
+  let space: Space
+  let record: any FreeSpaceRecord
+  let remover: ChunkRemover
+  let committer: Committer
+  let transactions: TransactionManager
+  let references: DelayedReferences
+  let files: FileStore
+  let data: DataMover
+  let blocks: BlockMover
+  let log: Logger
+
+  /// Extents that are looked up at a time.
+  private static let batch = 256
+  /// How often the group is gone through before it is given up.
+  private static let mostPasses = 8
+
+  /// Throws for a plan that cannot be carried out, with the reason.
   func check(_ plan: BalancePlan) throws(FilesystemError) {
-    throw .unsupported("balance")
+    if plan.system != nil {
+      throw .unsupported("system block groups cannot be balanced")
+    }
+    for filter in [plan.data, plan.metadata] where filter?.target != nil {
+      throw .unsupported("a balance cannot convert profiles")
+    }
+    if space.groups.geometry.isMixed, let data = plan.data, let metadata = plan.metadata,
+      data != metadata
+    {
+      throw .invalidArgument(
+        "block groups of this file system are for data and metadata: the filters have to agree")
+    }
   }
 
+  /// Moves all that is in the group. False when it was told to stop, or the group is needed.
+  ///
+  /// - Parameter goesOn: told how many bytes were moved since it was asked last; says whether to go
+  ///   on.
   func empty(
     _ group: BlockGroup, target: BalanceFilter.Profile?, goesOn: (_ bytesMoved: UInt64) -> Bool
   ) throws(FilesystemError) -> Bool {
-    throw .unsupported("balance")
+    if space.chunks.isNew(group) { return false }
+    if group.loading == .unloaded { space.loader.load(group) }
+    try makeReadOnly(group)
+    var isRemoved = false
+    defer { if !isRemoved { group.makeWritable() } }
+    try settle(group)
+    for _ in 0..<Self.mostPasses {
+      guard try pass(over: group, goesOn) else { return false }
+      try committer.commit()
+      if group.isEmpty {
+        isRemoved = try remover.removeEmptied(group)
+        // Its place can be used anew only when that is durable.
+        if isRemoved { try committer.commit() }
+        return isRemoved
+      }
+    }
+    throw .busy("block group \(group.start) does not become empty: \(group.used) bytes stay")
   }
+
+  /// Sees to it that there is room elsewhere for what is in the group, then takes it out of
+  /// allocation.
+  private func makeReadOnly(_ group: BlockGroup) throws(FilesystemError) {
+    let reservations = space.reservations
+    while true {
+      if reservations.hasRoomElsewhere(for: group), remover.isSpare(group),
+        group.makeReadOnly(if: reservations.canSpare(group))
+      {
+        return
+      }
+      guard reservations.growForBalance(of: group) else { throw .noSpace }
+    }
+  }
+
+  /// Waits until nothing is on its way to the group, and commits.
+  private func settle(_ group: BlockGroup) throws(FilesystemError) {
+    for attempt in 0..<200 {
+      files.flushAll()
+      try committer.commit()
+      if !group.hasDataInFlight { break }
+      // A writer has allocated and is about to complete: that takes no longer than its IO.
+      usleep(UInt32(min(1000 << min(attempt, 6), 50_000)))
+    }
+    if group.hasDataInFlight {
+      throw .busy("writes to block group \(group.start) do not come to an end")
+    }
+    if let holding = try record.holdings()[group.start] {
+      for owner in holding.owners { record.distrust(owner) }
+      try committer.commit()
+    }
+  }
+
+  /// Goes through the group once. False when it was told to stop.
+  private func pass(
+    over group: BlockGroup, _ goesOn: (UInt64) -> Bool
+  ) throws(FilesystemError) -> Bool {
+    var position = group.start
+    while true {
+      let found = try references.extents(from: position, to: group.end, atMost: Self.batch)
+      guard let last = found.last else { return true }
+      for extent in found {
+        let bytes = try move(extent.address, extent.kind)
+        guard goesOn(bytes) else { return false }
+      }
+      position = last.address + 1
+    }
+  }
+
+  /// Returns how many bytes were moved.
+  private func move(
+    _ address: LogicalAddress, _ kind: ExtentKind
+  ) throws(FilesystemError) -> UInt64 {
+    switch kind {
+    case .treeBlock(let level):
+      return try blocks.move(address, level: level) ? space.groups.geometry.nodeSize : 0
+    case .data(let length):
+      if case .moved = try data.move(address, length: length) { return length }
+      return 0
+    }
+  }
+}
+
+extension BlockGroup {
+  /// Whether space is allocated that no extent item covers yet.
+  fileprivate var hasDataInFlight: Bool { moment.hasDataInFlight }
 }

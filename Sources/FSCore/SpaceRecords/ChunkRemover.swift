@@ -58,7 +58,7 @@ package final class ChunkRemover: Sendable {
       return !state.isBusy
     }
     guard isMine else { return false }
-    defer { state.withLock { $0.isBusy = false } }
+    defer { state.update { $0.isBusy = false } }
 
     var hasChanged = try finishDraining()
     let groups = candidates
@@ -89,13 +89,27 @@ package final class ChunkRemover: Sendable {
 
   /// Whether another group of the class stays writable, and new chunks get the profile that they
   /// have today: a small one that an old mkfs left behind must not be the last.
-  private func isSpare(_ group: BlockGroup) -> Bool {
+  package func isSpare(_ group: BlockGroup) -> Bool {
     guard let members = try? space.groups.groupClass(of: group.flags) else { return false }
     let profile = members.profile
     return members.groups.contains {
       $0 !== group && !$0.isReadOnly && $0.loading != .damaged
         && $0.flags.intersection(.profiles) == profile
     }
+  }
+
+  /// Removes a group that others have made read-only and emptied. False when it stays, writable
+  /// again: why is in the log. Called with no lock and no handle held.
+  package func removeEmptied(_ group: BlockGroup) throws(FilesystemError) -> Bool {
+    precondition(group.isReadOnly)
+    // A look of another thread takes a few transactions.
+    state.when({ !$0.isBusy }) { $0.isBusy = true }
+    defer { state.update { $0.isBusy = false } }
+    guard group.isEmpty else {
+      group.makeWritable()
+      return false
+    }
+    return try removeReadOnly(group)
   }
 
   /// Removes a group if it is still empty once nothing is allocated there any more.

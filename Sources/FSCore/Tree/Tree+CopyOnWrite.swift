@@ -12,12 +12,18 @@ extension Tree {
   }
 
   /// Makes every block of the path a writable one of the running transaction, from the root down.
+  ///
+  /// - Parameters:
+  ///   - lowest: the level at which the path ends.
+  ///   - isMove: the tree will say the same as before.
   func makeWritable(
-    _ path: inout TreePath, in handle: borrowing TransactionHandle
+    _ path: inout TreePath, downTo lowest: Int = 0, isMove: Bool = false,
+    in handle: borrowing TransactionHandle
   ) throws(FilesystemError) {
     handle.noteChange()
+    if !isMove { noteContentChange(handle.generation) }
     var level = path.rootLevel
-    while level >= 0 {
+    while level >= lowest {
       let block = path.block(level)
       if !block.isWritable {
         let copy = try self.copy(block, isRoot: level == path.rootLevel, in: handle)
@@ -94,9 +100,8 @@ extension Tree {
     let copy = try makeBlock(level: block.level, content: block, in: handle)
 
     // A block that was made after the last snapshot of its tree belongs to this tree alone.
-    let isReloc = block.flags & 2 != 0
     let maybeShared =
-      id.kind.isShareable && !isRoot && (block.generation <= lastSnapshot || isReloc)
+      id.kind.isShareable && !isRoot && (block.generation <= lastSnapshot || block.isRelocated)
     if maybeShared {
       try shareOut(block, copy, in: handle)
     } else {

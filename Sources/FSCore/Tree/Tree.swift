@@ -44,7 +44,10 @@ package final class Tree: @unchecked Sendable {
   /// Blocks added less blocks removed since the tree was opened.
   var blockDelta = 0
 
-  private var readsUnderLock: Bool { id == .extent }
+  /// The last transaction that changed what the tree says, since it was opened; 0 for none.
+  private var contentChange: Generation = 0
+
+  var readsUnderLock: Bool { id == .extent }
 
   /// Opens a tree by what its root item or the superblock says of its root block.
   package init(
@@ -79,6 +82,13 @@ package final class Tree: @unchecked Sendable {
   {
     lock.shared { (root.address, root.level, root.generation, blockDelta) }
   }
+
+  /// The last transaction since the tree was opened that changed more than where its blocks stand.
+  var lastContentChange: Generation { lock.shared { contentChange } }
+
+  /// The lock is held exclusively.
+  @inline(__always)
+  func noteContentChange(_ generation: Generation) { contentChange = generation }
 
   // Searching.
 

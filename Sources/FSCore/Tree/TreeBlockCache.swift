@@ -98,6 +98,11 @@ package final class TreeBlockCache: Sendable {
     shard(address).withLock { $0.blocks[address] != nil }
   }
 
+  /// The block in memory at this address, whatever it is.
+  func anyBlock(at address: LogicalAddress) -> TreeBlock? {
+    shard(address).withLock { $0.blocks[address] }
+  }
+
   /// The tree that made the block at this address, if it is in memory.
   func owner(at address: LogicalAddress) -> TreeID? {
     shard(address).withLock { $0.blocks[address]?.owner }

@@ -21,6 +21,8 @@ package final class Trees: @unchecked Sendable {
     /// What the root item says.
     var savedAddress: LogicalAddress
     var savedBlockDelta = 0
+    /// The last transaction in which the item said that the subvolume's content changed.
+    var savedChange: Generation = 0
   }
 
   struct State {
@@ -206,7 +208,8 @@ package final class Trees: @unchecked Sendable {
       // The root tree and the chunk tree have none.
       guard let entry = self.state.withLock({ $0.entries[id] }) else { continue }
       let state = entry.tree.rootState
-      guard state.address != entry.savedAddress else { continue }
+      let change = id.isSubvolume ? entry.tree.lastContentChange : 0
+      guard state.address != entry.savedAddress || change > entry.savedChange else { continue }
       hasChanged = true
       let generation = handle.generation
       let gained = state.blockDelta - entry.savedBlockDelta
@@ -222,7 +225,8 @@ package final class Trees: @unchecked Sendable {
       let bytesUsed = Int64(clamping: item.bytesUsed).addingReportingOverflow(
         Int64(gained) * nodeSize)
       item.bytesUsed = UInt64(max(bytesUsed.partialValue, nodeSize))
-      if id.isSubvolume {
+      // What a balance moves is no change that anybody should see.
+      if change > entry.savedChange {
         item.lastChange = generation
         item.changeTime = now
       }
@@ -231,6 +235,7 @@ package final class Trees: @unchecked Sendable {
       self.state.withLock {
         $0.entries[id]?.savedAddress = state.address
         $0.entries[id]?.savedBlockDelta = state.blockDelta
+        $0.entries[id]?.savedChange = change
       }
     }
     return hasChanged

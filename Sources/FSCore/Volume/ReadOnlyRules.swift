@@ -12,9 +12,7 @@ struct ReadOnlyRules {
   func firstReason() throws(FilesystemError) -> String? {
     if let reason = ofSuperblock { return reason }
     if let profile = foreignProfile { return "the image has \(profile) block groups" }
-    if try hasUnfinishedBalance() {
-      return "a balance of the image is not finished; let Linux end or cancel it"
-    }
+    if let reason = try foreignBalance() { return reason }
     return try disagreement()
   }
 
@@ -48,13 +46,24 @@ struct ReadOnlyRules {
     }?.profileName
   }
 
-  /// Whether extents are being moved: references of a kind that only Linux keeps.
-  private func hasUnfinishedBalance() throws(FilesystemError) -> Bool {
-    if try trees.root.contains(Key(.balance, .temporaryItem, 0)) { return true }
+  /// A balance that cannot be gone on with here. One between two block groups has but an item that
+  /// remembers it; in the midst of a group Linux has copies of trees whose blocks it would merge.
+  private func foreignBalance() throws(FilesystemError) -> String? {
     let relocation = TreeID.relocation.objectID
-    return try trees.root.findFirst(atLeast: Key(relocation, .rootItem, 0)) {
+    let hasCopies = try trees.root.findFirst(atLeast: Key(relocation, .rootItem, 0)) {
       (key, _) throws(FilesystemError) in key.objectID == relocation
-    } ?? false
+    }
+    if hasCopies == true {
+      return "a balance was interrupted while it moved tree blocks; mount it once with Linux"
+    }
+    do throws(FilesystemError) {
+      _ = try trees.root.find(BalanceItem.key) { bytes throws(FilesystemError) in
+        try BalanceItem(bytes)
+      }
+      return nil
+    } catch .unsupported(let why), .corrupt(let why) {
+      return "a balance of the image is not finished, \(why); let Linux end or cancel it"
+    }
   }
 
   private func disagreement() throws(FilesystemError) -> String? {

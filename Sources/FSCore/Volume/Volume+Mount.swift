@@ -22,6 +22,18 @@ extension Volume {
     try disownQuotas()
     try orphans.clean()
     periodicCommit.start(interval: options.commitInterval)
+    try resumeBalance()
+  }
+
+  /// Goes on with a balance that an earlier mount has left.
+  private func resumeBalance() throws(FilesystemError) {
+    try balancer.load()
+    guard balancer.status.phase == .paused else { return }
+    guard !options.skipBalance else {
+      return log.notice("the image has a balance that is not finished; it is paused")
+    }
+    log.notice("the image has a balance that is not finished; it goes on")
+    try balancer.resume()
   }
 
   /// Lets the record of free space be written anew, or changed for another, before anything else
@@ -44,6 +56,7 @@ extension Volume {
   /// volume during this or after it. Throws also when all of that went well, but data were lost
   /// before, and no synchronization of the volume has reported it.
   package func unmount() throws(FilesystemError) {
+    balancer.suspend()
     periodicCommit.stop()
     defer { workers.stop() }
     guard !isReadOnly else { return }

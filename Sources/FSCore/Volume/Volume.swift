@@ -87,7 +87,15 @@ package final class Volume: @unchecked Sendable {
       committer: committer, transactions: transactions, files: files, remover: remover,
       memory: memory, log: log)
     balancer = Balancer(
-      emptier: GroupEmptier(), space: space, root: trees.root, transactions: transactions,
+      emptier: GroupEmptier(
+        space: space, record: record, remover: remover, committer: committer,
+        transactions: transactions, references: references, files: files,
+        data: DataMover(
+          geometry: geometry, space: space, trees: trees, transactions: transactions,
+          references: references, checksums: checksums, inodes: inodes, files: files,
+          device: device, log: log),
+        blocks: BlockMover(trees: trees, transactions: transactions, references: references),
+        log: log), space: space, root: trees.root, transactions: transactions,
       readOnlyReason: image.readOnlyReason, log: log)
   }
 

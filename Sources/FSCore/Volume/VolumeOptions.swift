@@ -53,5 +53,8 @@ package struct VolumeOptions: Sendable {
 
   package var subvolume = SubvolumeChoice.imageDefault
 
+  /// Leave a balance paused that an earlier mount has not finished.
+  package var skipBalance = false
+
   package init() {}
 }

@@ -1,0 +1,26 @@
+/// Room for what a block group has, in the others of its class.
+extension Reservations {
+  /// Whether what is in the group would fit elsewhere, as far as the sums tell.
+  package func hasRoomElsewhere(for group: BlockGroup) -> Bool {
+    guard let members = try? groups.groupClass(of: group.flags) else { return false }
+    let here = group.isReadOnly ? 0 : group.share.free
+    let used = group.used
+    let policy = self.policy
+    let pending = UInt64(pendingCount)
+    let isMetadata = members === metadata
+    return members.counters.withLock { counters in
+      let kept = isMetadata ? keptForMetadata(policy, counters, pending, 0) : 0
+      return counters.free >= here + counters.reservedData + counters.reservedMetadata + used + kept
+    }
+  }
+
+  /// Makes more space of a class allocatable, so that the group can be emptied: loads another one or
+  /// makes a chunk. False when neither is possible. Called with no handle open.
+  package func growForBalance(of group: BlockGroup) -> Bool {
+    guard let members = try? groups.groupClass(of: group.flags) else { return false }
+    return growth.withLock { _ in grow(members) }
+  }
+
+  /// The same for data.
+  package func growData() -> Bool { growth.withLock { _ in grow(data) } }
+}

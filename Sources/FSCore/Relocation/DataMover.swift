@@ -1,0 +1,219 @@
+import Logging
+
+/// Moves data extents: copies the bytes, then lets every file refer to the copy.
+///
+/// 1. The inodes of all files that refer to the extent are locked exclusively from before it is
+///    copied until the last item is changed, and nothing of them is on its way to the device
+///    (`WriteBack`). So nobody writes into the extent where it stands, nor changes its items, and
+///    the copy loses no reference before it has them all.
+/// 2. The device has the copy before an item refers to it. The commit's flush makes it durable before
+///    the superblock that leads to it.
+/// 3. Items of one extent change in one transaction, or in several when they are many. After each the
+///    extent and its copy are both whole; what refers to either is counted.
+/// 4. Checksums of the copy come with its first reference; those of the extent go with its last.
+/// 5. The bytes on the device stay as they are: compressed data are not unpacked, and preallocated
+///    space is not written.
+struct DataMover: Sendable {
+  let geometry: Geometry
+  let space: Space
+  let trees: Trees
+  let transactions: TransactionManager
+  let references: DelayedReferences
+  let checksums: ChecksumTree
+  let inodes: InodeTable
+  let files: FileStore
+  let device: LogicalDevice
+  let log: Logger
+
+  /// Items that are changed in one transaction, at the most.
+  private static let mostInTransaction = 32
+  /// How often the files that refer to an extent are looked for, while they change.
+  private static let mostAttempts = 32
+
+  enum Outcome {
+    case moved
+    /// It is gone.
+    case gone
+    /// It belongs to the record of free space.
+    case record
+  }
+
+  /// Moves an extent out of its block group, which is read-only. Called with no lock held and no
+  /// handle open. An error leaves files and trees as they were, or the volume aborted; where items
+  /// are many some may have moved.
+  func move(
+    _ address: LogicalAddress, length: UInt64
+  ) throws(FilesystemError) -> Outcome {
+    let places = ExtentPlaces(trees: trees, references: references)
+    for _ in 0..<Self.mostAttempts {
+      let found: Set<ExtentPlace>
+      switch try places.find(address, length: length) {
+      case .gone: return .gone
+      case .record: return .record
+      case .places(let places): found = places
+      }
+
+      let owners = try files(of: found)
+      let isDone = try InodeTable.exclusivelyIfThere(owners) { () throws(FilesystemError) -> Bool in
+        for inode in owners where inode.isRegular { files.flush(inode) }
+        // What was found before the locks may have changed. Afterwards it cannot.
+        guard case .places(let now) = try places.find(address, length: length),
+          Set(now.map(\.file)).isSubset(of: found.map(\.file))
+        else { return false }
+        try move(address, length: length, now.sorted(by: ExtentPlace.isBefore), owners)
+        return true
+      }
+      if isDone == true { return .moved }
+    }
+    throw .busy("the files that refer to the extent at \(address) change all the time")
+  }
+
+  /// The inodes of the files that have these items, loaded. Linux's tree for moving data has none.
+  private func files(of places: Set<ExtentPlace>) throws(FilesystemError) -> [Inode] {
+    var found: [Inode] = []
+    for id in Set(places.compactMap(\.file)).sorted() {
+      do throws(FilesystemError) {
+        found.append(try inodes.inode(id))
+      } catch .stale {
+        // What has no INODE_ITEM has no file either; nobody can come by its items.
+      }
+    }
+    return found
+  }
+
+  /// The inodes are locked. `places` are all items that refer to the extent.
+  private func move(
+    _ address: LogicalAddress, length: UInt64, _ places: [ExtentPlace], _ owners: [Inode]
+  ) throws(FilesystemError) {
+    let target = try allocate(length)
+    var hasTarget = false
+    do throws(FilesystemError) {
+      let copier = ExtentCopier(
+        geometry: geometry, device: device, checksums: checksums,
+        mirrors: MirroredReader(device: device, log: log))
+      let sums = try copier.sums(of: address, length: length)
+      if try !isUnwritten(places) {
+        try copier.copy(from: address, to: target, length: length, sums)
+      }
+      try exclusively(owners[...]) { () throws(FilesystemError) in
+        var rest = places[...]
+        while !rest.isEmpty {
+          try redirect(
+            rest.prefix(Self.mostInTransaction), from: address, to: target, length: length,
+            hasTarget ? nil : sums)
+          hasTarget = true
+          rest = rest.dropFirst(Self.mostInTransaction)
+        }
+      }
+    } catch {
+      if !hasTarget, transactions.failure == nil {
+        space.allocator.abandon(target, length: length)
+      }
+      throw error
+    }
+  }
+
+  /// Runs `body` with the content of all files locked, so that nobody has looked at their items and
+  /// not yet acted on it.
+  private func exclusively(
+    _ owners: ArraySlice<Inode>, _ body: () throws(FilesystemError) -> Void
+  ) throws(FilesystemError) {
+    guard let first = owners.first else { return try body() }
+    try first.content.exclusive { () throws(FilesystemError) in
+      try exclusively(owners.dropFirst(), body)
+    }
+  }
+
+  /// Whether all items say that nothing was written to the extent yet.
+  private func isUnwritten(_ places: [ExtentPlace]) throws(FilesystemError) -> Bool {
+    for place in places {
+      let kind = try tree(of: place).find(place.key) { bytes throws(FilesystemError) in
+        try FileExtentItem(bytes).kind
+      }
+      if kind != .preallocated { return false }
+    }
+    return true
+  }
+
+  private func tree(of place: ExtentPlace) throws(FilesystemError) -> Tree {
+    guard let tree = try trees.shareable(place.tree) else {
+      throw .corrupt("tree \(place.tree) is gone")
+    }
+    return tree
+  }
+
+  /// Space for the copy, in one piece.
+  private func allocate(_ length: UInt64) throws(FilesystemError) -> LogicalAddress {
+    let reservations = space.reservations
+    try reservations.reserveData(length)
+    while true {
+      do throws(FilesystemError) {
+        let (address, _) = try space.allocator.allocateData(
+          length: length, minimum: length, hint: nil, usingReserved: true)
+        files.didAllocate(address, length: length)
+        return address
+      } catch {
+        // There may be enough in pieces.
+        guard case .noSpace = error, reservations.growData() else {
+          reservations.releaseData(length)
+          throw error
+        }
+      }
+    }
+  }
+
+  /// Changes some items; with `sums` these are the first, which bring the copy into the trees.
+  private func redirect(
+    _ places: ArraySlice<ExtentPlace>, from old: LogicalAddress, to new: LogicalAddress,
+    length: UInt64, _ sums: ExtentCopier.Sums?
+  ) throws(FilesystemError) {
+    let sumSize = geometry.checksumType.size
+    let sumItems = sums.map { 2 * $0.runs.count + $0.bytes.count / (geometry.maximumItemSize / 2) }
+    let kind = ExtentKind.data(length: length)
+    var targets: [(tree: Tree, key: Key)] = []
+    for place in places { targets.append((try tree(of: place), place.key)) }
+
+    try transactions.perform(reserving: 2 * targets.count + (sumItems ?? 0) + 2) {
+      (handle) throws(FilesystemError) in
+      var isNew = sums != nil
+      for (tree, key) in targets {
+        let offset = try tree.modifyUnseen(key, in: handle) {
+          (bytes) throws(FilesystemError) -> UInt64 in
+          var item = try FileExtentItem(UnsafeRawBufferPointer(bytes).bytes)
+          guard item.hasExtent, item.diskAddress == old, item.diskLength == length else {
+            throw .corrupt("file extent \(key) changed while its extent was moved")
+          }
+          item.diskAddress = new
+          item.encode(into: bytes)
+          return item.offset
+        }
+        guard let offset else { throw .corrupt("file extent \(key) vanished") }
+        // The item is in a leaf that this tree has made just now: it is the one that refers.
+        let identity = ReferenceIdentity.data(
+          root: tree.id, inode: key.objectID, offset: key.offset &- offset)
+        references.add(new, kind, identity, count: 1, newExtent: isNew, in: handle)
+        references.add(old, kind, identity, count: -1, newExtent: false, in: handle)
+        isNew = false
+      }
+      guard let sums else { return }
+      for run in sums.runs {
+        let bytes = Array(sums.bytes[run.lowerBound * sumSize..<run.upperBound * sumSize])
+        try bytes.withUnsafeBytesThrowing { (bytes) throws(FilesystemError) in
+          try checksums.insert(
+            at: new + UInt64(run.lowerBound) * geometry.sectorSize, bytes, in: handle)
+        }
+      }
+    }
+  }
+}
+
+extension ExtentPlace {
+  /// The file that has the item; nil where there is none that anybody could open.
+  var file: InodeID? {
+    tree.isSubvolume ? InodeID(tree: tree, number: key.objectID) : nil
+  }
+
+  static func isBefore(_ a: ExtentPlace, _ b: ExtentPlace) -> Bool {
+    (a.tree, a.key) < (b.tree, b.key)
+  }
+}

@@ -40,9 +40,18 @@ package protocol BlockDevice: AnyObject, Sendable {
   /// Lets go of what a range holds: it is not read again before it is written. Throws
   /// `.unsupported` where the device cannot do that.
   func discard(_ length: UInt64, at address: PhysicalAddress) throws(FilesystemError)
+
+  /// Makes the device longer, or cuts off its end, in which nobody reads or writes any more. Throws
+  /// `.unsupported` where that cannot be done: a block device has the size that it has, but may have
+  /// grown since it was opened.
+  func resize(to bytes: UInt64) throws(FilesystemError)
 }
 
 extension BlockDevice {
+  package func resize(to bytes: UInt64) throws(FilesystemError) {
+    throw .unsupported("the device has the size that it has")
+  }
+
   package func discard(
     _ length: UInt64, at address: PhysicalAddress
   ) throws(FilesystemError) {

@@ -1,10 +1,13 @@
 import CCodecs
 import Glibc
+import Synchronization
 
 /// A regular file or block device, locked against other writers while this object lives.
 package final class FileDevice: BlockDevice {
   package let path: String
-  package let sizeBytes: UInt64
+  private let currentSize: Atomic<UInt64>
+  private let isBlockDevice: Bool
+  package var sizeBytes: UInt64 { currentSize.load(ordering: .acquiring) }
   package let isReadOnly: Bool
   private let descriptor: Int32
 
@@ -25,6 +28,7 @@ package final class FileDevice: BlockDevice {
       throw .cannotMount("\(path) is neither a regular file nor a block device")
     }
 
+    isBlockDevice = kind == S_IFBLK
     // O_EXCL on a block device fails while the kernel has it mounted.
     var flags = (readOnly ? O_RDONLY : O_RDWR) | O_CLOEXEC
     if kind == S_IFBLK && !readOnly { flags |= O_EXCL }
@@ -54,7 +58,7 @@ package final class FileDevice: BlockDevice {
       close(descriptor)
       throw .cannotMount("\(path): \(String(cString: strerror(code)))")
     }
-    sizeBytes = UInt64(end)
+    currentSize = Atomic(UInt64(end))
   }
 
   /// Lets others read, too: for an image that turned out to be readable only.
@@ -153,6 +157,30 @@ package final class FileDevice: BlockDevice {
       default: throw .device(operation: "discard", offset: address.rawValue, code: Glibc.errno)
       }
     }
+  }
+
+  package func resize(to bytes: UInt64) throws(FilesystemError) {
+    if isBlockDevice {
+      let end = lseek(descriptor, 0, SEEK_END)
+      guard end >= 0 else { throw .device(operation: "resize", offset: bytes, code: Glibc.errno) }
+      currentSize.store(UInt64(end), ordering: .releasing)
+      guard bytes <= UInt64(end) else {
+        throw .invalidArgument(
+          "\(path) has \(end) bytes; a block device cannot be made longer here")
+      }
+      return
+    }
+    guard bytes <= UInt64(Int64.max) else {
+      throw .invalidArgument("a file of \(bytes) bytes there cannot be")
+    }
+    // What is cut off is not to be read any more; what is added can be at once.
+    if bytes < sizeBytes { currentSize.store(bytes, ordering: .releasing) }
+    while ftruncate(descriptor, off_t(bytes)) != 0 {
+      let code = Glibc.errno
+      if code == EINTR { continue }
+      throw .device(operation: "resize", offset: bytes, code: code)
+    }
+    currentSize.store(bytes, ordering: .releasing)
   }
 
   package func flush() throws(FilesystemError) {

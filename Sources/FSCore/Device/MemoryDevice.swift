@@ -1,11 +1,14 @@
+import Synchronization
+
 /// An image in memory, sparse by pieces of 64 KiB: for tests and for trying things out.
 package final class MemoryDevice: BlockDevice {
-  package let sizeBytes: UInt64
+  private let currentSize: Atomic<UInt64>
+  package var sizeBytes: UInt64 { currentSize.load(ordering: .acquiring) }
   private let pieces: Guarded<[UInt64: AlignedBuffer]>
   private static let pieceSize: UInt64 = 65536
 
   package init(sizeBytes: UInt64) {
-    self.sizeBytes = sizeBytes
+    currentSize = Atomic(sizeBytes)
     pieces = Guarded([:], rank: .leaf)
   }
 
@@ -34,6 +37,20 @@ package final class MemoryDevice: BlockDevice {
         let piece = pieces[index] ?? AlignedBuffer(zeroed: Int(Self.pieceSize))
         pieces[index] = piece
         piece.bytes.store(bytes.part(at, count), at: within)
+      }
+    }
+  }
+
+  package func resize(to bytes: UInt64) throws(FilesystemError) {
+    pieces.withLock { pieces in
+      currentSize.store(bytes, ordering: .releasing)
+      for index in Array(pieces.keys) where (index + 1) * Self.pieceSize > bytes {
+        if index * Self.pieceSize >= bytes {
+          pieces[index] = nil
+        } else if let piece = pieces[index] {
+          let kept = Int(bytes - index * Self.pieceSize)
+          piece.bytes.part(kept, piece.count - kept).zero()
+        }
       }
     }
   }

@@ -20,6 +20,9 @@ final class BlockGroupClass: Sendable {
   let counters: Guarded<SpaceCounters>
   private let members: Guarded<Members>
   private let hints = GroupHints()
+  /// What a balance wants new chunks to be; nil when none converts. Rank `leaf`, held with none of
+  /// the others.
+  private let wanted = Guarded<BlockGroupFlags?>(nil, rank: .leaf)
 
   /// Where the last allocation without a usable hint succeeded: a slot.
   private let cursor = Atomic<Int>(0)
@@ -54,9 +57,16 @@ final class BlockGroupClass: Sendable {
     }
   }
 
-  /// The profile that new chunks of the class get: that of the newest one.
+  /// The profile that a balance converts to.
+  var wantedProfile: BlockGroupFlags? {
+    get { wanted.withLock { $0 } }
+    set { wanted.withLock { $0 = newValue } }
+  }
+
+  /// The profile that new chunks of the class get: that of the newest one, unless a balance converts.
   var profile: BlockGroupFlags {
-    members.withLock { $0.groups.last?.flags.intersection(.profiles) ?? [] }
+    if let wantedProfile { return wantedProfile }
+    return members.withLock { $0.groups.last?.flags.intersection(.profiles) ?? [] }
   }
 
   private func group(in slot: Int) -> BlockGroup? {
@@ -67,16 +77,23 @@ final class BlockGroupClass: Sendable {
   /// at the group that gave the last one.
   func firstResult<R>(withRun bytes: UInt64, _ body: (BlockGroup) -> R?) -> R? {
     let start = cursor.load(ordering: .relaxed)
-    func look(in slots: Range<Int>) -> R? {
+    func look(in slots: Range<Int>, ofProfile profile: BlockGroupFlags? = nil) -> R? {
       var next = slots.lowerBound
       while let slot = hints.firstSlot(from: next, withRun: bytes), slot < slots.upperBound {
-        if let group = group(in: slot), let result = body(group) {
+        if let group = group(in: slot),
+          profile == nil || group.flags.intersection(.profiles) == profile,
+          let result = body(group)
+        {
           cursor.store(slot, ordering: .relaxed)
           return result
         }
         next = slot + 1
       }
       return nil
+    }
+    // What would only have to move again goes elsewhere if it can.
+    if let wantedProfile, let result = look(in: 0..<Int.max, ofProfile: wantedProfile) {
+      return result
     }
     return look(in: start..<Int.max) ?? look(in: 0..<start)
   }

@@ -28,6 +28,18 @@ final class ChunkAllocator: Sendable {
   /// Bytes of the device that no chunk has.
   var unallocated: UInt64 { state.withLock { $0.space.unallocated } }
 
+  /// How long the device is for new chunks.
+  var totalBytes: UInt64 { state.withLock { $0.space.totalBytes } }
+
+  /// New chunks go below `bytes` from now on. Called by one thread at a time. Growing again after
+  /// shrinking needs the chunks that stand there meanwhile.
+  func resize(to bytes: UInt64, extents: [(start: UInt64, length: UInt64)]) {
+    state.withLock { state in
+      state.space.resize(to: bytes)
+      for extent in extents { state.space.occupy(extent.start..<extent.start + extent.length) }
+    }
+  }
+
   /// The place of a new chunk of `flags` (type and profile); nil when there is none.
   func makeChunk(_ flags: BlockGroupFlags) -> Chunk? {
     state.withLock { state in

@@ -28,6 +28,11 @@ package struct ChunkItems: CommitParticipant {
   ) throws(FilesystemError) {
     var item = try superblock.deviceItem
     item.bytesUsed = chunks.deviceBytesUsed
+    let size = chunks.deviceBytes
+    if size != item.totalBytes {
+      superblock.totalBytes = superblock.totalBytes - item.totalBytes + size
+      item.totalBytes = size
+    }
     superblock.setDeviceItem(item)
     try superblock.setSystemChunks(chunks.systemChunks)
   }
@@ -105,6 +110,23 @@ extension Tree {
 }
 
 extension ChunkLifecycle {
+  /// Lets the chunk tree's item of the device say another size; the superblock follows with the
+  /// commit.
+  package func setDeviceSize(
+    _ bytes: UInt64, trees: Trees, in handle: borrowing TransactionHandle
+  ) throws(FilesystemError) {
+    let key = Key(.devItems, .devItem, allocator.device.rawValue)
+    let isPresent = try trees.chunk.modify(key, in: handle) { item throws(FilesystemError) in
+      guard item.count == DeviceItem.size else {
+        throw .corrupt("a device item of \(item.count) bytes")
+      }
+      item.store(bytes, at: 0x08)
+      return true
+    }
+    guard isPresent == true else { throw .corrupt("the chunk tree has no device item") }
+    didResize(to: bytes)
+  }
+
   /// How many items `deleteItems` changes.
   package static let itemsOfRemoval = 8
 

@@ -20,6 +20,8 @@ package final class ChunkLifecycle: Sendable {
     var new: [ChunkAndGroup] = []
     /// Stripes of chunks that the trees know.
     var deviceBytesUsed: UInt64
+    /// The size of the device, as the chunk tree has it.
+    var deviceBytes: UInt64
     /// When giving chunks back was tried last and there was no space all the same.
     var lastInVain: (time: ContinuousClock.Instant, used: UInt64)?
     /// Chunks that the trees know no more, in a transaction that is not durable.
@@ -37,7 +39,8 @@ package final class ChunkLifecycle: Sendable {
     self.map = map
     self.groups = groups
     self.allocator = allocator
-    state = Guarded(State(deviceBytesUsed: device.bytesUsed), rank: .spaceManager)
+    state = Guarded(
+      State(deviceBytesUsed: device.bytesUsed, deviceBytes: device.totalBytes), rank: .spaceManager)
   }
 
   /// Makes a chunk of the class and its block group, in memory: `ChunkItems` tells the
@@ -103,6 +106,12 @@ package final class ChunkLifecycle: Sendable {
 
   /// Stripes of chunks that the trees know, in bytes.
   var deviceBytesUsed: UInt64 { state.withLock { $0.deviceBytesUsed } }
+
+  /// The size of the device, as the chunk tree has it.
+  package var deviceBytes: UInt64 { state.withLock { $0.deviceBytes } }
+
+  /// The chunk tree says another size.
+  func didResize(to bytes: UInt64) { state.withLock { $0.deviceBytes = bytes } }
 
   /// The trees know stripes of `bytes` more; returns the sum.
   func addDeviceBytes(_ bytes: UInt64) -> UInt64 {

@@ -4,7 +4,7 @@
 ///    64 KiB, and none lies below 1 MiB.
 /// 2. No hole overlaps a stripe of any chunk.
 struct DeviceSpace: Sendable {
-  let totalBytes: UInt64
+  private(set) var totalBytes: UInt64
   private(set) var holes: [Range<UInt64>] = []
 
   /// `extents` are the stripes that exist, in ascending order.
@@ -51,7 +51,7 @@ struct DeviceSpace: Sendable {
   /// Gives back a stripe. Ends that are not at multiples of 64 KiB stay unused.
   mutating func giveBack(_ start: UInt64, _ length: UInt64) {
     let lower = max(start, Format.reservedAtDeviceStart).roundedUp(to: Format.stripeLength)
-    let upper = (start + length).roundedDown(to: Format.stripeLength)
+    let upper = min(start + length, totalBytes).roundedDown(to: Format.stripeLength)
     guard lower < upper else { return }
     var index = holes.firstIndex { $0.lowerBound > lower } ?? holes.count
     var hole = lower..<upper
@@ -65,6 +65,34 @@ struct DeviceSpace: Sendable {
       holes.remove(at: index)
     }
     holes.insert(hole, at: index)
+  }
+
+  /// The device is longer, or shorter from now on for new chunks: what stands beyond the end stays
+  /// until it is given back, and is then gone.
+  mutating func resize(to bytes: UInt64) {
+    let old = totalBytes
+    totalBytes = bytes
+    if bytes > old {
+      // `giveBack` leaves parts of 64 KiB at the ends.
+      giveBack(
+        old.roundedDown(to: Format.stripeLength), bytes - old.roundedDown(to: Format.stripeLength))
+      return
+    }
+    let end = bytes.roundedDown(to: Format.stripeLength)
+    holes = holes.compactMap { hole in
+      let upper = min(hole.upperBound, end)
+      return hole.lowerBound < upper ? hole.lowerBound..<upper : nil
+    }
+  }
+
+  /// A stripe stands there: what of it is in holes is taken out of them.
+  mutating func occupy(_ range: Range<UInt64>) {
+    holes = holes.flatMap { hole -> [Range<UInt64>] in
+      let before = hole.lowerBound..<max(hole.lowerBound, min(hole.upperBound, range.lowerBound))
+      let after = min(hole.upperBound, max(hole.lowerBound, range.upperBound))..<hole.upperBound
+      guard hole.overlaps(range) else { return [hole] }
+      return [before, after].filter { !$0.isEmpty }
+    }
   }
 
   /// Bytes that no chunk has.

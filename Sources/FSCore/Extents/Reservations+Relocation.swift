@@ -14,6 +14,12 @@ extension Reservations {
     }
   }
 
+  /// Whether the chunk tree can be changed a few times over without a part of a system group.
+  func canSpareSystem() -> (_ now: SpaceCounters, _ then: SpaceCounters) -> Bool {
+    let least = 32 * groups.geometry.nodeSize
+    return { _, then in then.free >= least }
+  }
+
   /// Makes more space of a class allocatable, so that the group can be emptied: loads another one or
   /// makes a chunk. False when neither is possible. Called with no handle open.
   package func growForBalance(of group: BlockGroup) -> Bool {

@@ -10,8 +10,8 @@ package final class Space: Sendable {
   package let allocator: ExtentAllocator
   package let trees: Trees
 
-  /// Of all devices of the file system, in bytes.
-  private let totalBytes: UInt64
+  /// Of the other devices of the file system, in bytes.
+  private let otherBytes: UInt64
   private let isReadOnly: Bool
 
   /// Reads the block groups and the device's extents. Only system groups are loaded.
@@ -26,7 +26,9 @@ package final class Space: Sendable {
     let device = try superblock.deviceItem
     self.trees = trees
     self.isReadOnly = isReadOnly
-    totalBytes = superblock.deviceCount > 1 ? superblock.totalBytes : device.totalBytes
+    otherBytes =
+      superblock.deviceCount > 1
+      ? superblock.totalBytes - min(device.totalBytes, superblock.totalBytes) : 0
 
     groups = BlockGroupRegistry(
       geometry: geometry, itemTree: try BlockGroupRegistry.itemTree(trees, superblock),
@@ -91,7 +93,8 @@ extension Space {
     let taken = counters.reserved + (isMixed ? reserve : 0)
     let unallocated = chunks.allocator.unallocated / copies
     return SpaceStatistics(
-      dataCopies: copies, total: totalBytes, used: used, globalReserve: reserve,
+      dataCopies: copies, total: otherBytes + chunks.deviceBytes, used: used,
+      globalReserve: reserve,
       availableData: (existing > taken ? existing - taken : 0) + unallocated)
   }
 }

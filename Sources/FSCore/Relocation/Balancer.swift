@@ -19,8 +19,10 @@ package final class Balancer: Sendable {
     var status = BalanceStatus()
     var request = Request.none
     var thread: BackgroundThread?
-    /// A thread waits for the other one to end, and joins it.
+    /// Whether the thread has something to do.
     var isRunning = false
+    /// What else moves block groups now.
+    var other: String?
   }
 
   private let emptier: GroupEmptier
@@ -66,6 +68,7 @@ package final class Balancer: Sendable {
           item.encode(into: $0)
         }
       }
+      try emptier.committer.commit()
     } catch {
       end(.failed("\(error)"))
       throw error
@@ -122,6 +125,26 @@ package final class Balancer: Sendable {
     state.wait(atMost: seconds) { !$0.isRunning }
   }
 
+  /// Runs `body`, which moves block groups as well, while no balance runs, and none can be started.
+  /// Throws `.busy` when one runs or is paused.
+  ///
+  /// - Parameter name: what a caller is told who comes meanwhile.
+  func whileIdle<R>(
+    _ name: String, _ body: () throws(FilesystemError) -> R
+  ) throws(FilesystemError) -> R {
+    try requireWritable()
+    let reason = state.withLock { state -> String? in
+      if let other = state.other { return "\(other) is running" }
+      if state.isRunning { return "a balance is running" }
+      if state.status.phase == .paused { return "a balance is paused; resume or cancel it first" }
+      state.other = name
+      return nil
+    }
+    if let reason { throw .busy(reason) }
+    defer { state.withLock { $0.other = nil } }
+    return try body()
+  }
+
   // Mounting and unmounting.
 
   /// Finds what an earlier mount has left. It is paused until `resume`. Called once.
@@ -159,14 +182,19 @@ package final class Balancer: Sendable {
   private func claim(
     from phase: BalanceStatus.Phase, _ change: (inout BalanceStatus) -> Void
   ) throws(FilesystemError) {
+    var other: String?
     let found = state.withLock { state -> BalanceStatus.Phase? in
-      guard state.status.phase == phase, !state.isRunning else { return state.status.phase }
+      other = state.other
+      guard state.status.phase == phase, !state.isRunning, other == nil else {
+        return state.status.phase
+      }
       change(&state.status)
       state.status.phase = .running
       state.status.outcome = nil
       state.request = .none
       return nil
     }
+    if let other { throw .busy("\(other) is running") }
     switch found {
     case nil: return
     case .paused?:
@@ -237,6 +265,7 @@ package final class Balancer: Sendable {
     try transactions.perform(reserving: 1, for: .freeing) { handle throws(FilesystemError) in
       _ = try root.delete(BalanceItem.key, in: handle)
     }
+    try emptier.committer.commit()
   }
 
   private var mustStop: Bool { state.withLock { $0.request != .none } }
@@ -273,6 +302,8 @@ package final class Balancer: Sendable {
 
   /// Moves what matches; returns how many groups there was no room for.
   private func moveAll(_ plan: BalancePlan) throws(FilesystemError) -> Int {
+    emptier.beginConversion(plan)
+    defer { emptier.endConversion() }
     let groups = space.groups.all.sorted { $0.start > $1.start }
     var matching = 0
     var bytes: UInt64 = 0
@@ -308,7 +339,7 @@ package final class Balancer: Sendable {
       guard left[index] > 0, try matches(group, plan) else { continue }
       left[index] -= 1
       do throws(FilesystemError) {
-        let isDone = try emptier.empty(group, target: plan.filter(of: group.flags)?.target) {
+        let isDone = try emptier.empty(group) {
           bytes in
           state.withLock { state in
             state.status.bytesMoved += bytes

@@ -1,4 +1,5 @@
-/// Moves tree blocks: each is copied, with all above it, in every tree that has it.
+/// Moves tree blocks: each is copied, with all above it, in every tree that has it. What trees share
+/// they share afterwards.
 struct BlockMover: Sendable {
   let trees: Trees
   let transactions: TransactionManager
@@ -22,20 +23,49 @@ struct BlockMover: Sendable {
       return try move(address, level, key, in: tree)
     }
 
-    var hasMoved = false
-    if let tree = try trees.shareable(owner), try move(address, level, key, in: tree) {
-      hasMoved = true
-      if try references.referrers(of: address, kind).isEmpty { return true }
+    return try moveShareable(address, level, key, owner)
+  }
+
+  /// How often trees are looked at anew that change meanwhile.
+  private static let mostAttempts = 32
+
+  /// A block of a subvolume's tree moves in all trees that have it, which share the copy.
+  private func moveShareable(
+    _ address: LogicalAddress, _ level: UInt8, _ key: Key, _ owner: TreeID
+  ) throws(FilesystemError) -> Bool {
+    let kind = ExtentKind.treeBlock(level: level)
+    for _ in 0..<Self.mostAttempts {
+      if let tree = try trees.shareable(owner), try tree.isPathUnshared(to: key, downTo: level),
+        try move(address, level, key, in: tree)
+      {
+        return true
+      }
+      var having: [Tree] = []
+      for id in try trees.subvolumeIDs() {
+        let tree = try trees.subvolume(id)
+        if try tree.hasBlock(at: address, level: level, key: key) { having.append(tree) }
+      }
+      switch having.count {
+      case 0: break
+      case 1:
+        if try move(address, level, key, in: having[0]),
+          try references.referrers(of: address, kind).isEmpty
+        {
+          return true
+        }
+      default:
+        let path = try SharedPath(trees.context)
+        let outcome = try transactions.perform(reserving: having.count + 1) {
+          (handle) throws(FilesystemError) in
+          try path.move(address, level: level, key: key, in: having, by: handle)
+        }
+        if case .moved = outcome { return true }
+      }
+      if try references.referrers(of: address, kind).isEmpty { return false }
     }
-    for id in try trees.subvolumeIDs() {
-      if try move(address, level, key, in: trees.subvolume(id)) { hasMoved = true }
-    }
-    guard try references.referrers(of: address, kind).isEmpty else {
-      throw .unsupported(
-        "the tree block at \(address) is part of a tree that is not there, as of a subvolume that "
-          + "is being deleted: let Linux finish that")
-    }
-    return hasMoved
+    throw .unsupported(
+      "the tree block at \(address) is part of a tree that is not there, as of a subvolume that "
+        + "is being deleted: let Linux finish that")
   }
 
   private func move(

@@ -98,11 +98,14 @@ struct DataMover: Sendable {
       try exclusively(owners[...]) { () throws(FilesystemError) in
         var rest = places[...]
         while !rest.isEmpty {
+          // Trees that have an item in one leaf are not divided.
+          let last = rest.prefix(Self.mostInTransaction).last?.key
+          let end = rest.dropFirst(Self.mostInTransaction).firstIndex { $0.key != last }
+          let part = rest[..<(end ?? rest.endIndex)]
           try redirect(
-            rest.prefix(Self.mostInTransaction), from: address, to: target, length: length,
-            hasTarget ? nil : sums)
+            part, from: address, to: target, length: length, hasTarget ? nil : sums)
           hasTarget = true
-          rest = rest.dropFirst(Self.mostInTransaction)
+          rest = rest[part.endIndex...]
         }
       }
     } catch {
@@ -169,31 +172,25 @@ struct DataMover: Sendable {
   ) throws(FilesystemError) {
     let sumSize = geometry.checksumType.size
     let sumItems = sums.map { 2 * $0.runs.count + $0.bytes.count / (geometry.maximumItemSize / 2) }
-    let kind = ExtentKind.data(length: length)
-    var targets: [(tree: Tree, key: Key)] = []
-    for place in places { targets.append((try tree(of: place), place.key)) }
+    let leaves = try leaves(of: places)
+    let path = try SharedPath(trees.context)
+    var move = ExtentRedirection(
+      references: references, old: old, new: new, kind: .data(length: length),
+      isNew: sums != nil)
 
-    try transactions.perform(reserving: 2 * targets.count + (sumItems ?? 0) + 2) {
+    try transactions.perform(reserving: 2 * places.count + (sumItems ?? 0) + 2) {
       (handle) throws(FilesystemError) in
-      var isNew = sums != nil
-      for (tree, key) in targets {
-        let offset = try tree.modifyUnseen(key, in: handle) {
-          (bytes) throws(FilesystemError) -> UInt64 in
-          var item = try FileExtentItem(UnsafeRawBufferPointer(bytes).bytes)
-          guard item.hasExtent, item.diskAddress == old, item.diskLength == length else {
-            throw .corrupt("file extent \(key) changed while its extent was moved")
+      for leaf in leaves {
+        if leaf.trees.count > 1, let block = leaf.block {
+          let outcome = try path.move(
+            block.address, level: 0, key: block.firstKey, in: leaf.trees, by: handle
+          ) { (copy, isFull) throws(FilesystemError) in
+            try move.change(leaf.key, in: copy, isFull, in: handle)
           }
-          item.diskAddress = new
-          item.encode(into: bytes)
-          return item.offset
+          if case .moved = outcome { continue }
         }
-        guard let offset else { throw .corrupt("file extent \(key) vanished") }
-        // The item is in a leaf that this tree has made just now: it is the one that refers.
-        let identity = ReferenceIdentity.data(
-          root: tree.id, inode: key.objectID, offset: key.offset &- offset)
-        references.add(new, kind, identity, count: 1, newExtent: isNew, in: handle)
-        references.add(old, kind, identity, count: -1, newExtent: false, in: handle)
-        isNew = false
+        // In a leaf that each tree then has for itself.
+        for tree in leaf.trees { try move.change(leaf.key, in: tree, in: handle) }
       }
       guard let sums else { return }
       for run in sums.runs {
@@ -205,6 +202,31 @@ struct DataMover: Sendable {
       }
     }
   }
+
+  /// An item, and trees that have it in the same leaf.
+  private struct Leaf {
+    let key: Key
+    let block: (address: LogicalAddress, firstKey: Key)?
+    var trees: [Tree]
+  }
+
+  /// The items by the leaves in which they stand at the moment.
+  private func leaves(of places: ArraySlice<ExtentPlace>) throws(FilesystemError) -> [Leaf] {
+    var leaves: [Leaf] = []
+    for place in places {
+      let tree = try tree(of: place)
+      let block = try tree.leaf(of: place.key)
+      let index = leaves.lastIndex {
+        $0.key == place.key && $0.block?.address == block?.address && block != nil
+      }
+      if let index {
+        leaves[index].trees.append(tree)
+      } else {
+        leaves.append(Leaf(key: place.key, block: block, trees: [tree]))
+      }
+    }
+    return leaves
+  }
 }
 
 extension ExtentPlace {
@@ -214,6 +236,6 @@ extension ExtentPlace {
   }
 
   static func isBefore(_ a: ExtentPlace, _ b: ExtentPlace) -> Bool {
-    (a.tree, a.key) < (b.tree, b.key)
+    (a.key, a.tree) < (b.key, b.tree)
   }
 }

@@ -31,11 +31,15 @@ struct GroupEmptier: Sendable {
 
   /// Throws for a plan that cannot be carried out, with the reason.
   func check(_ plan: BalancePlan) throws(FilesystemError) {
-    if plan.system != nil {
-      throw .unsupported("system block groups cannot be balanced")
+    if plan.system != nil, !plan.isForced {
+      throw .invalidArgument("system block groups are balanced with force alone")
     }
-    for filter in [plan.data, plan.metadata] where filter?.target != nil {
-      throw .unsupported("a balance cannot convert profiles")
+    for (filter, members) in types(plan) where filter.target == .single && !plan.isForced {
+      guard members !== space.groups.data || space.groups.geometry.isMixed,
+        members.groups.contains(where: { $0.flags.contains(.dup) })
+      else { continue }
+      throw .invalidArgument(
+        "one copy of metadata in place of two: that is done with force alone")
     }
     if space.groups.geometry.isMixed, let data = plan.data, let metadata = plan.metadata,
       data != metadata
@@ -45,12 +49,32 @@ struct GroupEmptier: Sendable {
     }
   }
 
+  private func types(_ plan: BalancePlan) -> [(filter: BalanceFilter, members: BlockGroupClass)] {
+    let groups = space.groups
+    let all = [
+      (plan.data, groups.data), (plan.metadata, groups.metadata), (plan.system, groups.system),
+    ]
+    return all.compactMap { filter, members in filter.map { ($0, members) } }
+  }
+
+  /// New chunks get what the plan converts to, from now on.
+  func beginConversion(_ plan: BalancePlan) {
+    for (filter, members) in types(plan) {
+      if let target = filter.target { members.wantedProfile = target.flags }
+    }
+  }
+
+  /// New chunks are like the newest ones again.
+  func endConversion() {
+    for members in space.groups.classes { members.wantedProfile = nil }
+  }
+
   /// Moves all that is in the group. False when it was told to stop, or the group is needed.
   ///
   /// - Parameter goesOn: told how many bytes were moved since it was asked last; says whether to go
   ///   on.
   func empty(
-    _ group: BlockGroup, target: BalanceFilter.Profile?, goesOn: (_ bytesMoved: UInt64) -> Bool
+    _ group: BlockGroup, goesOn: (_ bytesMoved: UInt64) -> Bool
   ) throws(FilesystemError) -> Bool {
     if space.chunks.isNew(group) { return false }
     if group.loading == .unloaded { space.loader.load(group) }
@@ -75,13 +99,21 @@ struct GroupEmptier: Sendable {
   /// allocation.
   private func makeReadOnly(_ group: BlockGroup) throws(FilesystemError) {
     let reservations = space.reservations
+    let canSpare =
+      group.flags.contains(.system)
+      ? reservations.canSpareSystem() : reservations.canSpare(group)
+    var attempts = 0
     while true {
       if reservations.hasRoomElsewhere(for: group), remover.isSpare(group),
-        group.makeReadOnly(if: reservations.canSpare(group))
+        group.makeReadOnly(if: canSpare)
       {
         return
       }
-      guard reservations.growForBalance(of: group) else { throw .noSpace }
+      if reservations.growForBalance(of: group) { continue }
+      // Other classes may have chunks that they can do without.
+      guard attempts < 4, try remover.removeEmpty() else { throw .noSpace }
+      attempts += 1
+      try committer.commit()
     }
   }
 

@@ -53,6 +53,13 @@ package final class ReadWriteLock: @unchecked Sendable {
     pthread_rwlock_wrlock(lock)
   }
 
+  /// As `lockExclusive`, where the thread may hold others of the same rank, all taken with a smaller
+  /// order.
+  func lockExclusive(order: InodeID) {
+    HeldLocks.willTake(lock, rank, order: order, isExclusive: true)
+    pthread_rwlock_wrlock(lock)
+  }
+
   package func unlock() {
     pthread_rwlock_unlock(lock)
     HeldLocks.didRelease(lock)

@@ -55,6 +55,17 @@ extension Tree {
     }
   }
 
+  /// The leaf in which `key` is or would be: where it stands, and its first key; nil for an empty one.
+  package func leaf(
+    of key: Key
+  ) throws(FilesystemError) -> (address: LogicalAddress, firstKey: Key)? {
+    try reading { () throws(FilesystemError) in
+      var path = TreePath()
+      if let missing = try descend(to: key, downTo: 0, &path) { return .missing(missing) }
+      return .done(path.leaf.count == 0 ? nil : (path.leaf.address, path.leaf.firstKey))
+    }
+  }
+
   /// As `modify`, for a change that readers of the tree do not see: the subvolume counts as
   /// unchanged.
   package func modifyUnseen<R>(

@@ -1,3 +1,5 @@
+import Synchronization
+
 /// What all trees of a volume share.
 package final class TreeContext: @unchecked Sendable {
   let cache: TreeBlockCache
@@ -38,8 +40,10 @@ package final class Tree: @unchecked Sendable {
     didSet { context.movedRoots.withLock { _ = $0.insert(id) } }
   }
 
-  /// The transaction of the last snapshot: blocks of later generations are not shared.
-  package private(set) var lastSnapshot: Generation
+  /// The transaction of the last snapshot, or the last in which blocks moved that several trees share:
+  /// blocks of later generations are not shared. Any thread may ask.
+  package var lastSnapshot: Generation { Generation(snapshot.load(ordering: .relaxed)) }
+  private let snapshot: Atomic<UInt64>
 
   /// Blocks added less blocks removed since the tree was opened.
   var blockDelta = 0
@@ -56,7 +60,7 @@ package final class Tree: @unchecked Sendable {
   ) throws(FilesystemError) {
     self.id = id
     self.context = context
-    self.lastSnapshot = lastSnapshot
+    snapshot = Atomic(lastSnapshot.rawValue)
     lock = ReadWriteLock(rank: id == .extent ? .extentTree : .tree)
     root = try context.cache.load(
       BlockReference(
@@ -70,7 +74,7 @@ package final class Tree: @unchecked Sendable {
   ) throws(FilesystemError) {
     self.id = id
     self.context = context
-    lastSnapshot = 0
+    snapshot = Atomic(0)
     lock = ReadWriteLock(rank: id == .extent ? .extentTree : .tree)
     root = TreeBlock(adopting: AlignedBuffer(zeroed: context.geometry.nodeBytes))
     root = try makeBlock(level: 0, in: handle)
@@ -81,6 +85,12 @@ package final class Tree: @unchecked Sendable {
     (address: LogicalAddress, level: UInt8, generation: Generation, blockDelta: Int)
   {
     lock.shared { (root.address, root.level, root.generation, blockDelta) }
+  }
+
+  /// Blocks of the running transaction may be shared with other trees. The lock is held exclusively,
+  /// and the root block is the transaction's, so that the root item will say so, too.
+  func noteSharing(in generation: Generation) {
+    snapshot.store(generation.rawValue, ordering: .relaxed)
   }
 
   /// The last transaction since the tree was opened that changed more than where its blocks stand.

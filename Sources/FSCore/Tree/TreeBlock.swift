@@ -22,6 +22,10 @@ final class TreeBlock: @unchecked Sendable {
   /// Set by the cache, before others see the block, and unset while nobody changes a tree.
   var isWritable = false
 
+  /// The running transaction has made it for several trees, and does not write it yet: it is changed
+  /// only with all of them locked (`SharedPath`), and is not writable. Set and unset like that.
+  var isMovedTogether = false
+
   /// Guarded by the cache's shard lock.
   var isDirty = false
   var wasUsed = true

@@ -208,7 +208,10 @@ package final class TreeBlockCache: Sendable {
         blocks.append(contentsOf: shard.dirty.values)
       }
     }
-    for block in blocks { block.isWritable = false }
+    for block in blocks {
+      block.isWritable = false
+      block.isMovedTogether = false
+    }
     return blocks.sorted { $0.address < $1.address }
   }
 

@@ -222,6 +222,7 @@ package final class Trees: @unchecked Sendable {
       item.address = state.address
       item.level = state.level
       item.generation = state.generation
+      if id.isSubvolume { item.lastSnapshot = max(item.lastSnapshot, entry.tree.lastSnapshot) }
       let bytesUsed = Int64(clamping: item.bytesUsed).addingReportingOverflow(
         Int64(gained) * nodeSize)
       item.bytesUsed = UInt64(max(bytesUsed.partialValue, nodeSize))

@@ -39,6 +39,7 @@ package final class Volume: @unchecked Sendable {
   package let memory: MemoryBudget
   let periodicCommit: PeriodicCommit
   let balancer: Balancer
+  let resizer: Resizer
 
   package var isReadOnly: Bool { readOnlyReason != nil }
 
@@ -86,17 +87,21 @@ package final class Volume: @unchecked Sendable {
     periodicCommit = PeriodicCommit(
       committer: committer, transactions: transactions, files: files, remover: remover,
       memory: memory, log: log)
+    let emptier = GroupEmptier(
+      space: space, record: record, remover: remover, committer: committer,
+      transactions: transactions, references: references, files: files,
+      data: DataMover(
+        geometry: geometry, space: space, trees: trees, transactions: transactions,
+        references: references, checksums: checksums, inodes: inodes, files: files,
+        device: device, log: log),
+      blocks: BlockMover(trees: trees, transactions: transactions, references: references),
+      log: log)
     balancer = Balancer(
-      emptier: GroupEmptier(
-        space: space, record: record, remover: remover, committer: committer,
-        transactions: transactions, references: references, files: files,
-        data: DataMover(
-          geometry: geometry, space: space, trees: trees, transactions: transactions,
-          references: references, checksums: checksums, inodes: inodes, files: files,
-          device: device, log: log),
-        blocks: BlockMover(trees: trees, transactions: transactions, references: references),
-        log: log), space: space, root: trees.root, transactions: transactions,
+      emptier: emptier, space: space, root: trees.root, transactions: transactions,
       readOnlyReason: image.readOnlyReason, log: log)
+    resizer = Resizer(
+      space: space, trees: trees, transactions: transactions, committer: committer,
+      emptier: emptier, device: device, log: log)
   }
 
   deinit { periodicCommit.requestStop() }

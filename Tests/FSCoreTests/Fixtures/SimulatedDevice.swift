@@ -144,6 +144,12 @@ final class SimulatedDevice: BlockDevice {
     state.withLock { $0.events.append(event) }
   }
 
+  /// Not recorded: images keep the size that the memory had at first.
+  func resize(to bytes: UInt64) throws(FilesystemError) {
+    try admit(.write, "resize", bytes, 0)
+    try memory.resize(to: bytes)
+  }
+
   func flush() throws(FilesystemError) {
     try admit(.flush, "flush", 0, 0)
   }

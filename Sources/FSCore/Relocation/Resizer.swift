@@ -1,0 +1,148 @@
+import Logging
+
+/// Makes the file system's device longer or shorter. One thread at a time (`Balancer.whileIdle`).
+///
+/// 1. The device is at least as long as the last commit says, at every moment: a file is made longer
+///    before the commit, and cut off after it.
+/// 2. Before the trees say that the device is shorter, no chunk has a stripe beyond its new end, and
+///    none is made there any more.
+/// 3. An error before the last commit leaves the old size. What has moved by then stays where it is.
+struct Resizer: Sendable {
+  /// Linux makes no file system smaller.
+  static let smallest: UInt64 = 256 << 20
+
+  let space: Space
+  let trees: Trees
+  let transactions: TransactionManager
+  let committer: Committer
+  let emptier: GroupEmptier
+  let device: LogicalDevice
+  let log: Logger
+
+  private var chunks: ChunkLifecycle { space.chunks }
+
+  /// Brings the device to `bytes`, less what is no whole sector. Called with no lock held.
+  func resize(to bytes: UInt64) throws(FilesystemError) {
+    let size = bytes.roundedDown(to: space.groups.geometry.sectorSize)
+    let old = chunks.deviceBytes
+    guard size >= Self.smallest else {
+      throw .invalidArgument(
+        "a file system cannot be made smaller than \(Self.smallest) bytes; that is \(bytes)")
+    }
+    guard let member = device.devices[chunks.allocator.device] else {
+      throw .unsupported("the device is not open")
+    }
+    if size > old {
+      try grow(to: size, member)
+    } else if size < old {
+      try shrink(to: size, from: old, member)
+    }
+  }
+
+  private func grow(to size: UInt64, _ member: any BlockDevice) throws(FilesystemError) {
+    if member.sizeBytes < size { try member.resize(to: size) }
+    try member.flush()
+    try setSize(size)
+    chunks.allocator.resize(to: size, extents: stripes.map { ($0.start, $0.length) })
+    log.info("the file system has \(size) bytes now")
+  }
+
+  private func shrink(
+    to size: UInt64, from old: UInt64, _ member: any BlockDevice
+  ) throws(FilesystemError) {
+    try requireRoom(size)
+    chunks.allocator.resize(to: size, extents: stripes.map { ($0.start, $0.length) })
+    do throws(FilesystemError) {
+      try clear(beyond: size)
+      try setSize(size)
+    } catch {
+      if chunks.deviceBytes != size {
+        chunks.allocator.resize(to: old, extents: stripes.map { ($0.start, $0.length) })
+      }
+      guard case .noSpace = error else { throw error }
+      throw .invalidArgument(
+        "the file system cannot be made as small as \(size) bytes: there is no room for what "
+          + "stands beyond")
+    }
+    // The copies of the superblock, too, say that it is shorter.
+    try member.flush()
+    do throws(FilesystemError) {
+      try member.resize(to: size)
+    } catch .unsupported {
+      // What the device has beyond is nobody's business.
+    }
+    log.info("the file system has \(size) bytes now")
+  }
+
+  private func setSize(_ size: UInt64) throws(FilesystemError) {
+    try transactions.perform(reserving: 1, for: .freeing) { handle throws(FilesystemError) in
+      try chunks.setDeviceSize(size, trees: trees, in: handle)
+    }
+    try committer.commit()
+  }
+
+  /// Where chunks stand on the device.
+  private var stripes: [(start: UInt64, length: UInt64, chunk: Chunk)] {
+    chunks.map.all.flatMap { chunk in
+      chunk.item.stripes.filter { $0.deviceID == chunks.allocator.device }
+        .map { ($0.offset.rawValue, chunk.length, chunk) }
+    }
+  }
+
+  private func groups(beyond size: UInt64) -> [BlockGroup] {
+    let starts = Set(stripes.filter { $0.start + $0.length > size }.map(\.chunk.start))
+    return space.groups.all.filter { starts.contains($0.start) }.sorted { $0.start > $1.start }
+  }
+
+  /// Throws when what is used cannot fit, and says by how much.
+  private func requireRoom(_ size: UInt64) throws(FilesystemError) {
+    let moving = Set(groups(beyond: size).map(\.start))
+    var needed: UInt64 = 0
+    var room: UInt64 = 0
+    for group in space.groups.all {
+      let copies = UInt64(group.flags.copies)
+      if moving.contains(group.start) {
+        needed += group.used * copies
+      } else {
+        room += (group.length - group.superblockBytes - group.used) * copies
+      }
+    }
+    // What no chunk has below the new end.
+    var taken = Format.reservedAtDeviceStart
+    for stripe in stripes where stripe.start < size && !moving.contains(stripe.chunk.start) {
+      taken += stripe.length
+    }
+    room += size > taken ? size - taken : 0
+    guard needed > room else { return }
+    throw .invalidArgument(
+      "the file system cannot be made as small as \(size) bytes: \(needed - room) bytes of what is "
+        + "used would not fit")
+  }
+
+  private func clear(beyond size: UInt64) throws(FilesystemError) {
+    var round = 0
+    while true {
+      // New chunks are told to the trees, which must be before they can go.
+      try committer.commit()
+      let groups = groups(beyond: size)
+      if groups.isEmpty { return }
+      round += 1
+      guard round <= Self.mostRounds else {
+        throw .busy("block groups beyond the new end do not become empty")
+      }
+      // One for which there is no room may find some when others have gone.
+      var crowded = 0
+      for group in groups {
+        do throws(FilesystemError) {
+          _ = try emptier.empty(group) { _ in true }
+        } catch .noSpace {
+          if let refusal = transactions.refusal { throw refusal }
+          crowded += 1
+        }
+      }
+      if crowded == groups.count { throw .noSpace }
+    }
+  }
+
+  private static let mostRounds = 16
+}

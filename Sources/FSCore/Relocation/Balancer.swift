@@ -223,7 +223,12 @@ package final class Balancer: Sendable {
   }
 
   private func run(_ plan: BalancePlan) {
-    state.update { $0.isRunning = true }
+    let ended = state.update { state -> BackgroundThread? in
+      state.isRunning = true
+      defer { state.thread = nil }
+      return state.thread
+    }
+    ended?.join()
     let thread = BackgroundThread { [self] in
       let outcome = outcome(of: plan)
       state.update { state in

@@ -78,11 +78,12 @@ struct GroupEmptier: Sendable {
   ) throws(FilesystemError) -> Bool {
     if space.chunks.isNew(group) { return false }
     if group.loading == .unloaded { space.loader.load(group) }
-    try makeReadOnly(group)
+    guard try makeReadOnly(group) else { return false }
     var isRemoved = false
     defer { if !isRemoved { group.makeWritable() } }
     try settle(group)
     for _ in 0..<Self.mostPasses {
+      try moveRecord(of: group)
       guard try pass(over: group, goesOn) else { return false }
       try committer.commit()
       if group.isEmpty {
@@ -96,26 +97,32 @@ struct GroupEmptier: Sendable {
   }
 
   /// Sees to it that there is room elsewhere for what is in the group, then takes it out of
-  /// allocation.
-  private func makeReadOnly(_ group: BlockGroup) throws(FilesystemError) {
+  /// allocation. False when another thread has done that: the group is empty, and about to go.
+  private func makeReadOnly(_ group: BlockGroup) throws(FilesystemError) -> Bool {
     let reservations = space.reservations
     let canSpare =
       group.flags.contains(.system)
       ? reservations.canSpareSystem() : reservations.canSpare(group)
-    var attempts = 0
+    var looks = 0
+    var refusals = 0
     while true {
-      if reservations.hasRoomElsewhere(for: group), remover.isSpare(group),
-        group.makeReadOnly(if: canSpare)
-      {
-        return
+      if group.isReadOnly { return false }
+      if reservations.hasRoomElsewhere(for: group) {
+        if remover.isSpare(group), group.makeReadOnly(if: canSpare) { return true }
+        // What is kept of a class grows with it, but not as fast.
+        refusals += 1
+        guard refusals <= Self.mostRefusals else { throw .noSpace }
       }
       if reservations.growForBalance(of: group) { continue }
       // Other classes may have chunks that they can do without.
-      guard attempts < 4, try remover.removeEmpty() else { throw .noSpace }
-      attempts += 1
+      guard looks < Self.mostLooks, try remover.removeEmpty() else { throw .noSpace }
+      looks += 1
       try committer.commit()
     }
   }
+
+  private static let mostRefusals = 6
+  private static let mostLooks = 4
 
   /// Waits until nothing is on its way to the group, and commits.
   private func settle(_ group: BlockGroup) throws(FilesystemError) {
@@ -129,9 +136,15 @@ struct GroupEmptier: Sendable {
     if group.hasDataInFlight {
       throw .busy("writes to block group \(group.start) do not come to an end")
     }
-    if let holding = try record.holdings()[group.start] {
-      for owner in holding.owners { record.distrust(owner) }
-      try committer.commit()
+  }
+
+  /// Lets what the record of free space has in the group move with the next commit.
+  private func moveRecord(of group: BlockGroup) throws(FilesystemError) {
+    guard let holding = try record.holdings()[group.start] else { return }
+    for owner in holding.owners { record.distrust(owner) }
+    // There has to be a commit, though nothing else may have changed.
+    try transactions.perform(reserving: 4 * holding.owners.count, for: .freeing) {
+      (handle) throws(FilesystemError) in handle.noteChange()
     }
   }
 

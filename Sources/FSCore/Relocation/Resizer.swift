@@ -122,7 +122,8 @@ struct Resizer: Sendable {
   private func clear(beyond size: UInt64) throws(FilesystemError) {
     var round = 0
     while true {
-      // New chunks are told to the trees, which must be before they can go.
+      // New chunks are told to the trees, which must be before they can go. Empty ones need not be moved.
+      _ = try emptier.remover.removeEmpty()
       try committer.commit()
       let groups = groups(beyond: size)
       if groups.isEmpty { return }

@@ -100,7 +100,13 @@ import Testing
     let image = try Self.image()
     if isBalancing {
       try Self.change(image) { (trees, handle) throws(FilesystemError) in
-        try trees.root.insert(Key(.balance, .temporaryItem, 0), size: 448, in: handle) { $0.zero() }
+        try trees.root.insert(BalanceItem.key, size: BalanceItem.size, in: handle) { item in
+          item.zero()
+          // Of data, converting to a profile of several devices.
+          item.store(UInt64(1), at: 0)
+          item.store(BlockGroupFlags.raid1.rawValue, at: 8 + 56)
+          item.store(UInt64(1 << 8), at: 8 + 64)
+        }
       }
     }
     let reader = try ImageReader(device: image)

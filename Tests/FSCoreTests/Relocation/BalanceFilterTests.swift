@@ -67,7 +67,7 @@ import Testing
         stripes: places.map {
           ChunkItem.Stripe(
             deviceID: 1, offset: PhysicalAddress($0),
-            deviceUUID: UUIDBytes.random())
+            deviceUUID: [UInt8](repeating: 0, count: 16).withUnsafeBytes { $0.bytes.uuid(0) })
         }))
   }
 

@@ -167,8 +167,13 @@ struct BalanceKernelTests {
     let kernel = try LoopMount(image, at: mountPoint, options: "noatime")
     try Shell.run(
       "bash", "-c",
-      "btrfs balance start -dusage=101 -musage=101 $1 & sleep 0.3; btrfs balance pause $1; wait",
-      "bash", mountPoint, timeout: 300)
+      """
+      btrfs balance start --full-balance $1 & balance=$!
+      until btrfs balance pause $1; do kill -0 $balance || exit 1; done
+      wait
+      """,
+      "bash", mountPoint, timeout: 300
+    ).orThrow()
     try kernel.unmount()
     do {
       let device = try FileDevice(path: image, readOnly: false, waitSeconds: 10)

@@ -25,6 +25,7 @@ package final class CommitSequence: Sendable {
   /// That of the last commit.
   private let superblock: Guarded<Superblock>
   private let log: Logger
+  private let figures = Guarded(CommitStatistics(), rank: .leaf)
   /// Whether the last commit failed in step 1.
   private let isUnprepared = Atomic<Bool>(false)
 
@@ -43,26 +44,42 @@ package final class CommitSequence: Sendable {
     self.superblock = Guarded(superblock, rank: .leaf)
   }
 
+  /// How many commits there were in this mount, and how long their steps took.
+  package var statistics: CommitStatistics { figures.withLock { $0 } }
+
   /// Commits the running transaction, and returns its number when it is durable. Called by one
   /// thread at a time.
   func run() throws(FilesystemError) -> Generation {
     if let refusal = transactions.refusal { throw refusal }
+    let clock = CommitClock()
+    do throws(FilesystemError) {
+      let generation = try run(clock)
+      figures.withLock { $0.add(clock) }
+      return generation
+    } catch {
+      figures.withLock { $0.noteFailure() }
+      throw error
+    }
+  }
 
+  private func run(_ clock: CommitClock) throws(FilesystemError) -> Generation {
     // 1. What can be done while others still take part.
-    try prepare()
+    try prepare(clock)
 
     // 2. Alone: the trees take their final form.
     let frozen = try transactions.criticalSection {
       (context) throws(FilesystemError) -> FrozenTransaction in
+      clock.end(.waiting)
       try transactions.joinWithoutLock(context) { (handle) throws(FilesystemError) in
-        try settle(in: handle, context)
+        try settle(in: handle, context, clock)
       }
+      defer { clock.end(.settling) }
       return try freeze(context)
     }
 
     // 3. The next transaction runs; this one goes to the device.
     do throws(FilesystemError) {
-      try write(frozen)
+      try write(frozen, clock)
     } catch {
       transactions.abort(error)
       throw error
@@ -72,15 +89,17 @@ package final class CommitSequence: Sendable {
 
     // 4. What the last commit still needed may be overwritten.
     for participant in participants { participant.didCommit(generation) }
+    clock.end(.releasing)
     return generation
   }
 
-  private func prepare() throws(FilesystemError) {
+  private func prepare(_ clock: CommitClock) throws(FilesystemError) {
     do throws(FilesystemError) {
       for participant in participants {
         try transactions.performUnreserved { (handle) throws(FilesystemError) in
           try participant.prepare(in: handle)
         }
+        clock.end(participant is any FreeSpaceRecord ? .settingUp : .references)
       }
       try preparePaths()
       isUnprepared.store(false, ordering: .relaxed)
@@ -116,7 +135,8 @@ package final class CommitSequence: Sendable {
   /// Asks the participants in turn until none has anything to do. One that has changed something
   /// may have made work for those before it, so they are asked again first.
   private func settle(
-    in handle: borrowing TransactionHandle, _ context: borrowing CommitContext
+    in handle: borrowing TransactionHandle, _ context: borrowing CommitContext,
+    _ clock: CommitClock
   ) throws(FilesystemError) {
     var rounds = [Int](repeating: 0, count: participants.count)
     for _ in 0..<Self.longest {
@@ -125,6 +145,7 @@ package final class CommitSequence: Sendable {
         rounds[index] += 1
         hasChanged = try participant.settle(in: handle, context, round: rounds[index])
         handle.noteWhole()
+        clock.end(participant is any FreeSpaceRecord ? .recording : .settling)
       }
       if !hasChanged { return }
     }
@@ -155,11 +176,16 @@ package final class CommitSequence: Sendable {
     return FrozenTransaction(superblock: next, blocks: blockCache.takeDirty())
   }
 
-  private func write(_ frozen: FrozenTransaction) throws(FilesystemError) {
+  private func write(
+    _ frozen: FrozenTransaction, _ clock: CommitClock
+  ) throws(FilesystemError) {
+    clock.blockCount = frozen.blocks.count
     try BlockWriter(device: device, geometry: geometry).write(frozen.blocks)
+    clock.end(.blocks)
     try device.flush()
+    clock.end(.flushes)
     blockCache.didWrite(frozen.blocks)
     try SuperblockWriter(devices: device.devices).write(
-      frozen.superblock, items: [frozen.superblock.deviceItem])
+      frozen.superblock, items: [frozen.superblock.deviceItem], clock: clock)
   }
 }

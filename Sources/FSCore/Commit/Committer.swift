@@ -48,6 +48,8 @@ package final class Committer: Sendable {
     transactions.didCommit(generation)
   }
 
+  package var statistics: CommitStatistics { sequence.statistics }
+
   /// What does not hold though it should; to be asked right after a commit, while nothing changes.
   package func brokenInvariants() -> [String] { sequence.brokenInvariants() }
 

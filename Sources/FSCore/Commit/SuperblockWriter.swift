@@ -6,8 +6,12 @@ struct SuperblockWriter {
   /// The first superblocks, flush; then their copies, which are for recovery: the next commit's
   /// first flush makes them durable, or the one at unmount.
   ///
-  /// - Parameter items: of each device that is open.
-  func write(_ superblock: Superblock, items: [DeviceItem]) throws(FilesystemError) {
+  /// - Parameters:
+  ///   - items: of each device that is open.
+  ///   - clock: is told when a step ends.
+  func write(
+    _ superblock: Superblock, items: [DeviceItem], clock: CommitClock
+  ) throws(FilesystemError) {
     for isFirst in [true, false] {
       for member in devices.members {
         guard let item = items.first(where: { $0.deviceID == member.id }) else {
@@ -23,7 +27,11 @@ struct SuperblockWriter {
           try member.device.write(copy.readable, at: place)
         }
       }
-      if isFirst { try devices.flush() }
+      clock.end(.superblocks)
+      if isFirst {
+        try devices.flush()
+        clock.end(.flushes)
+      }
     }
   }
 }

@@ -8,6 +8,9 @@ package protocol FreeSpaceRecord: CommitParticipant, FreeSpaceLoader {
   /// must not be left out. Asked once, when the volume has been put together.
   var wantsCommit: Bool { get }
 
+  /// What this mount's commits have done about it.
+  var statistics: RecordStatistics { get }
+
   /// What files of the record stand in which block groups, by the start of each.
   func holdings() throws(FilesystemError) -> [LogicalAddress: RecordHolding]
 

@@ -29,6 +29,8 @@ package final class NoRecord: FreeSpaceRecord {
 
   package func distrust(_ group: BlockGroup) {}
 
+  package var statistics: RecordStatistics { RecordStatistics(kind: "none") }
+
   package func itemsToForget(_ group: BlockGroup) -> Int { 4 }
 
   /// There may be a cache that its owner does not want to be used.

@@ -1,3 +1,5 @@
+import Synchronization
+
 /// How blocks come into the cache, and what is checked before anybody sees them.
 extension TreeBlockCache {
   /// Throws unless a block that is in memory is what its parent says.
@@ -47,6 +49,7 @@ extension TreeBlockCache {
     }
     do throws(FilesystemError) {
       _ = insert(try read(reference, by: quietReader))
+      blocksReadAhead.add(1, ordering: .relaxed)
     } catch {
       // Whoever needs the block meets the error, and says so.
     }

@@ -33,6 +33,8 @@ package final class TreeBlockCache: Sendable {
     var ring: [LogicalAddress] = []
     var hand = 0
     var dirty: [LogicalAddress: TreeBlock] = [:]
+    /// How often a block that was asked for was here.
+    var hits: UInt64 = 0
   }
 
   private static let shardCount = 16
@@ -53,6 +55,8 @@ package final class TreeBlockCache: Sendable {
   /// The last transaction whose blocks may be on the device.
   var newestOnDevice: Generation { Generation(newest.load(ordering: .acquiring)) }
   private let newest: Atomic<UInt64>
+  private let misses = Atomic<UInt64>(0)
+  let blocksReadAhead = Atomic<UInt64>(0)
 
   package init(
     device: LogicalDevice, geometry: Geometry, superGeneration: Generation, budget: MemoryBudget,
@@ -80,6 +84,7 @@ package final class TreeBlockCache: Sendable {
     let found = shard(reference.address).withLock { shard -> TreeBlock? in
       guard let block = shard.blocks[reference.address] else { return nil }
       block.wasUsed = true
+      shard.hits &+= 1
       return block
     }
     guard let found else { return nil }
@@ -90,6 +95,7 @@ package final class TreeBlockCache: Sendable {
   /// The block, from the device if need be. Hold no tree's lock.
   func load(_ reference: BlockReference) throws(FilesystemError) -> TreeBlock {
     if let block = try cached(reference) { return block }
+    misses.add(1, ordering: .relaxed)
     return insert(try read(reference, by: reader))
   }
 
@@ -196,6 +202,15 @@ package final class TreeBlockCache: Sendable {
         sum.dirty += $0.dirty.count
       }
     }
+  }
+
+  package var statistics: BlockCacheStatistics {
+    let (clean, dirty) = counts
+    return BlockCacheStatistics(
+      clean: clean, dirty: dirty, bytesPerBlock: blockBytes,
+      hits: shards.reduce(0) { sum, shard in sum &+ shard.withLock { $0.hits } },
+      misses: misses.load(ordering: .relaxed),
+      readAhead: blocksReadAhead.load(ordering: .relaxed))
   }
 
   /// All dirty blocks by ascending address; from here on the caller sees to their being

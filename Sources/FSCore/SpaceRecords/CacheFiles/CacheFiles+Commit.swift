@@ -115,6 +115,7 @@ extension CacheFiles {
         try setUp(group, &state, in: handle)
         hasChanged = true
       case .invalidate:
+        noteSkipped(group, mayWrite: mayWrite)
         try invalidate(group, in: handle)
         hasChanged = true
       }
@@ -132,6 +133,18 @@ extension CacheFiles {
       state.pending[group.start] = nil
     }
     return false
+  }
+
+  /// Counts a cache that is disowned in place of being written; one that failed is counted.
+  private func noteSkipped(_ group: BlockGroup, mayWrite: Bool) {
+    let moment = group.moment
+    if moment.loading != .loaded {
+      counts.note(.notLoaded)
+    } else if !mayWrite {
+      counts.note(.endless)
+    } else if moment.hasDataInFlight {
+      counts.note(.inFlight)
+    }
   }
 
   package func seal(_ superblock: inout Superblock, _ context: borrowing CommitContext) {

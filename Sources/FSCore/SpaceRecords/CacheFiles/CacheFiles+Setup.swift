@@ -54,7 +54,7 @@ extension CacheFiles {
       }
     } catch {
       if handle.isHalfDone { throw error }
-      fail(group, "\(error)", handle.generation)
+      fail(group, .setup, "\(error)", handle.generation)
     }
     handle.noteWhole()
   }
@@ -62,6 +62,7 @@ extension CacheFiles {
   /// There is no space for the cache. Told once for all groups and commits until there is again.
   private func refuse(_ group: BlockGroup, _ state: inout State, _ generation: Generation) {
     state.refusedGeneration = generation
+    counts.note(.noSpace)
     change(group) { $0.didFail(generation) }
     caches.withLock { $0.counts.failures += 1 }
     if state.isShortOfSpace { return }
@@ -164,6 +165,7 @@ extension CacheFiles {
       inode: inode.number, address: extent.diskAddress, length: length)
     let generation = handle.generation
     change(group) { $0.didSetUp(generation, file) }
+    counts.noteSetUp()
   }
 
   /// Makes sure that nobody believes the cache of a group: inode generation 0, which the kernel

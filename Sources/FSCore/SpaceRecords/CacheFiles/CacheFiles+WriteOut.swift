@@ -58,7 +58,7 @@ extension CacheFiles {
   /// nothing is to be written, which may be a failure.
   private func makeJob(_ group: BlockGroup, _ generation: Generation) -> Job? {
     guard hooks.withLock({ $0.refusesPages })?(group.start) != true else {
-      fail(group, "no memory for its pages", generation)
+      fail(group, .noMemory, "no memory for its pages", generation)
       return nil
     }
     guard let picture = group.takePicture(), let file = beginWriting(group, generation) else {
@@ -74,7 +74,7 @@ extension CacheFiles {
     } catch .doesNotFit where didOutgrow(group, file, generation) {
       return nil
     } catch {
-      fail(group, "\(error)", generation)
+      fail(group, .notEncodable, "\(error)", generation)
       return nil
     }
   }
@@ -178,9 +178,10 @@ extension CacheFiles {
         throw .corrupt("the root tree has lost its items")
       }
       change(job.group) { $0.didWrite(job.change) }
+      counts.noteWritten(bytes: Int(job.file.length))
     } catch {
       // Without the inode's generation, which comes last, nobody believes the other items.
-      fail(job.group, "\(error)", handle.generation)
+      fail(job.group, .writing, "\(error)", handle.generation)
       try invalidate(job.group, in: handle)
     }
     handle.noteWhole()

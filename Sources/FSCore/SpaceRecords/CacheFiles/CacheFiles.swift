@@ -61,6 +61,8 @@ package final class CacheFiles: FreeSpaceRecord {
   let caches = Guarded(Caches(), rank: .leaf)
   /// Test hooks.
   package let hooks = Guarded(CacheFilesHooks(), rank: .leaf)
+  let counts = RecordCounts(kind: "v1")
+  package var statistics: RecordStatistics { counts.statistics }
 
   /// - Parameter clear: believe none of the caches that are there (`clear_cache`), and write all
   ///   anew.
@@ -107,7 +109,10 @@ package final class CacheFiles: FreeSpaceRecord {
 
   /// Reports a cache that is given up in this transaction. Its inode's generation must be made
   /// 0 where it is not.
-  func fail(_ group: BlockGroup, _ reason: String, _ generation: Generation) {
+  func fail(
+    _ group: BlockGroup, _ obstacle: CacheObstacle, _ reason: String, _ generation: Generation
+  ) {
+    counts.note(obstacle)
     log.warning("block group \(group.start): its free space cache is not written: \(reason)")
     change(group) { $0.didFail(generation) }
     caches.withLock { $0.counts.failures += 1 }

@@ -91,6 +91,7 @@ extension FreeSpaceTree {
       }
       state.verified.insert(group.start)
       try items.apply(taken.changes, in: handle)
+      counts.noteWritten()
       return true
     } catch {
       if handle.isHalfDone { throw error }
@@ -114,6 +115,7 @@ extension FreeSpaceTree {
     _ = group.takeSpaceChanges(recordedFree: nil)
     try FreeSpaceTreeGroup(tree, group).write(gaps(of: group), in: handle)
     state.verified.insert(group.start)
+    counts.noteWritten()
     _ = doubts.withLock { $0.distrusted.removeValue(forKey: group.start) }
   }
 

@@ -59,6 +59,8 @@ package final class FreeSpaceTree: FreeSpaceRecord {
 
   let state: Guarded<State>
   let doubts = Guarded(Doubts(), rank: .leaf)
+  let counts = RecordCounts(kind: "v2")
+  package var statistics: RecordStatistics { counts.statistics }
 
   /// - Parameter clear: believe nothing that stands in the tree (`clear_cache`).
   package init(

@@ -236,6 +236,8 @@ int cfuse_syncfs(int descriptor) { return syncfs(descriptor); }
 
 pid_t cfuse_fork(void) { return fork(); }
 
+const char *cfuse_error_name(int code) { return strerrorname_np(code); }
+
 static void close_all(void) {
   if (syscall(SYS_close_range, 0U, ~0U, 0U) == 0)
     return;

@@ -16,6 +16,17 @@ extension Trait where Self == ConditionTrait {
   }
 }
 
+extension Trait where Self == ConditionTrait {
+  /// Tests in which root lets an ordinary user mount.
+  static var needsFuseForAll: Self {
+    var status = stat()
+    let isOpen = stat("/dev/fuse", &status) == 0 && status.st_mode & 0o006 == 0o006
+    return .enabled(
+      if: isOpen && Shell.find("fusermount3") != nil,
+      "SKIPPED: needs fusermount3, and a /dev/fuse that everybody may open")
+  }
+}
+
 /// All tests that mount: one at a time, for they measure time, fill memory and read the kernel log.
 @Suite(.serialized, .timeLimit(.minutes(20))) enum MountTests {}
 

@@ -101,6 +101,9 @@ int cfuse_syncfs(int descriptor);
 
 pid_t cfuse_fork(void);
 
+/// The name of an errno, "ENOSPC"; NULL when it has none.
+const char *cfuse_error_name(int code);
+
 /// Has the kernel write back what it holds of the mount at `path`, then unmounts it; an errno, or
 /// 0. A child does so, which shares no descriptor with this process: a thread of the process that
 /// serves the mount would wait for its own answers, and could not even be killed meanwhile.

@@ -26,6 +26,9 @@ enum ControlCommand {
   /// keep the connection until the process ends. _IOW(0xf5, 1, 108 bytes).
   static let watchUnmount: UInt = 0x4000_0000 | UInt(watchAddressSize) << 16 | 0xf501
   static let watchAddressSize = 108
+
+  /// Ours: one message of the control channel, there and back. _IOWR(0xf5, 2, 12 KiB).
+  static let exchange: UInt = 0xc000_0000 | UInt(ControlFrame.size) << 16 | 0xf502
 }
 
 /// What FS_IOC_FSGETXATTR hands out and FS_IOC_FSSETXATTR takes: struct fsxattr of <linux/fs.h>.

@@ -20,8 +20,10 @@ struct InspectedImage: ParsableArguments {
 
   func device() throws -> FileDevice { try FileDevice(path: path, readOnly: true) }
 
-  func reader() throws -> ImageReader {
-    let device = try device()
+  func reader() throws -> ImageReader { try Self.reader(path) }
+
+  static func reader(_ path: String) throws -> ImageReader {
+    let device = try FileDevice(path: path, readOnly: true)
     do throws(FilesystemError) {
       return try ImageReader(device: device)
     } catch {
@@ -29,8 +31,10 @@ struct InspectedImage: ParsableArguments {
     }
   }
 
+  func finish(_ reader: ImageReader) throws { try Self.finish(path, reader) }
+
   /// Says what was found wrong, and ends with status 1 when something was.
-  func finish(_ reader: ImageReader) throws {
+  static func finish(_ path: String, _ reader: ImageReader) throws {
     for problem in reader.problems { StandardError.write("fsmount: \(path): \(problem)") }
     if reader.problemCount > reader.problems.count {
       StandardError.write("fsmount: \(path): \(reader.problemCount) problems in all")

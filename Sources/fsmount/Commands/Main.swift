@@ -13,7 +13,8 @@ struct Fsmount: ParsableCommand {
     version: Version.text,
     subcommands: [
       MkfsCommand.self, MountCommand.self, UnmountCommand.self, SyncCommand.self,
-      TrimCommand.self, CacheCommand.self, InspectCommand.self,
+      TrimCommand.self, StatsCommand.self, UsageCommand.self,
+      CacheCommand.self, InspectCommand.self,
     ],
     defaultSubcommand: MountCommand.self)
 }

@@ -92,8 +92,9 @@ struct Mount {
   /// Mounts; requests wait in the kernel until the session runs.
   private func begin(_ volume: Volume, _ log: Logger) throws -> (FuseServer, FuseSession) {
     let server = FuseServer(
-      volume: volume, log: log, maximumRead: options.maximumRead,
-      checksPermissions: options.checksPermissions)
+      mount: ControlledMount(
+        volume: volume, image: image, mountPoint: mountPoint, requests: RequestCounters()),
+      log: log, maximumRead: options.maximumRead, checksPermissions: options.checksPermissions)
     let session = try FuseSession(
       server: server,
       arguments: options.libraryArguments(image: image, readOnly: volume.isReadOnly),

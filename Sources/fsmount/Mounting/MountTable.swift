@@ -55,6 +55,12 @@ enum MountTable {
     entries().last { $0.mountPoint == path }
   }
 
+  /// Where fsmount has mounted an image; nil when it has not, as far as the table tells.
+  static func mountPoint(ofImage path: String) -> String? {
+    guard let resolved = AbsolutePath.resolve(path) else { return nil }
+    return entries().last { $0.isOurs && $0.source == resolved }?.mountPoint
+  }
+
   /// The file's content, read to its end; empty when there is no such file.
   static func readAll(_ path: String) -> String {
     let descriptor = open(path, O_RDONLY | O_CLOEXEC)

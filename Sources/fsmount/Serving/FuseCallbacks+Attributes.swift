@@ -5,14 +5,14 @@ import Glibc
 extension FuseCallbacks {
   static func addAttributes(_ operations: inout fuse_lowlevel_ops) {
     operations.getattr = { request, number, _ in
-      FuseServer.answer(request, "getattr") { server throws(FilesystemError) in
+      FuseServer.answer(request, .getattr) { server throws(FilesystemError) in
         .attributes(
           server.status(try server.volume.attributes.attributes(of: server.inode(number))))
       }
     }
 
     operations.setattr = { request, number, wanted, fields, file in
-      FuseServer.answer(request, "setattr") { server throws(FilesystemError) in
+      FuseServer.answer(request, .setattr) { server throws(FilesystemError) in
         guard let wanted else { throw .invalidArgument("no attributes") }
         var changes = FuseCallbacks.changes(wanted.pointee, fields)
         changes.touchesWhenSizeIsSame = file != nil
@@ -34,7 +34,7 @@ extension FuseCallbacks {
     }
 
     operations.readlink = { request, number in
-      FuseServer.answer(request, "readlink") { server throws(FilesystemError) in
+      FuseServer.answer(request, .readlink) { server throws(FilesystemError) in
         .target(try server.volume.namespace.readSymbolicLink(server.inode(number)))
       }
     }

@@ -6,7 +6,7 @@ import Synchronization
 extension FuseCallbacks {
   static func addDirectories(_ operations: inout fuse_lowlevel_ops) {
     operations.opendir = { request, number, file in
-      FuseServer.answer(request, "opendir") { server in
+      FuseServer.answer(request, .opendir) { server in
         var file = server.opened(file)
         file.cache_readdir = server.directoryReaders.mustKeep(number) ? 1 : 0
         file.fh = UInt64(UInt(bitPattern: Unmanaged.passRetained(OpenDirectory()).toOpaque()))
@@ -15,7 +15,7 @@ extension FuseCallbacks {
     }
 
     operations.releasedir = { request, _, file in
-      FuseServer.answer(request, "releasedir") { _ in
+      FuseServer.answer(request, .releasedir) { _ in
         OpenDirectory.of(file)?.release()
         return .done
       }
@@ -23,7 +23,7 @@ extension FuseCallbacks {
 
     operations.readdir = { request, number, size, offset, file in
       var next: DirectoryPosition?
-      FuseServer.answer(request, "readdir") { server throws(FilesystemError) in
+      FuseServer.answer(request, .readdir) { server throws(FilesystemError) in
         var list = DirectoryList(request, server.buffers.bytes(size))
         _ = server.directoryReaders.note(number, from: offset, withAttributes: false)
         try server.read(number, from: offset, file, expecting: size / 32) { record in
@@ -37,7 +37,7 @@ extension FuseCallbacks {
 
     operations.readdirplus = { request, number, size, offset, file in
       var next: DirectoryPosition?
-      FuseServer.answer(request, "readdirplus") { server throws(FilesystemError) in
+      FuseServer.answer(request, .readdirplus) { server throws(FilesystemError) in
         var list = DirectoryList(request, server.buffers.bytes(size))
         var left = server.directoryReaders.note(number, from: offset, withAttributes: true)
         try server.read(
@@ -56,7 +56,7 @@ extension FuseCallbacks {
     }
 
     operations.fsyncdir = { request, number, dataOnly, _ in
-      FuseServer.answer(request, "fsyncdir") { server throws(FilesystemError) in
+      FuseServer.answer(request, .fsyncdir) { server throws(FilesystemError) in
         try server.volume.content.synchronize(server.inode(number), dataOnly: dataOnly != 0)
         return .done
       }

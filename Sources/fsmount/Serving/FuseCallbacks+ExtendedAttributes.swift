@@ -5,7 +5,7 @@ import Glibc
 extension FuseCallbacks {
   static func addExtendedAttributes(_ operations: inout fuse_lowlevel_ops) {
     operations.getxattr = { request, number, name, size in
-      FuseServer.answer(request, "getxattr") { server throws(FilesystemError) in
+      FuseServer.answer(request, .getxattr) { server throws(FilesystemError) in
         let value = try server.volume.attributes.getAttribute(
           server.inode(number), FuseCallbacks.name(name))
         return try FuseCallbacks.sized(value, size)
@@ -13,7 +13,7 @@ extension FuseCallbacks {
     }
 
     operations.listxattr = { request, number, size in
-      FuseServer.answer(request, "listxattr") { server throws(FilesystemError) in
+      FuseServer.answer(request, .listxattr) { server throws(FilesystemError) in
         let mayAdminister = FuseCallbacks.credentials(request).uid == 0
         var list: [UInt8] = []
         for name in try server.volume.attributes.listAttributes(server.inode(number)) {
@@ -26,7 +26,7 @@ extension FuseCallbacks {
     }
 
     operations.setxattr = { request, number, name, value, size, flags in
-      FuseServer.answer(request, "setxattr") { server throws(FilesystemError) in
+      FuseServer.answer(request, .setxattr) { server throws(FilesystemError) in
         let id = try server.inode(number)
         let name = FuseCallbacks.name(name)
         // Of the list that stands for the mode.
@@ -42,7 +42,7 @@ extension FuseCallbacks {
     }
 
     operations.removexattr = { request, number, name in
-      FuseServer.answer(request, "removexattr") { server throws(FilesystemError) in
+      FuseServer.answer(request, .removexattr) { server throws(FilesystemError) in
         try server.volume.attributes.removeAttribute(server.inode(number), FuseCallbacks.name(name))
         return .done
       }

@@ -5,7 +5,7 @@ import Glibc
 extension FuseCallbacks {
   static func addFiles(_ operations: inout fuse_lowlevel_ops) {
     operations.open = { request, number, file in
-      FuseServer.answer(request, "open") { server throws(FilesystemError) in
+      FuseServer.answer(request, .open) { server throws(FilesystemError) in
         let id = try server.inode(number)
         let flags = file?.pointee.flags ?? 0
         let isForWriting = flags & O_ACCMODE != O_RDONLY || flags & O_TRUNC != 0
@@ -18,7 +18,7 @@ extension FuseCallbacks {
 
     // At every close of a descriptor; not for files that were opened to be read, see `opened`.
     operations.flush = { request, number, file in
-      FuseServer.answer(request, "flush") { server throws(FilesystemError) in
+      FuseServer.answer(request, .flush) { server throws(FilesystemError) in
         try server.volume.content.reportFailure(
           of: server.inode(number), OpenFile.of(file)?.value.failures)
         return .done
@@ -26,7 +26,7 @@ extension FuseCallbacks {
     }
 
     operations.release = { request, number, file in
-      FuseServer.answer(request, "release") { server throws(FilesystemError) in
+      FuseServer.answer(request, .release) { server throws(FilesystemError) in
         if let open = OpenFile.of(file) {
           if open.value.isKept { server.writes.didClose() }
           open.release()
@@ -37,7 +37,7 @@ extension FuseCallbacks {
     }
 
     operations.read = { request, number, size, offset, _ in
-      FuseServer.answer(request, "read") { server throws(FilesystemError) in
+      FuseServer.answer(request, .read) { server throws(FilesystemError) in
         let buffer = server.buffers.bytes(size)
         let count = try server.volume.content.read(
           server.inode(number), at: UInt64(clamping: offset), into: buffer)
@@ -46,7 +46,7 @@ extension FuseCallbacks {
     }
 
     operations.write_buf = { request, number, vector, offset, file in
-      FuseServer.answer(request, "write") { server throws(FilesystemError) in
+      FuseServer.answer(request, .write) { server throws(FilesystemError) in
         guard let vector else { throw .invalidArgument("no data") }
         let bytes = try server.bytes(of: vector)
         try server.dropPrivileges(of: number, for: request, FuseServer.rightInRequest)
@@ -64,7 +64,7 @@ extension FuseCallbacks {
     }
 
     operations.fsync = { request, number, dataOnly, file in
-      FuseServer.answer(request, "fsync") { server throws(FilesystemError) in
+      FuseServer.answer(request, .fsync) { server throws(FilesystemError) in
         try server.volume.content.synchronize(
           server.inode(number), dataOnly: dataOnly != 0, OpenFile.of(file)?.value.failures)
         return .done
@@ -72,7 +72,7 @@ extension FuseCallbacks {
     }
 
     operations.fallocate = { request, number, mode, offset, length, _ in
-      FuseServer.answer(request, "fallocate") { server throws(FilesystemError) in
+      FuseServer.answer(request, .fallocate) { server throws(FilesystemError) in
         try server.dropPrivileges(of: number, for: request, .unknown)
         try server.volume.content.allocate(
           server.inode(number), FuseCallbacks.allocationMode(mode),
@@ -82,7 +82,7 @@ extension FuseCallbacks {
     }
 
     operations.lseek = { request, number, offset, whence, _ in
-      FuseServer.answer(request, "lseek") { server throws(FilesystemError) in
+      FuseServer.answer(request, .lseek) { server throws(FilesystemError) in
         // SEEK_DATA and SEEK_HOLE; the kernel does the others.
         guard whence == 3 || whence == 4 else { throw .invalidArgument("whence \(whence)") }
         guard offset >= 0 else { throw .noSuchOffset }

@@ -5,13 +5,13 @@ import Glibc
 extension FuseCallbacks {
   static func addNames(_ operations: inout fuse_lowlevel_ops) {
     operations.lookup = { request, parent, name in
-      FuseServer.answer(request, "lookup") { server throws(FilesystemError) in
+      FuseServer.answer(request, .lookup) { server throws(FilesystemError) in
         try server.lookup(FuseCallbacks.name(name), in: server.inode(parent))
       }
     }
 
     operations.mknod = { request, parent, name, mode, device in
-      FuseServer.answer(request, "mknod") { server throws(FilesystemError) in
+      FuseServer.answer(request, .mknod) { server throws(FilesystemError) in
         .entry(
           server.entry(
             try server.volume.namespace.createNode(
@@ -21,7 +21,7 @@ extension FuseCallbacks {
     }
 
     operations.create = { request, parent, name, mode, file in
-      FuseServer.answer(request, "create") { server throws(FilesystemError) in
+      FuseServer.answer(request, .create) { server throws(FilesystemError) in
         let attributes = try server.volume.namespace.createNode(
           FuseCallbacks.name(name), in: server.inode(parent), mode: mode & ~S_IFMT | S_IFREG,
           FuseCallbacks.credentials(request))
@@ -31,7 +31,7 @@ extension FuseCallbacks {
     }
 
     operations.mkdir = { request, parent, name, mode in
-      FuseServer.answer(request, "mkdir") { server throws(FilesystemError) in
+      FuseServer.answer(request, .mkdir) { server throws(FilesystemError) in
         .entry(
           server.entry(
             try server.volume.namespace.makeDirectory(
@@ -41,7 +41,7 @@ extension FuseCallbacks {
     }
 
     operations.symlink = { request, target, parent, name in
-      FuseServer.answer(request, "symlink") { server throws(FilesystemError) in
+      FuseServer.answer(request, .symlink) { server throws(FilesystemError) in
         .entry(
           server.entry(
             try server.volume.namespace.makeSymbolicLink(
@@ -55,7 +55,7 @@ extension FuseCallbacks {
 
   private static func addLinks(_ operations: inout fuse_lowlevel_ops) {
     operations.link = { request, number, parent, name in
-      FuseServer.answer(request, "link") { server throws(FilesystemError) in
+      FuseServer.answer(request, .link) { server throws(FilesystemError) in
         .entry(
           server.entry(
             try server.volume.namespace.link(
@@ -64,14 +64,14 @@ extension FuseCallbacks {
     }
 
     operations.unlink = { request, parent, name in
-      FuseServer.answer(request, "unlink") { server throws(FilesystemError) in
+      FuseServer.answer(request, .unlink) { server throws(FilesystemError) in
         try server.volume.namespace.unlink(FuseCallbacks.name(name), in: server.inode(parent))
         return .done
       }
     }
 
     operations.rmdir = { request, parent, name in
-      FuseServer.answer(request, "rmdir") { server throws(FilesystemError) in
+      FuseServer.answer(request, .rmdir) { server throws(FilesystemError) in
         try server.volume.namespace.removeDirectory(
           FuseCallbacks.name(name), in: server.inode(parent))
         return .done
@@ -79,7 +79,7 @@ extension FuseCallbacks {
     }
 
     operations.rename = { request, parent, name, newParent, newName, flags in
-      FuseServer.answer(request, "rename") { server throws(FilesystemError) in
+      FuseServer.answer(request, .rename) { server throws(FilesystemError) in
         try server.volume.namespace.rename(
           FuseCallbacks.name(name), in: server.inode(parent), to: FuseCallbacks.name(newName),
           in: server.inode(newParent), flags: RenameFlags(rawValue: flags),

@@ -40,13 +40,13 @@ enum FuseCallbacks {
     }
 
     operations.statfs = { request, _ in
-      FuseServer.answer(request, "statfs") { server throws(FilesystemError) in
+      FuseServer.answer(request, .statfs) { server throws(FilesystemError) in
         .statistics(server.kernelStatistics(try server.volume.statistics()))
       }
     }
 
     operations.ioctl = { request, number, command, _, _, _, input, inputSize, _ in
-      FuseServer.answer(request, "ioctl") { server throws(FilesystemError) in
+      FuseServer.answer(request, .ioctl) { server throws(FilesystemError) in
         let input = UnsafeRawBufferPointer(start: input, count: inputSize)
         return try server.control(request, number, UInt(command), input)
       }
@@ -56,6 +56,7 @@ enum FuseCallbacks {
   private static func forget(_ request: fuse_req_t?, _ list: some Sequence<fuse_forget_data>) {
     guard let request else { return }
     let server = Unmanaged<FuseServer>.fromOpaque(fuse_req_userdata(request)).takeUnretainedValue()
+    server.requests.note(.forget)
     for item in list {
       guard let id = server.nodes.inode(item.ino) else { continue }
       server.nodes.forget(item.ino, lookups: item.nlookup)
@@ -108,10 +109,7 @@ extension FuseServer {
       return try setFlags(of: number, for: request, flags, among: .common)
     case ControlCommand.trim:
       guard input.count >= 24 else { throw .invalidArgument("too few bytes for FITRIM") }
-      let rights = FuseCallbacks.credentials(request)
-      guard Self.has(.administration, request) || rights.uid == getuid() else {
-        throw .notPermitted
-      }
+      guard mayControl(request) else { throw .notPermitted }
       let start = input.loadUnaligned(as: UInt64.self)
       let length = input.loadUnaligned(fromByteOffset: 8, as: UInt64.self)
       let minimum = input.loadUnaligned(fromByteOffset: 16, as: UInt64.self)
@@ -120,6 +118,8 @@ extension FuseServer {
         start..<(end.overflow ? .max : end.partialValue), minimum: minimum)
       return .control(
         [start, trimmed, minimum].flatMap { withUnsafeBytes(of: $0) { [UInt8]($0) } })
+    case ControlCommand.exchange:
+      return .control(control.answer(input, isAllowed: mayControl(request)))
     case ControlCommand.shutDown:
       guard Self.has(.administration, request) else { throw .notPermitted }
       try volume.shutDown()

@@ -84,12 +84,13 @@ extension FuseServer {
   /// Answers `request` with what `body` returns, or with its error's number.
   @inline(__always)
   static func answer(
-    _ request: fuse_req_t?, _ operation: StaticString,
+    _ request: fuse_req_t?, _ operation: FuseOperation,
     _ body: (FuseServer) throws(FilesystemError) -> FuseAnswer
   ) {
     guard let request else { return }
     let reply = FuseReply(request)
     let server = Unmanaged<FuseServer>.fromOpaque(fuse_req_userdata(request)).takeUnretainedValue()
+    server.requests.note(operation)
     let answer: FuseAnswer
     do throws(FilesystemError) {
       answer = try body(server)
@@ -101,7 +102,7 @@ extension FuseServer {
   }
 
   /// Logs what is no ordinary outcome.
-  private func noteFailure(of operation: StaticString, _ error: FilesystemError) {
+  private func noteFailure(of operation: FuseOperation, _ error: FilesystemError) {
     switch error {
     case .device, .checksum, .onOtherDevice, .corrupt:
       log.error("\(operation): \(error)")

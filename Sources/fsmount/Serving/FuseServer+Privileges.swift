@@ -59,6 +59,12 @@ extension FuseServer {
       && !Self.otherGroups(request).contains(item.gid)
   }
 
+  /// Whether the caller may control the mount as a whole: the user who mounted it, and root. The
+  /// kernel tells users as the user namespace of the mount knows them, so that its root is meant.
+  func mayControl(_ request: fuse_req_t?) -> Bool {
+    FuseCallbacks.credentials(request).uid == getuid() || Self.has(.administration, request)
+  }
+
   /// Rights of a process, by their numbers in Linux.
   enum Capability: UInt64 {
     /// CAP_FSETID

@@ -23,6 +23,8 @@ final class FuseServer: Sendable {
   let watchers = UnmountWatchers()
   let directoryReaders = DirectoryReaders()
   let writes = WriteActivity()
+  let requests: RequestCounters
+  let control: ControlServer
 
   private let maximumRead: UInt32
   /// Whether the kernel checks permissions, and is to look at access control lists for that. It
@@ -37,8 +39,12 @@ final class FuseServer: Sendable {
   /// libfuse's session; set before it begins.
   nonisolated(unsafe) var session: OpaquePointer?
 
-  init(volume: Volume, log: Logger, maximumRead: UInt32, checksPermissions: Bool) {
-    self.volume = volume
+  init(
+    mount: ControlledMount, log: Logger, maximumRead: UInt32, checksPermissions: Bool
+  ) {
+    volume = mount.volume
+    requests = mount.requests
+    control = ControlServer(mount.operations, readOnlyReason: mount.volume.readOnlyReason)
     self.log = log
     self.maximumRead = maximumRead
     self.checksPermissions = checksPermissions

@@ -13,7 +13,7 @@ struct Fsmount: ParsableCommand {
     version: Version.text,
     subcommands: [
       MkfsCommand.self, MountCommand.self, UnmountCommand.self, SyncCommand.self,
-      TrimCommand.self, StatsCommand.self, UsageCommand.self,
+      TrimCommand.self, StatsCommand.self, UsageCommand.self, MapCommand.self,
       CacheCommand.self, InspectCommand.self,
     ],
     defaultSubcommand: MountCommand.self)

@@ -17,7 +17,9 @@ import Testing
     let survey = CacheSurvey(reader)
     for chunk in reader.chunks {
       _ = survey.survey(chunk, verify: true, keepingEntries: true)
+      _ = MapSurvey(reader).picture(of: chunk, cellCount: 50)
     }
+    _ = try? UsageSurvey(reader).usage()
     for tree in ItemText.trees.map(\.tree) {
       do throws(FilesystemError) {
         let root = try reader.root(of: tree)

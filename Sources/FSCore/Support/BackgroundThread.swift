@@ -16,8 +16,11 @@ package final class BackgroundThread: @unchecked Sendable {
     precondition(status == 0, "no thread can be started: \(String(cString: strerror(status)))")
   }
 
-  /// Waits until the body has returned. Called once.
+  /// Waits until the body has returned. Called once, or `detach` is.
   package func join() { pthread_join(thread, nil) }
+
+  /// Lets the thread end by itself: nobody waits for it.
+  package func detach() { pthread_detach(thread) }
 
   private final class Box {
     let body: @Sendable () -> Void

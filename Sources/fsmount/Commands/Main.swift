@@ -13,7 +13,7 @@ struct Fsmount: ParsableCommand {
     version: Version.text,
     subcommands: [
       MkfsCommand.self, MountCommand.self, UnmountCommand.self, SyncCommand.self,
-      TrimCommand.self, StatsCommand.self, UsageCommand.self, MapCommand.self,
+      TrimCommand.self, StatsCommand.self, UsageCommand.self, BalanceCommand.self, MapCommand.self,
       CacheCommand.self, InspectCommand.self,
     ],
     defaultSubcommand: MountCommand.self)
@@ -23,11 +23,16 @@ struct Fsmount: ParsableCommand {
 enum Main {
   static func main() {
     do {
-      var command = try Fsmount.parseAsRoot()
+      var command = try command(Array(CommandLine.arguments.dropFirst()))
       try command.run()
     } catch {
       fail(error)
     }
+  }
+
+  /// What arguments ask for, those included that the parser does not know by itself.
+  static func command(_ arguments: [String]) throws -> any ParsableCommand {
+    try Fsmount.parseAsRoot(BalanceStart.expanded(arguments))
   }
 
   private static func fail(_ error: any Error) -> Never {

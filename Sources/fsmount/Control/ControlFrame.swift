@@ -83,4 +83,15 @@ struct ControlFailure: Error, Equatable, CustomStringConvertible {
   init(_ error: FilesystemError) {
     self.init("\(error)", ErrorName.of(error.errno))
   }
+
+  /// Runs `body`; its error becomes a refusal.
+  static func telling<R>(
+    _ body: () throws(FilesystemError) -> R
+  ) throws(ControlFailure) -> R {
+    do throws(FilesystemError) {
+      return try body()
+    } catch {
+      throw ControlFailure(error)
+    }
+  }
 }

@@ -12,18 +12,13 @@ struct ControlOperation: Sendable {
   /// - Parameter body: returns soon: it runs on a thread that serves requests.
   init<Call: ControlCall>(
     _ call: Call.Type, _ summary: String, needsWriting: Bool = false,
-    _ body: @escaping @Sendable (Call) throws(FilesystemError) -> Call.Answer
+    _ body: @escaping @Sendable (Call) throws(ControlFailure) -> Call.Answer
   ) {
     name = Call.command
     self.summary = summary
     self.needsWriting = needsWriting
     run = { (text) throws(ControlFailure) in
-      let call = try ControlJSON.decode(Call.self, from: text)
-      do throws(FilesystemError) {
-        return ControlJSON.encode(ControlAnswer(try body(call)))
-      } catch {
-        throw ControlFailure(error)
-      }
+      ControlJSON.encode(ControlAnswer(try body(ControlJSON.decode(Call.self, from: text))))
     }
   }
 }

@@ -12,10 +12,10 @@ struct ControlledMount: Sendable {
   var operations: [ControlOperation] {
     [
       ControlOperation(StatsCall.self, "figures since the mount began") { _ in statistics() },
-      ControlOperation(UsageCall.self, "how the space is used") {
-        (_) throws(FilesystemError) in try usage()
+      ControlOperation(UsageCall.self, "how the space is used") { (_) throws(ControlFailure) in
+        try ControlFailure.telling { () throws(FilesystemError) in try usage() }
       },
-    ]
+    ] + balanceOperations
   }
 
   private func statistics() -> MountStatistics {

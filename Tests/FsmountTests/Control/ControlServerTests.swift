@@ -26,7 +26,7 @@ private struct RefusedCall: ControlCall {
       EchoCall.Answer(text: String(repeating: "ä", count: max(0, call.length)))
     },
     ControlOperation(RefusedCall.self, "refused", needsWriting: true) {
-      (_) throws(FilesystemError) in throw .busy("another one runs")
+      (_) throws(ControlFailure) in throw ControlFailure(.busy("another one runs"))
     },
   ]
   private let server = ControlServer(Self.operations)

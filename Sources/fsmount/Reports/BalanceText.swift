@@ -1,0 +1,46 @@
+import FSCore
+
+/// A balance in words.
+struct BalanceText {
+  private let report: BalanceReport
+
+  init(_ report: BalanceReport) { self.report = report }
+
+  func lines(_ path: String) -> [String] {
+    var lines = ["\(path): \(headline)"]
+    if report.phase != "none", let plan = report.plan { lines.append("  moves \(plan)") }
+    if report.phase != "none" || report.outcome != nil { lines.append("  " + figures) }
+    return lines
+  }
+
+  private var headline: String {
+    switch report.phase {
+    case "running": return "a balance is running"
+    case "stopping": return "a balance is about to stop"
+    case "paused": return "a balance is paused; 'fsmount balance resume' goes on with it"
+    default: break
+    }
+    switch report.outcome {
+    case nil: return "no balance is running"
+    case "completed": return "the balance is done"
+    case "cancelled": return "the balance was cancelled"
+    case "no_space": return "the balance is done, but \(report.reason ?? "some groups stayed")"
+    default: return "the balance has failed: \(report.reason ?? "")"
+    }
+  }
+
+  /// `3 of about 12 block groups moved, 1.20 GiB of 4.00 GiB`
+  var figures: String {
+    "\(report.done) of \(report.expected) block groups moved, "
+      + "\(ByteCount.text(report.bytesMoved)) of \(ByteCount.text(report.bytesExpected))"
+  }
+
+  /// A bar, and the figures, in one line.
+  func progress(_ style: TextStyle) -> String {
+    let moved = min(report.bytesMoved, report.bytesExpected)
+    let percent =
+      report.bytesExpected > 0 ? Double(moved) / Double(report.bytesExpected) * 100 : 0
+    return style.bar(moved, of: max(report.bytesExpected, 1), width: 30)
+      + " \(DurationText.fixed(percent, 0))%  \(figures)"
+  }
+}

@@ -13,7 +13,8 @@ struct Fsmount: ParsableCommand {
     version: Version.text,
     subcommands: [
       MkfsCommand.self, MountCommand.self, UnmountCommand.self, SyncCommand.self,
-      TrimCommand.self, StatsCommand.self, UsageCommand.self, BalanceCommand.self, MapCommand.self,
+      TrimCommand.self, StatsCommand.self, UsageCommand.self, BalanceCommand.self,
+      ResizeCommand.self, MapCommand.self,
       CacheCommand.self, InspectCommand.self,
     ],
     defaultSubcommand: MountCommand.self)
@@ -32,7 +33,7 @@ enum Main {
 
   /// What arguments ask for, those included that the parser does not know by itself.
   static func command(_ arguments: [String]) throws -> any ParsableCommand {
-    try Fsmount.parseAsRoot(BalanceStart.expanded(arguments))
+    try Fsmount.parseAsRoot(BalanceStart.expanded(ResizeCommand.expanded(arguments)))
   }
 
   private static func fail(_ error: any Error) -> Never {

@@ -6,6 +6,7 @@ struct ControlledMount: Sendable {
   let image: String
   let mountPoint: String
   let requests: RequestCounters
+  let resizes = ResizeJob()
   let start = ContinuousClock.now
 
   /// What can be asked.
@@ -15,7 +16,7 @@ struct ControlledMount: Sendable {
       ControlOperation(UsageCall.self, "how the space is used") { (_) throws(ControlFailure) in
         try ControlFailure.telling { () throws(FilesystemError) in try usage() }
       },
-    ] + balanceOperations
+    ] + balanceOperations + resizeOperations
   }
 
   private func statistics() -> MountStatistics {

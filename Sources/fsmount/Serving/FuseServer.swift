@@ -25,6 +25,7 @@ final class FuseServer: Sendable {
   let writes = WriteActivity()
   let requests: RequestCounters
   let control: ControlServer
+  let resizes: ResizeJob
 
   private let maximumRead: UInt32
   /// Whether the kernel checks permissions, and is to look at access control lists for that. It
@@ -44,6 +45,7 @@ final class FuseServer: Sendable {
   ) {
     volume = mount.volume
     requests = mount.requests
+    resizes = mount.resizes
     control = ControlServer(mount.operations, readOnlyReason: mount.volume.readOnlyReason)
     self.log = log
     self.maximumRead = maximumRead

@@ -1,0 +1,57 @@
+import Glibc
+import TestSupport
+import Testing
+
+extension MountTests {
+  /// `fsmount resize` over a real mount.
+  @Suite(.timeLimit(.minutes(5))) struct ResizeCommandTests {
+    private static func length(_ path: String) -> Int {
+      var status = stat()
+      return stat(path, &status) == 0 ? Int(status.st_size) : -1
+    }
+
+    private func resize(_ size: String, _ scratch: Scratch) throws -> CommandResult {
+      try FsmountProgram.run("resize", size, scratch.mountPoint, timeout: 100)
+    }
+
+    @Test(.needsFuse, .timeLimit(.minutes(3))) func upAndDown() throws {
+      let scratch = try Scratch()
+      try scratch.make("--size", "2G")
+      let mounted = try scratch.mount()
+      defer { try? mounted.unmount() }
+      for number in 0..<30 { try scratch.write("f\(number)", seed: 1, length: 7 << 20) }
+
+      for (size, length) in [
+        ("+1G", 3 << 30), ("-512M", 5 << 29), ("1G", 1 << 30), ("max", 1 << 30),
+      ] {
+        let result = try resize(size, scratch).orThrow()
+        #expect(result.output.contains("\(length) bytes"), "\(size): \(result.summary)")
+        #expect(Self.length(scratch.image) == length, "\(size)")
+      }
+      let usage = try FsmountProgram.run("usage", "-b", scratch.mountPoint).orThrow().output
+      #expect(usage.contains("\(1 << 30)"))
+      for number in 0..<30 { #expect(try scratch.holds("f\(number)")) }
+      try mounted.unmount()
+      try scratch.expectSound()
+    }
+
+    @Test(.needsFuse, .timeLimit(.minutes(2))) func refusals() throws {
+      let scratch = try Scratch()
+      try scratch.make("--size", "1G")
+      let mounted = try scratch.mount()
+      defer { try? mounted.unmount() }
+      for number in 0..<60 { try scratch.write("f\(number)", seed: 1, length: 7 << 20) }
+      try FsmountProgram.run("sync", scratch.mountPoint).orThrow()
+      // 420 MiB do not fit in 300: it says how much would not.
+      let small = try resize("300M", scratch)
+      expectRefusal(small, naming: "would not fit", "no room")
+      expectRefusal(try resize("-2G", scratch), naming: "cannot be changed by")
+      expectRefusal(try resize("1M", scratch), naming: "smaller")
+      expectRefusal(try resize("lots", scratch), naming: "size")
+      #expect(Self.length(scratch.image) == 1 << 30)
+      for number in 0..<60 { #expect(try scratch.holds("f\(number)")) }
+      try mounted.unmount()
+      try scratch.expectSound()
+    }
+  }
+}

@@ -148,7 +148,8 @@ struct DataMover: Sendable {
   /// Space for the copy, in one piece.
   private func allocate(_ length: UInt64) throws(FilesystemError) -> LogicalAddress {
     let reservations = space.reservations
-    try reservations.reserveData(length)
+    // Its items are reserved for by the transactions that change them.
+    try reservations.reserveData(length, items: 0)
     while true {
       do throws(FilesystemError) {
         let (address, _) = try space.allocator.allocateData(

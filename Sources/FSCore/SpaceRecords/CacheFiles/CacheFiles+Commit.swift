@@ -139,11 +139,11 @@ extension CacheFiles {
   private func noteSkipped(_ group: BlockGroup, mayWrite: Bool) {
     let moment = group.moment
     if moment.loading != .loaded {
-      counts.note(.notLoaded)
+      outcomes.note(.notLoaded)
     } else if !mayWrite {
-      counts.note(.endless)
+      outcomes.note(.endless)
     } else if moment.hasDataInFlight {
-      counts.note(.inFlight)
+      outcomes.note(.inFlight)
     }
   }
 

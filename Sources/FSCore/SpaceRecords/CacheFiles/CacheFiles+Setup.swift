@@ -62,7 +62,7 @@ extension CacheFiles {
   /// There is no space for the cache. Told once for all groups and commits until there is again.
   private func refuse(_ group: BlockGroup, _ state: inout State, _ generation: Generation) {
     state.refusedGeneration = generation
-    counts.note(.noSpace)
+    outcomes.note(.noSpace)
     change(group) { $0.didFail(generation) }
     caches.withLock { $0.counts.failures += 1 }
     if state.isShortOfSpace { return }
@@ -165,7 +165,7 @@ extension CacheFiles {
       inode: inode.number, address: extent.diskAddress, length: length)
     let generation = handle.generation
     change(group) { $0.didSetUp(generation, file) }
-    counts.noteSetUp()
+    outcomes.noteSetUp()
   }
 
   /// Makes sure that nobody believes the cache of a group: inode generation 0, which the kernel

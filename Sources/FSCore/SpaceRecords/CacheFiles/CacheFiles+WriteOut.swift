@@ -178,7 +178,7 @@ extension CacheFiles {
         throw .corrupt("the root tree has lost its items")
       }
       change(job.group) { $0.didWrite(job.change) }
-      counts.noteWritten(bytes: Int(job.file.length))
+      outcomes.noteWritten(bytes: Int(job.file.length))
     } catch {
       // Without the inode's generation, which comes last, nobody believes the other items.
       fail(job.group, .writing, "\(error)", handle.generation)

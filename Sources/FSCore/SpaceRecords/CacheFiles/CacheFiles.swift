@@ -61,8 +61,8 @@ package final class CacheFiles: FreeSpaceRecord {
   let caches = Guarded(Caches(), rank: .leaf)
   /// Test hooks.
   package let hooks = Guarded(CacheFilesHooks(), rank: .leaf)
-  let counts = RecordCounts(kind: "v1")
-  package var statistics: RecordStatistics { counts.statistics }
+  let outcomes = RecordCounts(kind: "v1")
+  package var statistics: RecordStatistics { outcomes.statistics }
 
   /// - Parameter clear: believe none of the caches that are there (`clear_cache`), and write all
   ///   anew.
@@ -112,7 +112,7 @@ package final class CacheFiles: FreeSpaceRecord {
   func fail(
     _ group: BlockGroup, _ obstacle: CacheObstacle, _ reason: String, _ generation: Generation
   ) {
-    counts.note(obstacle)
+    outcomes.note(obstacle)
     log.warning("block group \(group.start): its free space cache is not written: \(reason)")
     change(group) { $0.didFail(generation) }
     caches.withLock { $0.counts.failures += 1 }

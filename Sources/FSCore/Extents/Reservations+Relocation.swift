@@ -9,7 +9,8 @@ extension Reservations {
     let pending = UInt64(pendingCount)
     let isMetadata = members === metadata
     return members.counters.withLock { counters in
-      let kept = isMetadata ? keptForMetadata(policy, counters, pending, 0) : 0
+      let kept =
+        isMetadata ? keptForMetadata(policy, counters, pending, 0) + counters.reservedItems : 0
       return counters.free >= here + counters.reservedData + counters.reservedMetadata + used + kept
     }
   }

@@ -27,6 +27,9 @@ struct GroupsCommand: ParsableCommand {
     for count in groups.split(separator: ",").compactMap({ Int($0) }) { try measure(count) }
   }
 
+  /// The kernel takes minutes for a figure of more groups.
+  private static let mostOfKernel = 1000
+
   private func row(_ what: String, _ figure: String) { say("| \(what) | \(figure) |") }
 
   private func milliseconds(_ seconds: Double) -> String { rounded(seconds * 1e3) + " ms" }
@@ -89,7 +92,7 @@ struct GroupsCommand: ParsableCommand {
     }
     row("\(count) groups: mounting", milliseconds(try bench.remount()))
     try bench.end()
-    if noKernel || geteuid() != 0 { return }
+    if noKernel || geteuid() != 0 || count > Self.mostOfKernel { return }
     let kernel = try bench.kernelSync(changing: count, rounds: 3, in: directory)
     // The first loads what is free.
     row(

@@ -86,6 +86,7 @@ extension MountOptions {
     },
     "nospace_cache": .setting { $0.volume.spaceCache = .none },
     "clear_cache": .setting { $0.volume.clearCache = true },
+    "skip_balance": .setting { $0.volume.skipBalance = true },
     "cache": .settingWithValue { options, value in
       guard let size = ByteSize(argument: value), size.bytes >= 16 << 20, size.bytes <= 1 << 46
       else { return false }

@@ -169,6 +169,23 @@ extension BlockGroup {
     }
   }
 
+  /// What `unpin` will make allocatable, in pieces of at least `shortest` bytes.
+  func pinnedRanges(
+    upTo generation: Generation, atLeast shortest: UInt64
+  ) -> [(start: LogicalAddress, length: UInt64)] {
+    state.withLock { state in
+      var found: [(start: LogicalAddress, length: UInt64)] = []
+      for set in state.pinned.sets where set.generation <= generation {
+        var position = start.rawValue
+        while let next = set.ranges.nextRange(from: position, atLeast: shortest) {
+          found.append((LogicalAddress(next.offset), next.length))
+          position = next.offset + next.length
+        }
+      }
+      return found
+    }
+  }
+
   /// Makes what was freed up to and including `generation` allocatable: its commit is durable.
   func unpin(upTo generation: Generation) throws(FilesystemError) {
     try state.withLock { state throws(FilesystemError) in

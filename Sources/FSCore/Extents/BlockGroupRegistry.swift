@@ -187,6 +187,17 @@ package final class BlockGroupRegistry: Sendable {
     state.withLock { $0.dirty.removeFirst(groups.count) }
   }
 
+  /// What transactions up to and including `generation` freed and `unpin` will make allocatable, in
+  /// pieces of at least `shortest` bytes.
+  func pinnedRanges(
+    upTo generation: Generation, atLeast shortest: UInt64
+  ) -> [(start: LogicalAddress, length: UInt64)] {
+    let groups = state.withLock { state in
+      state.pinned.filter { $0.key <= generation }.flatMap(\.value)
+    }
+    return groups.flatMap { $0.pinnedRanges(upTo: generation, atLeast: shortest) }
+  }
+
   /// Makes what transactions up to and including `generation` freed allocatable: its commit is
   /// durable.
   func unpin(_ generation: Generation) {

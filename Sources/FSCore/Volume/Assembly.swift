@@ -32,12 +32,15 @@ extension Volume {
     let deviceItem = try image.superblock.deviceItem
     let remover = ChunkRemover(
       space: space, record: record, transactions: transactions, device: deviceItem, log: log)
+    let discarder: [any CommitParticipant] =
+      options.discards
+      ? [FreedSpaceDiscarder(groups: space.groups, device: image.device, log: log)] : []
     let committer = Committer(
       transactions: transactions,
       sequence: CommitSequence(
         transactions: transactions, blockCache: image.cache, device: image.device,
         geometry: geometry, superblock: image.superblock,
-        participants: [
+        participants: discarder + [
           ChunkItems(chunks: space.chunks, trees: trees, device: deviceItem),
           references, BlockGroupItems(groups: space.groups),
           RootItems(trees: trees), record,

@@ -51,6 +51,9 @@ package struct VolumeOptions: Sendable {
   /// Mount an image with a log tree as its last commit left it, read-only.
   package var noLogReplay = false
 
+  /// Let the device go of what a commit has freed.
+  package var discards = false
+
   package var subvolume = SubvolumeChoice.imageDefault
 
   /// Leave a balance paused that an earlier mount has not finished.

@@ -33,7 +33,7 @@ extension MountOptions {
     "loop", "comment", "silent", "loud", "nomand", "noiversion", "lazytime", "nolazytime",
     "helper", "uhelper", "verbose",
     // What always holds here
-    "norelatime", "nostrictatime", "acl", "user_xattr", "nodiscard", "notreelog", "barrier",
+    "norelatime", "nostrictatime", "acl", "user_xattr", "notreelog", "barrier",
     "datacow", "datasum", "noautodefrag", "nonempty", "big_writes", "max_idle_threads",
   ]
 
@@ -58,6 +58,7 @@ extension MountOptions {
     "cache": "a size of at least 16M",
     "space_cache": "v1 or v2",
     "rescue": "nologreplay only",
+    "discard": "sync or async",
     "subvolid": "a subvolume's number, or 5 for the top level",
     "max_threads": "1 to 1024",
   ]
@@ -86,6 +87,11 @@ extension MountOptions {
     },
     "nospace_cache": .setting { $0.volume.spaceCache = .none },
     "clear_cache": .setting { $0.volume.clearCache = true },
+    "discard": .settingWithValue(orElse: "sync") { options, value in
+      options.volume.discards = true
+      return value == "sync" || value == "async"
+    },
+    "nodiscard": .setting { $0.volume.discards = false },
     "skip_balance": .setting { $0.volume.skipBalance = true },
     "cache": .settingWithValue { options, value in
       guard let size = ByteSize(argument: value), size.bytes >= 16 << 20, size.bytes <= 1 << 46

@@ -71,6 +71,69 @@ import Testing
     try again.unmount()
   }
 
+  /// Mounted with `discard`: what is deleted goes with the commit that deletes it, and not before; an
+  /// image at any moment of that has the file, whole, or has it not.
+  @Test(arguments: record) func whatIsFreedGoesWithItsCommit(
+    record: VolumeOptions.SpaceCache
+  ) throws {
+    let memory = try TestImage.make(sizeBytes: 512 << 20)
+    let prepared = try Volume.mountForTest(memory) { $0.spaceCache = record }
+    let bytes = [UInt8](repeating: 3, count: 3 << 20)
+    let kept = try prepared.makeFile("/kept")
+    try prepared.writeBytes(kept, at: 0, [UInt8](repeating: 5, count: 1 << 20))
+    let id = try prepared.makeFile("/file")
+    try prepared.writeBytes(id, at: 0, bytes)
+    try prepared.unmount()
+
+    let device = try SimulatedDevice(memory, recording: true)
+    let volume = try Volume.mountForTest(device) { $0.discards = true }
+    let before = Self.pieces(memory)
+    try volume.remove("/file")
+    #expect(Self.pieces(memory) == before)
+    try volume.synchronizeAll()
+    #expect(Self.pieces(memory) + 3 * 16 * 9 / 10 < before)
+    let recorded = device.recorded
+    try volume.unmount()
+
+    var random = SeededRandom(testSeed: 4)
+    var found: Set<Bool> = []
+    for count in 0...recorded.count {
+      for density in [0, 60, 100] {
+        let image = try device.image(
+          after: count, of: recorded, density: density, random: &random)
+        let again = try Volume.mountForTest(image) { $0.readOnly = true }
+        let file = try? again.find("/file")
+        if let file {
+          #expect(try again.readBytes(file, at: 0, count: bytes.count) == bytes, "at \(count)")
+        }
+        #expect(try again.readBytes(again.find("/kept"), at: 4096, count: 1) == [5])
+        found.insert(file != nil)
+        try again.unmount()
+      }
+    }
+    #expect(found == [true, false])
+    try CacheJudge.judge(memory, "discarded")
+  }
+
+  /// A device that cannot discard is asked once, and the mount goes on.
+  @Test func aDeviceThatCannotDiscardIsAskedOnce() throws {
+    let device = try SimulatedDevice(try TestImage.make(sizeBytes: 512 << 20))
+    let volume = try Volume.mountForTest(device) { $0.discards = true }
+    for round in 0..<3 {
+      let id = try volume.makeFile("/file\(round)")
+      try volume.writeBytes(id, at: 0, [UInt8](repeating: 3, count: 1 << 20))
+      try volume.synchronizeAll()
+      try volume.remove("/file\(round)")
+      device.failDiscards = round == 0
+      let discards = device.discards
+      try volume.synchronizeAll()
+      #expect(volume.transactions.failure == nil)
+      #expect(device.discards == discards + (round == 0 ? 1 : 0))
+    }
+    try volume.unmount()
+    try CacheJudge.check(device.memory)
+  }
+
   /// Where no chunk is, copies of the superblock stand all the same.
   @Test func superblocksStay() throws {
     let device = try TestImage.make(sizeBytes: 1 << 30) { $0.metadata = .single }

@@ -71,6 +71,8 @@ final class SimulatedDevice: BlockDevice {
     var delays: [Operation: useconds_t] = [:]
     var held: Set<Operation> = []
     var events: [Event] = []
+    var discards = 0
+    var failsDiscards = false
   }
 
   let memory: MemoryDevice
@@ -115,6 +117,15 @@ final class SimulatedDevice: BlockDevice {
     state.wait(atMost: seconds) { ($0.counts[operation] ?? 0) > count }
   }
 
+  /// How many discards have come.
+  var discards: Int { state.withLock { $0.discards } }
+
+  /// Whether the device can discard nothing.
+  var failDiscards: Bool {
+    get { state.withLock { $0.failsDiscards } }
+    set { state.withLock { $0.failsDiscards = newValue } }
+  }
+
   // BlockDevice.
 
   func read(
@@ -136,6 +147,11 @@ final class SimulatedDevice: BlockDevice {
 
   /// Recorded as what it does here: the range reads as zeros.
   func discard(_ length: UInt64, at address: PhysicalAddress) throws(FilesystemError) {
+    let isRefused = state.withLock { state in
+      state.discards += 1
+      return state.failsDiscards
+    }
+    if isRefused { throw .unsupported("discards") }
     try admit(.write, "discard", address.rawValue, Int(length))
     try memory.discard(length, at: address)
     guard base != nil else { return }

@@ -314,3 +314,5 @@ int cfuse_catch_signals(int descriptor) {
     return -errno;
   return 0;
 }
+
+int cfuse_open_direct(void) { return O_DIRECT; }

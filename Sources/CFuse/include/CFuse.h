@@ -99,6 +99,9 @@ int cfuse_pipe(int ends[2]);
 /// syncfs
 int cfuse_syncfs(int descriptor);
 
+/// O_DIRECT, which differs from one kind of processor to another.
+int cfuse_open_direct(void);
+
 pid_t cfuse_fork(void);
 
 /// The name of an errno, "ENOSPC"; NULL when it has none.

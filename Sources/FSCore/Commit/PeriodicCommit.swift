@@ -109,6 +109,8 @@ package final class PeriodicCommit: CommitServer {
     for _ in 0..<3 where try remover.removeEmpty() { try committer.commit() }
   }
 
+  package func startWriteBack() { files.startWriteBack() }
+
   /// Sees to a commit because of what it lets go: by the thread, so that the caller can go on; but
   /// when there is too much by now the caller waits for it.
   package func relieveMemory() {

@@ -30,7 +30,8 @@ package struct ChunkItems: CommitParticipant {
     item.bytesUsed = chunks.deviceBytesUsed
     let size = chunks.deviceBytes
     if size != item.totalBytes {
-      superblock.totalBytes = superblock.totalBytes - item.totalBytes + size
+      // What a volume that is written has: one device.
+      superblock.totalBytes = size
       item.totalBytes = size
     }
     superblock.setDeviceItem(item)

@@ -48,7 +48,11 @@ extension Reservations {
   }
 
   package func releaseItems(_ items: UInt64) {
-    metadata.counters.withLock { $0.reservedItems -= min(items, $0.reservedItems) }
+    let mustWake = metadata.counters.withLock { counters in
+      counters.reservedItems -= min(items, counters.reservedItems)
+      return counters.waiters > 0
+    }
+    if mustWake { metadata.counters.update { _ in } }
   }
 
   /// Whether a file of `bytes` may be made now for the record of free space. Legal inside a commit.
@@ -104,7 +108,7 @@ extension Reservations {
   }
 
   /// Whether there would be room for `items` if nothing were kept for the items of buffered data.
-  private func isHeldUpByItems(_ items: UInt64) -> Bool {
+  func isHeldUpByItems(_ items: UInt64) -> Bool {
     let policy = self.policy
     let pending = UInt64(pendingCount)
     return metadata.counters.withLock { counters in

@@ -2,9 +2,9 @@ import Synchronization
 
 /// Reservations of space, made before a transaction is joined, and their debits.
 ///
-/// When there is not enough: commit, if that is only because many references are pending; load
-/// more groups or make a chunk; wait for what other threads have reserved; commit, because that
-/// makes what was freed allocatable; give up.
+/// When there is not enough: write buffered data back, if room is only kept for their items; commit,
+/// if that is only because many references are pending; load more groups or make a chunk; wait for
+/// what other threads have reserved; commit, because that makes what was freed allocatable; give up.
 ///
 /// 1. For each class `free ≥ reserved` whenever a reservation is made, and beyond that ordinary work
 ///    leaves `globalReserve` and what pending references may cost.
@@ -123,6 +123,7 @@ extension Reservations: MetadataReserver {
     if tryReserveMetadata(bytes, purpose) { return bytes }
     if isOpportune { throw .noSpace }
     HeldLocks.assertMayWait(below: .reservation)
+    if !mustSucceed, reserveBehindWriteBack(bytes) { return bytes }
 
     var commitCount = 0
     var waits = 0
@@ -237,6 +238,27 @@ extension Reservations: MetadataReserver {
     let coming = (counters.reservedMetadata + bytes) / groups.geometry.nodeSize
     return policy.globalReserve(metadataBytes: counters.length)
       + policy.referenceCost(pending: pending + coming, metadataUsed: counters.used)
+  }
+
+  /// Reserves once buffered data are written back, while nothing but what is kept for their items
+  /// stands in the way: that is far more than they take. False when it does not come to that.
+  private func reserveBehindWriteBack(_ bytes: UInt64) -> Bool {
+    guard isHeldUpByItems(bytes) else { return false }
+    commits.startWriteBack()
+    while true {
+      let before = metadata.counters.withLock { counters in
+        counters.waiters += 1
+        return counters.reservedItems
+      }
+      // A file whose content this thread holds is not written back, so there is an end to this.
+      metadata.counters.wait(atMost: 0.2) { $0.reservedItems < before }
+      let after = metadata.counters.withLock { counters in
+        counters.waiters -= 1
+        return counters.reservedItems
+      }
+      if tryReserveMetadata(bytes, .ordinary) { return true }
+      if after >= before || after == 0 { return false }
+    }
   }
 
   /// Waits until some reservation is given back, a moment at the most; false when there is none.

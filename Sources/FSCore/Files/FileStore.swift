@@ -138,6 +138,11 @@ package final class FileStore: Sendable {
 
   package func flush(_ inode: Inode) { writeBack.flush(inode) }
 
+  /// Begins to write back all that is buffered. May be called with locks up to rank `fileContent` held.
+  package func startWriteBack() {
+    for inode in buffer.dirtyFiles.all { writeBack.start(of: inode) }
+  }
+
   package func flushAll() { writeBack.flushAll() }
 
   package func throwFailure(

@@ -11,7 +11,7 @@ struct OverwriteRule: Sendable {
   /// present tree alone.
   func isExclusive(_ extent: FileExtent, _ inode: Inode) throws(FilesystemError) -> Bool {
     // A snapshot shares the leaf and so the item, which the counts do not tell.
-    guard extent.item.generation > inode.tree.lastSnapshot else { return false }
+    guard extent.item.generation > inode.tree.itemsSharedThrough else { return false }
     return try references.isExclusive(
       data: extent.item.diskAddress, length: extent.item.diskLength, root: inode.tree.id,
       inode: inode.number, offset: extent.start &- extent.item.offset)

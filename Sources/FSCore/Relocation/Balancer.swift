@@ -70,6 +70,11 @@ package final class Balancer: Sendable {
       }
       try emptier.committer.commit()
     } catch {
+      // The item may be in memory: the next commit must not leave it behind. Had this aborted the
+      // volume, none would follow.
+      try? transactions.perform(reserving: 1, for: .freeing) { handle throws(FilesystemError) in
+        _ = try root.delete(BalanceItem.key, in: handle)
+      }
       end(.failed("\(error)"))
       throw error
     }
@@ -90,6 +95,12 @@ package final class Balancer: Sendable {
     }
     run(Self.resumed(plan))
   }
+
+  /// Tells a running balance to pause, without waiting for it. False when none runs.
+  package func requestPause() -> Bool { ask(.pause) }
+
+  /// Tells a running balance to end, without waiting for it. False when none runs.
+  package func requestCancel() -> Bool { ask(.cancel) }
 
   /// Pauses a running balance, and waits until it has stopped, which takes as long as one extent.
   /// Throws `.notFound` when none runs.
@@ -135,7 +146,9 @@ package final class Balancer: Sendable {
     try requireWritable()
     let reason = state.withLock { state -> String? in
       if let other = state.other { return "\(other) is running" }
-      if state.isRunning { return "a balance is running" }
+      if state.isRunning || state.status.phase == .running || state.status.phase == .stopping {
+        return "a balance is running"
+      }
       if state.status.phase == .paused { return "a balance is paused; resume or cancel it first" }
       state.other = name
       return nil
@@ -243,7 +256,8 @@ package final class Balancer: Sendable {
   private func ask(_ request: Request) -> Bool {
     state.update { state in
       guard state.isRunning else { return false }
-      state.request = request
+      // Who has been told that it ends must not find it paused.
+      if state.request != .cancel { state.request = request }
       state.status.phase = .stopping
       return true
     }
@@ -352,9 +366,14 @@ package final class Balancer: Sendable {
           }
         }
         if isDone { state.update { $0.status.done += 1 } }
-      } catch .noSpace {
+      } catch {
         if let refusal = transactions.refusal { throw refusal }
-        log.warning("block group \(group.start) stays: there is no room for what is in it")
+        switch error {
+        case .noSpace:
+          log.warning("block group \(group.start) stays: there is no room for what is in it")
+        case .busy(let why): log.warning("block group \(group.start) stays: \(why)")
+        default: throw error
+        }
         crowded += 1
       }
     }

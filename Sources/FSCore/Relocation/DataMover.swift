@@ -95,7 +95,9 @@ struct DataMover: Sendable {
       if try !isUnwritten(places) {
         try copier.copy(from: address, to: target, length: length, sums)
       }
-      try exclusively(owners[...]) { () throws(FilesystemError) in
+      // Nobody has looked at the items of these files and not yet acted on it.
+      let locks = owners.map { ($0.content, order: $0.id) }
+      try ReadWriteLock.exclusively(locks) { () throws(FilesystemError) in
         var rest = places[...]
         while !rest.isEmpty {
           // Trees that have an item in one leaf are not divided.
@@ -113,17 +115,6 @@ struct DataMover: Sendable {
         space.allocator.abandon(target, length: length)
       }
       throw error
-    }
-  }
-
-  /// Runs `body` with the content of all files locked, so that nobody has looked at their items and
-  /// not yet acted on it.
-  private func exclusively(
-    _ owners: ArraySlice<Inode>, _ body: () throws(FilesystemError) -> Void
-  ) throws(FilesystemError) {
-    guard let first = owners.first else { return try body() }
-    try first.content.exclusive { () throws(FilesystemError) in
-      try exclusively(owners.dropFirst(), body)
     }
   }
 
@@ -186,12 +177,14 @@ struct DataMover: Sendable {
           let outcome = try path.move(
             block.address, level: 0, key: block.firstKey, in: leaf.trees, by: handle
           ) { (copy, isFull) throws(FilesystemError) in
-            try move.change(leaf.key, in: copy, isFull, in: handle)
+            for key in leaf.keys { try move.change(key, in: copy, isFull, in: handle) }
           }
           if case .moved = outcome { continue }
         }
         // In a leaf that each tree then has for itself.
-        for tree in leaf.trees { try move.change(leaf.key, in: tree, in: handle) }
+        for tree in leaf.trees {
+          for key in leaf.keys { try move.change(key, in: tree, in: handle) }
+        }
       }
       guard let sums else { return }
       for run in sums.runs {
@@ -204,9 +197,9 @@ struct DataMover: Sendable {
     }
   }
 
-  /// An item, and trees that have it in the same leaf.
+  /// Items in one leaf, and the trees that have it.
   private struct Leaf {
-    let key: Key
+    var keys: [Key]
     let block: (address: LogicalAddress, firstKey: Key)?
     var trees: [Tree]
   }
@@ -217,14 +210,16 @@ struct DataMover: Sendable {
     for place in places {
       let tree = try tree(of: place)
       let block = try tree.leaf(of: place.key)
-      let index = leaves.lastIndex {
-        $0.key == place.key && $0.block?.address == block?.address && block != nil
+      let index = block.flatMap { block in
+        leaves.lastIndex { $0.block?.address == block.address }
       }
-      if let index {
-        leaves[index].trees.append(tree)
-      } else {
-        leaves.append(Leaf(key: place.key, block: block, trees: [tree]))
+      guard let index else {
+        leaves.append(Leaf(keys: [place.key], block: block, trees: [tree]))
+        continue
       }
+      // The items are in ascending order, and a leaf has all of its items in all of its trees.
+      if leaves[index].keys.last != place.key { leaves[index].keys.append(place.key) }
+      if !leaves[index].trees.contains(where: { $0 === tree }) { leaves[index].trees.append(tree) }
     }
     return leaves
   }

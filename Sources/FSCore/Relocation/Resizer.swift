@@ -33,16 +33,18 @@ struct Resizer: Sendable {
       throw .unsupported("the device is not open")
     }
     if size > old {
-      try grow(to: size, member)
+      try grow(to: size, from: old, member)
     } else if size < old {
       try shrink(to: size, from: old, member)
     }
   }
 
-  private func grow(to size: UInt64, _ member: any BlockDevice) throws(FilesystemError) {
+  private func grow(
+    to size: UInt64, from old: UInt64, _ member: any BlockDevice
+  ) throws(FilesystemError) {
     if member.sizeBytes < size { try member.resize(to: size) }
     try member.flush()
-    try setSize(size)
+    try setSize(size, from: old)
     chunks.allocator.resize(to: size, extents: stripes.map { ($0.start, $0.length) })
     log.info("the file system has \(size) bytes now")
   }
@@ -51,10 +53,14 @@ struct Resizer: Sendable {
     to size: UInt64, from old: UInt64, _ member: any BlockDevice
   ) throws(FilesystemError) {
     try requireRoom(size)
-    chunks.allocator.resize(to: size, extents: stripes.map { ($0.start, $0.length) })
+    // A thread that makes a chunk holds this lock from the choice of its place until the map has it;
+    // those that make one with a handle open are waited for by the commit.
+    space.reservations.growth.withLock { _ in
+      chunks.allocator.resize(to: size, extents: stripes.map { ($0.start, $0.length) })
+    }
     do throws(FilesystemError) {
       try clear(beyond: size)
-      try setSize(size)
+      try setSize(size, from: old)
     } catch {
       if chunks.deviceBytes != size {
         chunks.allocator.resize(to: old, extents: stripes.map { ($0.start, $0.length) })
@@ -74,11 +80,22 @@ struct Resizer: Sendable {
     log.info("the file system has \(size) bytes now")
   }
 
-  private func setSize(_ size: UInt64) throws(FilesystemError) {
+  /// Makes the trees and the superblock say `size`. After an error that has not aborted the volume
+  /// they say `old` again.
+  private func setSize(_ size: UInt64, from old: UInt64) throws(FilesystemError) {
+    do throws(FilesystemError) {
+      try say(size)
+      try committer.commit()
+    } catch {
+      try? say(old)
+      throw error
+    }
+  }
+
+  private func say(_ size: UInt64) throws(FilesystemError) {
     try transactions.perform(reserving: 1, for: .freeing) { handle throws(FilesystemError) in
       try chunks.setDeviceSize(size, trees: trees, in: handle)
     }
-    try committer.commit()
   }
 
   /// Where chunks stand on the device.

@@ -6,6 +6,10 @@ package protocol CommitServer: AnyObject, Sendable {
   /// The same where space runs short: gives empty chunks back as well.
   func commitForSpace() throws(FilesystemError)
 
+  /// Begins to write back all that is buffered, without waiting for it. May be called with locks up
+  /// to rank `fileContent` held.
+  func startWriteBack()
+
   /// Sees to a commit because of the memory that it lets go. Waits for it only when too much is
   /// used. Errors of that commit show in what follows.
   func relieveMemory()
@@ -26,6 +30,8 @@ package final class CommitRequests: Sendable {
   package func commit() throws(FilesystemError) { try server?.commit() }
 
   package func commitForSpace() throws(FilesystemError) { try server?.commitForSpace() }
+
+  package func startWriteBack() { server?.startWriteBack() }
 
   package func relieveMemory() {
     if let memory, memory.wantsCommit { server?.relieveMemory() }

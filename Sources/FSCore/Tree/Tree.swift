@@ -44,6 +44,10 @@ package final class Tree: @unchecked Sendable {
   /// blocks of later generations are not shared. Any thread may ask.
   package var lastSnapshot: Generation { Generation(snapshot.load(ordering: .relaxed)) }
   private let snapshot: Atomic<UInt64>
+  /// `lastSnapshot` when the tree was opened. Items of later transactions are in no other tree: what
+  /// a move of shared blocks raises `lastSnapshot` for is in leaves that are older. So space that a
+  /// write may be made to in place stays so while it is buffered.
+  package let itemsSharedThrough: Generation
 
   /// Blocks added less blocks removed since the tree was opened.
   var blockDelta = 0
@@ -61,6 +65,7 @@ package final class Tree: @unchecked Sendable {
     self.id = id
     self.context = context
     snapshot = Atomic(lastSnapshot.rawValue)
+    itemsSharedThrough = lastSnapshot
     lock = ReadWriteLock(rank: id == .extent ? .extentTree : .tree)
     root = try context.cache.load(
       BlockReference(
@@ -75,6 +80,7 @@ package final class Tree: @unchecked Sendable {
     self.id = id
     self.context = context
     snapshot = Atomic(0)
+    itemsSharedThrough = 0
     lock = ReadWriteLock(rank: id == .extent ? .extentTree : .tree)
     root = TreeBlock(adopting: AlignedBuffer(zeroed: context.geometry.nodeBytes))
     root = try makeBlock(level: 0, in: handle)

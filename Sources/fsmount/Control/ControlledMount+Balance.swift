@@ -16,8 +16,7 @@ extension ControlledMount {
       },
       ControlOperation(BalancePauseCall.self, "pauses a balance", needsWriting: true) {
         (_) throws(ControlFailure) in
-        guard balance.status.phase == .running else { throw Self.noBalance("is running") }
-        BackgroundThread { try? balance.pause() }.detach()
+        guard balance.requestPause() else { throw Self.noBalance("is running") }
         return Self.stopping(balance)
       },
       ControlOperation(BalanceResumeCall.self, "goes on with a balance", needsWriting: true) {
@@ -28,15 +27,10 @@ extension ControlledMount {
       },
       ControlOperation(BalanceCancelCall.self, "ends a balance", needsWriting: true) {
         (_) throws(ControlFailure) in
-        switch balance.status.phase {
-        case .none: throw Self.noBalance("is running or paused")
-        case .paused:
-          try ControlFailure.telling { () throws(FilesystemError) in try balance.cancel() }
-          return BalanceReport(balance.status)
-        case .running, .stopping:
-          BackgroundThread { try? balance.cancel() }.detach()
-          return Self.stopping(balance)
-        }
+        if balance.requestCancel() { return Self.stopping(balance) }
+        guard balance.status.phase == .paused else { throw Self.noBalance("is running or paused") }
+        try ControlFailure.telling { () throws(FilesystemError) in try balance.cancel() }
+        return BalanceReport(balance.status)
       },
     ]
   }

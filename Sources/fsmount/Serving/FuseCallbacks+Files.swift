@@ -53,7 +53,7 @@ extension FuseCallbacks {
         let id = try server.inode(number)
         let isOpenToAppend = OpenFile.of(file)?.value.isToAppend ?? false
         // Of a direct write that is divided the kernel makes EIO.
-        let isWhole = (file?.pointee.flags ?? 0) & FuseServer.openDirect != 0
+        let isWhole = (file?.pointee.flags ?? 0) & cfuse_open_direct() != 0
         let count = try server.writes.during { () throws(FilesystemError) in
           try server.volume.content.write(
             id, at: UInt64(clamping: offset), bytes, isOpenToAppend: isOpenToAppend,
@@ -136,9 +136,6 @@ extension Unmanaged where Instance == OpenFile {
 }
 
 extension FuseServer {
-  /// O_DIRECT, which Glibc's module does not show.
-  static let openDirect: Int32 = 0o40000
-
   /// The answer to an open: the content in the kernel's memory stays good. But the kernel
   /// does not say what is read from there; where every read is to be noted, it has to forget.
   func opened(_ file: UnsafeMutablePointer<fuse_file_info>?) -> fuse_file_info {

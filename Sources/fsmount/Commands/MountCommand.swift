@@ -21,6 +21,8 @@ struct MountCommand: ParsableCommand {
                         keep free space in caches, in a free space tree, or not
                         at all (default: as the image does)
         clear_cache     believe nothing of that record, and write it anew
+        discard         free ranges of the image file become holes at each commit
+        skip_balance    leave a balance paused that is not finished
         relatime, noatime, strictatime, nodiratime
                         when reading updates access times (default relatime)
         subvol=PATH, subvolid=ID

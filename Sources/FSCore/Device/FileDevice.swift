@@ -173,7 +173,7 @@ package final class FileDevice: BlockDevice {
     guard bytes <= UInt64(Int64.max) else {
       throw .invalidArgument("a file of \(bytes) bytes there cannot be")
     }
-    // What is cut off is not to be read any more; what is added can be at once.
+    // The part that is cut off is not to be read any more; a part that is added can be at once.
     if bytes < sizeBytes { currentSize.store(bytes, ordering: .releasing) }
     while ftruncate(descriptor, off_t(bytes)) != 0 {
       let code = Glibc.errno

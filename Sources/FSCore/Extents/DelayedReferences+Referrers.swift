@@ -1,4 +1,4 @@
-/// Who refers to an extent: for moving it.
+/// The items that refer to an extent: for moving it.
 extension DelayedReferences {
   /// All references of an extent with their counts, by the extent tree and all that is noted. Empty
   /// when the extent is gone.

@@ -199,7 +199,7 @@ extension DelayedReferences {
   }
 
   /// Removes the checksums of freed data. `lock` is not held: this changes another tree, which
-  /// notes changes here. What is left after an error is done by the next run.
+  /// notes changes here. The next run does the rest after an error.
   private func finish(
     _ freed: FreedData, in handle: borrowing TransactionHandle
   ) throws(FilesystemError) {

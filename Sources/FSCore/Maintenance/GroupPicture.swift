@@ -40,7 +40,7 @@ package struct GroupPicture: Sendable {
 
   package var used: UInt64 { cells.reduce(0) { $0 &+ $1.used } }
 
-  /// Adds the bytes of a range to the cells that it touches. What is outside the group is left out.
+  /// Adds the bytes of a range to the cells that it touches. Parts outside the group are left out.
   mutating func add(
     _ address: UInt64, _ length: UInt64, to kind: WritableKeyPath<Cell, UInt64>
   ) {
@@ -60,7 +60,7 @@ package struct GroupPicture: Sendable {
     while position < upper {
       let end = min(upper, boundary(index + 1))
       let share = (end - position).multipliedFullWidth(by: bytes)
-      // What is listed of a range may be no more than the range.
+      // The part of a range that is listed may be no more than the range.
       let part = share.high < length ? length.dividingFullWidth(share).quotient : end - position
       cells[index][keyPath: kind] &+= part
       position = end

@@ -256,7 +256,7 @@ package final class Balancer: Sendable {
   private func ask(_ request: Request) -> Bool {
     state.update { state in
       guard state.isRunning else { return false }
-      // Who has been told that it ends must not find it paused.
+      // A caller that has been told that the balance ends must not find it paused.
       if state.request != .cancel { state.request = request }
       state.status.phase = .stopping
       return true

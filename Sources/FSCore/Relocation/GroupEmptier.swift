@@ -109,7 +109,7 @@ struct GroupEmptier: Sendable {
       if group.isReadOnly { return false }
       if reservations.hasRoomElsewhere(for: group) {
         if remover.isSpare(group), group.makeReadOnly(if: canSpare) { return true }
-        // What is kept of a class grows with it, but not as fast.
+        // The reserve of a class grows with the class, but not as fast.
         refusals += 1
         guard refusals <= Self.mostRefusals else { throw .noSpace }
       }

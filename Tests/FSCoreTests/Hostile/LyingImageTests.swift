@@ -80,6 +80,18 @@ import Testing
     try expectReadOnly(forge.forged([(flags, flags.value | 1 << 2)]), "error")
   }
 
+  /// The size that a superblock gives for all devices is not believed when the device is made longer.
+  @Test(.timeLimit(.minutes(1)), arguments: [0, 1, UInt64.max])
+  func sizeOfAllDevices(bytes: UInt64) throws {
+    let forge = try FieldForge(Self.image())
+    let device = try forge.forged([(try forge.field("superblock + 0x70"), bytes)])
+    let volume = try Volume.mountForTest(device)
+    try volume.resize(to: 512 << 20)
+    try volume.unmount()
+    #expect(try ImageReader(device: device).superblock.totalBytes == 512 << 20)
+    try CacheJudge.check(device)
+  }
+
   // Copies.
 
   /// The chunk tree's root is the first block that is read.

@@ -28,18 +28,32 @@ final class BenchPass {
 
   deinit { buffer.deallocate() }
 
+  /// All phases in their order. Each leaves the mount as the next one needs it.
+  enum Phase: CaseIterable {
+    case largeFile, emptyFiles, smallFiles, synchronousWrites
+  }
+
+  /// Those that `options` ask for.
+  static func phases(_ options: BenchOptions) -> [Phase] {
+    options.syncOnly ? [.synchronousWrites] : Phase.allCases
+  }
+
   func run() throws {
     defer { try? mounted.unmount() }
-    guard !options.syncOnly else {
-      try synchronousWrites()
-      return try mounted.unmount()
-    }
-    try largeFile()
-    try emptyFiles()
-    try smallFiles()
-    try synchronousWrites()
+    for phase in Self.phases(options) { try run(phase) }
     try mounted.unmount()
   }
+
+  func run(_ phase: Phase) throws {
+    switch phase {
+    case .largeFile: try largeFile()
+    case .emptyFiles: try emptyFiles()
+    case .smallFiles: try smallFiles()
+    case .synchronousWrites: try synchronousWrites()
+    }
+  }
+
+  func end() throws { try mounted.unmount() }
 
   private func remount() throws {
     try mounted.unmount()

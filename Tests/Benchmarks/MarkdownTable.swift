@@ -46,4 +46,23 @@ extension Array where Element == Double {
     let middle = count / 2
     return count % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2
   }
+
+  /// Where the median of what these values are drawn from is with at least 95 % certainty, whatever
+  /// their distribution: between the two values of the sort order that the sign test says. Nothing for
+  /// fewer than six values, which cannot be as certain.
+  var rangeOfMedian: ClosedRange<Double>? {
+    guard count >= 6 else { return nil }
+    let values = sorted()
+    // The chance that at most `rank` of the values are below the median.
+    var term = 1.0
+    for _ in 0..<count { term /= 2 }
+    var chance = term
+    var rank = 0
+    while chance + term * Double(count - rank) / Double(rank + 1) <= 0.025 {
+      term *= Double(count - rank) / Double(rank + 1)
+      rank += 1
+      chance += term
+    }
+    return values[Swift.min(rank, (count - 1) / 2)]...values[Swift.max(count - 1 - rank, count / 2)]
+  }
 }

@@ -15,13 +15,16 @@ package final class CommitSequence: Sendable {
   private static let longest = 1024
 
   /// How often blocks are prepared for the critical section; each pass leaves fewer.
-  private static let pathPasses = 4
+  private static let pathPasses = 3
 
   private let transactions: TransactionManager
   private let blockCache: TreeBlockCache
   private let device: LogicalDevice
   private let geometry: Geometry
   private let participants: [any CommitParticipant]
+  /// Which of them are records of free space; to ask them at each step would take longer than many a
+  /// step.
+  private let areRecords: [Bool]
   /// That of the last commit.
   private let superblock: Guarded<Superblock>
   private let log: Logger
@@ -40,6 +43,7 @@ package final class CommitSequence: Sendable {
     self.device = device
     self.geometry = geometry
     self.participants = participants
+    areRecords = participants.map { $0 is any FreeSpaceRecord }
     self.log = log
     self.superblock = Guarded(superblock, rank: .leaf)
   }
@@ -95,11 +99,11 @@ package final class CommitSequence: Sendable {
 
   private func prepare(_ clock: CommitClock) throws(FilesystemError) {
     do throws(FilesystemError) {
-      for participant in participants {
+      for (index, participant) in participants.enumerated() {
         try transactions.performUnreserved { (handle) throws(FilesystemError) in
           try participant.prepare(in: handle)
         }
-        clock.end(participant is any FreeSpaceRecord ? .settingUp : .references)
+        clock.end(areRecords[index] ? .settingUp : .references)
       }
       try preparePaths()
       isUnprepared.store(false, ordering: .relaxed)
@@ -145,7 +149,7 @@ package final class CommitSequence: Sendable {
         rounds[index] += 1
         hasChanged = try participant.settle(in: handle, context, round: rounds[index])
         handle.noteWhole()
-        clock.end(participant is any FreeSpaceRecord ? .recording : .settling)
+        clock.end(areRecords[index] ? .recording : .settling)
       }
       if !hasChanged { return }
     }

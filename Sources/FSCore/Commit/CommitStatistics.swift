@@ -48,7 +48,20 @@ final class CommitClock {
 }
 
 extension CommitStep {
-  fileprivate var index: Int { Self.allCases.firstIndex(of: self)! }
+  /// Its place in `allCases`, which makes an array at each look.
+  fileprivate var index: Int {
+    switch self {
+    case .references: 0
+    case .settingUp: 1
+    case .waiting: 2
+    case .settling: 3
+    case .recording: 4
+    case .blocks: 5
+    case .flushes: 6
+    case .superblocks: 7
+    case .releasing: 8
+    }
+  }
 }
 
 /// The commits of one mount.
@@ -74,8 +87,8 @@ package struct CommitStatistics: Codable, Equatable, Sendable {
     whole.add(clock.whole)
     var critical: UInt64 = 0
     for index in steps.indices {
-      steps[index].time.add(clock.times[index])
-      if steps[index].step.isCritical { critical &+= clock.times[index] }
+      steps[index].time.add(clock.times[steps[index].step.index])
+      if steps[index].step.isCritical { critical &+= clock.times[steps[index].step.index] }
     }
     self.critical.add(critical)
     lastBlocks = UInt64(clock.blockCount)

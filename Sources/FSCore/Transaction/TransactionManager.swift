@@ -122,18 +122,26 @@ package final class TransactionManager: Sendable {
   }
 
   private func join() throws(FilesystemError) -> Generation {
-    let mustWait = state.withLock { state in
-      state.waiters += state.isClosed ? 1 : 0
-      return state.isClosed
+    // Nearly always the gate is open: one look is enough.
+    let atOnce = state.withLock { state -> Result<Generation, FilesystemError>? in
+      guard !state.isClosed || state.failure != nil else {
+        state.waiters += 1
+        return nil
+      }
+      return Self.joined(&state)
     }
-    let joined = state.when({ !$0.isClosed || $0.failure != nil }) {
-      state -> Result<Generation, FilesystemError> in
-      state.waiters -= mustWait ? 1 : 0
-      if let refusal = Self.refusal(state.failure) { return .failure(refusal) }
-      state.openHandles += 1
-      return .success(state.running)
+    if let atOnce { return try atOnce.get() }
+    let joined = state.when({ !$0.isClosed || $0.failure != nil }) { state in
+      state.waiters -= 1
+      return Self.joined(&state)
     }
     return try joined.get()
+  }
+
+  private static func joined(_ state: inout State) -> Result<Generation, FilesystemError> {
+    if let refusal = refusal(state.failure) { return .failure(refusal) }
+    state.openHandles += 1
+    return .success(state.running)
   }
 
   private func end() {

@@ -54,8 +54,9 @@ extension Tree {
       return true
     }
 
-    // A few bytes would be gone with the next item, and each move copies a neighbour.
-    guard leaf.freeBytes + moved >= need, moved >= leaf.leafCapacity / 8 else { return false }
+    guard leaf.freeBytes + moved >= need, Self.isWorthMoving(moved, for: need, leaf) else {
+      return false
+    }
 
     let target = try makeWritableChild(of: parent, slot: leftSlot, left, in: handle)
     leaf.moveItems(from: 0, number: number, to: target, at: target.count)
@@ -88,7 +89,8 @@ extension Tree {
       moved += bytes
       first -= 1
     }
-    let staysHere = leaf.freeBytes + moved >= need && moved >= leaf.leafCapacity / 8
+    let staysHere =
+      leaf.freeBytes + moved >= need && Self.isWorthMoving(moved, for: need, leaf)
     // Else the new item goes to the right with all that is behind it.
     let goesRight = first == slot && moved + need <= room && moved + need >= leaf.leafCapacity / 16
     guard staysHere || goesRight else { return false }
@@ -102,5 +104,12 @@ extension Tree {
       path.set(target, 0)
     }
     return true
+  }
+
+  /// Whether to move `moved` bytes to a neighbour, so that an item of `need` bytes fits. Each move may
+  /// copy the neighbour. A few bytes would be gone with the next small item; a large one, which takes a
+  /// good part of a leaf, is worth it alone.
+  private static func isWorthMoving(_ moved: Int, for need: Int, _ leaf: TreeBlock) -> Bool {
+    moved >= leaf.leafCapacity / 8 || need >= leaf.leafCapacity / 16
   }
 }

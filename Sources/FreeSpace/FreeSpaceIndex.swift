@@ -139,6 +139,11 @@ extension FreeSpaceIndex {
     (0..<windowCount).reduce(0) { $0 + windows[$1].byteCount }
   }
 
+  /// All memory that the index takes, descriptors included, in bytes.
+  package var footprint: Int {
+    memoryBytes + windowCount * MemoryLayout<SpaceWindow>.stride + tree.byteCount
+  }
+
   /// What `memoryBytes` never exceeds.
   package var memoryLimit: Int {
     (0..<windowCount).reduce(0) { $0 + windows[$1].listLimit } * MemoryLayout<UInt32>.size

@@ -64,6 +64,48 @@ struct RunCensus {
     longestCount = first == second ? 2 : 1
   }
 
+  /// The census of a bitmap, and what its window knows besides. It looks at words rather than at runs:
+  /// where only those bits are left at which `n` set ones begin, each run of at least `n` has left one
+  /// run, and shorter ones are gone.
+  static func counting(
+    _ bits: SectorBitmap
+  ) -> (census: RunCensus, runCount: Int, freeCount: Int) {
+    let wordCount = bits.wordCount
+    return withUnsafeTemporaryAllocation(of: UInt64.self, capacity: 2 * wordCount) { scratch in
+      guard var left = scratch.baseAddress else { return (RunCensus(), 0, 0) }
+      var next = left + wordCount
+      var freeCount = 0
+      for word in 0..<wordCount { freeCount &+= bits.words[word].nonzeroBitCount }
+      let runCount = SectorBitmap.erode(bits.words, by: 0, into: left, wordCount)
+      guard runCount > 0 else { return (RunCensus(), 0, 0) }
+
+      var census = RunCensus()
+      var length = 1
+      var atLeast = runCount
+      var sizeClass = 0
+      while true {
+        let longer = SectorBitmap.erode(left, by: length, into: next, wordCount)
+        census.counts[sizeClass] = UInt16(atLeast - longer)
+        if longer < atLeast { census.classes |= 1 << UInt32(sizeClass) }
+        if longer == 0 { break }
+        (left, next) = (next, left)
+        (atLeast, length, sizeClass) = (longer, 2 * length, sizeClass + 1)
+      }
+      // The longest has at least `length` ones, and less than twice as many.
+      var step = length / 2
+      while step > 0 {
+        let longer = SectorBitmap.erode(left, by: step, into: next, wordCount)
+        if longer > 0 {
+          (left, next) = (next, left)
+          (atLeast, length) = (longer, length + step)
+        }
+        step /= 2
+      }
+      census.setLongest(length, count: atLeast)
+      return (census, runCount, freeCount)
+    }
+  }
+
   mutating func setLongest(_ length: Int, count: Int) {
     longest = length
     longestCount = count

@@ -42,6 +42,8 @@ struct RunTree {
 
   func deallocate() { nodes.deallocate() }
 
+  var byteCount: Int { leafBase * 2 * MemoryLayout<Summary>.stride }
+
   var root: Summary { nodes[1] }
 
   func leaf(_ index: Int) -> Summary { nodes[leafBase + index] }

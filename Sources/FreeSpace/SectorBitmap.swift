@@ -108,6 +108,28 @@ struct SectorBitmap {
     return word &* 64 &+ bits.trailingZeroBitCount
   }
 
+  /// Sets those bits of `target` that are set in `source` and `distance` bits later, too; bits beyond
+  /// the end count as clear. Returns how many runs are left.
+  static func erode(
+    _ source: UnsafePointer<UInt64>, by distance: Int, into target: UnsafeMutablePointer<UInt64>,
+    _ wordCount: Int
+  ) -> Int {
+    let words = distance &>> 6
+    let shift = UInt64(distance & 63)
+    var runCount = 0
+    var lastBit: UInt64 = 0
+    for word in 0..<wordCount {
+      let other = word &+ words
+      var later = other < wordCount ? source[other] &>> shift : 0
+      if shift > 0, other &+ 1 < wordCount { later |= source[other &+ 1] &<< (64 &- shift) }
+      let left = source[word] & later
+      target[word] = left
+      runCount &+= (left & ~(left &<< 1 | lastBit)).nonzeroBitCount
+      lastBit = left &>> 63
+    }
+    return runCount
+  }
+
   /// Calls `body` with each run in offset order.
   @inline(__always)
   func forEachRun<E: Error>(_ body: (Range<Int>) throws(E) -> Void) throws(E) {

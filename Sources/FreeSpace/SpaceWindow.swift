@@ -121,11 +121,7 @@ struct SpaceWindow {
   /// inserting run by run would look at the neighbours of each.
   mutating func adopt(_ bits: SectorBitmap) {
     precondition(freeCount == 0)
-    bits.forEachRun { run in
-      census.add(run.count)
-      freeCount += run.count
-      runCount += 1
-    }
+    (census, runCount, freeCount) = RunCensus.counting(bits)
     guard freeCount > 0 else { return }
     let own = SectorBitmap(bitCount: sectorCount)
     for word in 0..<own.wordCount { own.words[word] = bits.words[word] }

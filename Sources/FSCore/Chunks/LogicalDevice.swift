@@ -29,6 +29,13 @@ package final class LogicalDevice: Sendable {
     try devices.read(into: buffer, at: locate(address, length: buffer.count, copy: copy))
   }
 
+  /// Says that the first copy of a range will be read soon.
+  package func expectRead(_ length: Int, at address: LogicalAddress) {
+    // What cannot be located fails when it is read.
+    guard let place = try? locate(address, length: length, copy: 0) else { return }
+    devices.expectRead(length, at: place)
+  }
+
   /// Writes every copy.
   package func write(
     _ bytes: UnsafeRawBufferPointer, at address: LogicalAddress

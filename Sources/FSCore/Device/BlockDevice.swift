@@ -24,6 +24,10 @@ package protocol BlockDevice: AnyObject, Sendable {
     into buffer: UnsafeMutableRawBufferPointer, at address: PhysicalAddress
   ) throws(FilesystemError)
 
+  /// Says that a range will be read soon, so that it can be on its way before it is asked for. It is
+  /// a hint: nothing is waited for, and nothing can fail.
+  func expectRead(_ length: Int, at address: PhysicalAddress)
+
   func write(_ bytes: UnsafeRawBufferPointer, at address: PhysicalAddress) throws(FilesystemError)
 
   /// Writes pieces of memory one behind the other. To the device they are one write or several.
@@ -48,6 +52,8 @@ package protocol BlockDevice: AnyObject, Sendable {
 }
 
 extension BlockDevice {
+  package func expectRead(_ length: Int, at address: PhysicalAddress) {}
+
   package func resize(to bytes: UInt64) throws(FilesystemError) {
     throw .unsupported("the device has the size that it has")
   }

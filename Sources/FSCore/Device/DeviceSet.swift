@@ -52,6 +52,10 @@ package final class DeviceSet: Sendable {
     try device(at: address).read(into: buffer, at: address.offset)
   }
 
+  package func expectRead(_ length: Int, at address: DeviceAddress) {
+    self[address.device]?.expectRead(length, at: address.offset)
+  }
+
   package func write(
     _ bytes: UnsafeRawBufferPointer, at address: DeviceAddress
   ) throws(FilesystemError) {

@@ -105,6 +105,10 @@ package final class FileDevice: BlockDevice {
     }
   }
 
+  package func expectRead(_ length: Int, at address: PhysicalAddress) {
+    posix_fadvise(descriptor, off_t(clamping: address.rawValue), length, POSIX_FADV_WILLNEED)
+  }
+
   package func write(
     _ bytes: UnsafeRawBufferPointer, at address: PhysicalAddress
   ) throws(FilesystemError) {

@@ -68,6 +68,7 @@ extension BlockGroup {
 
   private func didTake(_ length: UInt64, _ state: inout State, from reserve: SpaceReserve) {
     state.inFlight += length
+    state.lastUse = memory.now
     publishHint(state)
     counters.withLock { counters in
       counters.free -= length
@@ -115,6 +116,7 @@ extension BlockGroup {
         throw FilesystemError(error, group: start)
       }
       state.used -= length
+      state.lastUse = memory.now
       counters.withLock { counters in
         counters.used -= length
         counters.pinned += length
@@ -205,6 +207,7 @@ extension BlockGroup {
           bytes += length
         }
       }
+      chargeMemory(&state)
       publishHint(state)
       let kind = state.freeKind
       counters.withLock { counters in

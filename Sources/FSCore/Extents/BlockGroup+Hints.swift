@@ -33,6 +33,8 @@ extension BlockGroup {
       guard let (hints, slot) = state.place else { return nil }
       hints.publish(GroupHints.Hint(), in: slot)
       state.place = nil
+      memory.share.giveBack(state.charged)
+      state.charged = 0
       return slot
     }
   }

@@ -3,7 +3,7 @@ import FreeSpace
 /// Loading a group's free space, while others free extents in it.
 ///
 /// The source is read without any lock of the group, and may be older than the moment of
-/// publication: a cache says what was free at mount, a scan of the extent tree sees some of the
+/// publication: a cache says what was free at mount, or when the group was let go of, a scan of the extent tree sees some of the
 /// extents that are being freed and not others. Because nothing is allocated from a group that
 /// is not loaded, the difference is known exactly: what was freed meanwhile is in `pinned` or
 /// in `freedWhileUnloaded`. The sum in `publish` proves the result, or shows that a scan ran
@@ -52,6 +52,8 @@ extension BlockGroup {
       state.index = index
       state.freedWhileUnloaded = nil
       state.loading = .loaded
+      state.lastUse = memory.now
+      chargeMemory(&state)
       publishHint(state)
       let now = state.freeKind
       counters.withLock { counters in

@@ -2,9 +2,9 @@ import FreeSpace
 
 /// A group's free space at one moment, as the next mount must find it.
 package struct FreeSpacePicture {
-  /// Free and allocatable. The copy is the receiver's alone.
+  /// Free and allocatable, and pinned ranges where there are few. The copy is the receiver's alone.
   let free: FreeSpaceIndex
-  /// Pinned ranges, by generation; free to the next mount.
+  /// Other pinned ranges, by generation; free to the next mount.
   let pinned: [FreeSpaceIndex]
   /// The group's `changeCount` when the picture was taken.
   package let change: UInt64
@@ -49,10 +49,33 @@ extension BlockGroup {
   package func takePicture() -> FreeSpacePicture? {
     state.withLock { state in
       guard state.inFlight == 0, let index = state.index else { return nil }
-      return FreeSpacePicture(
-        free: index.copy(), pinned: state.pinned.sets.map { $0.ranges.copy() },
-        change: state.changeCount)
+      let free = index.copy()
+      var many: [FreeSpaceIndex] = []
+      for (_, ranges) in state.pinned.sets {
+        if ranges.rangeCount > Self.fewRanges || !Self.add(ranges, to: free) {
+          many.append(ranges.copy())
+        }
+      }
+      return FreeSpacePicture(free: free, pinned: many, change: state.changeCount)
     }
+  }
+
+  /// So many are added to a picture with the lock held: that takes less than a copy of them.
+  private static let fewRanges = 32
+
+  /// False, with nothing changed, when some of it is free already.
+  private static func add(_ ranges: FreeSpaceIndex, to free: FreeSpaceIndex) -> Bool {
+    var isApart = true
+    ranges.forEachRange { offset, length in
+      if let next = free.nextRange(from: offset, atLeast: 1), next.offset < offset + length {
+        isApart = false
+      }
+    }
+    guard isApart else { return false }
+    ranges.forEachRange { offset, length in
+      if (try? free.add(offset: offset, length: length)) == nil { isApart = false }
+    }
+    return isApart
   }
 
   /// Puts the group on all lists of changed groups, whether it changes or not. Says on which it is

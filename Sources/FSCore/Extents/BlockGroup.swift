@@ -14,6 +14,8 @@ import FreeSpace
 /// 6. The class's counters change together with the group's state, under the group's lock.
 /// 7. Nothing is allocated from a group that is read-only; what is free there counts as unusable.
 /// 8. What the class's hints say of the group is what `hint` says, under the group's lock.
+/// 9. A group that was let go of is as one that was never loaded, and `usedInSource` is what was used
+///    in it when its record was written.
 package final class BlockGroup: Sendable {
   package enum Loading: Sendable { case unloaded, loading, loaded, damaged }
 
@@ -31,6 +33,13 @@ package final class BlockGroup: Sendable {
     var pinned: PinnedExtents
     /// Freed and unpinned while the group was not loaded.
     var freedWhileUnloaded: FreeSpaceIndex?
+    /// What was used when the record was written from which the group is loaded: at the mount, or
+    /// when it was let go of.
+    var usedInSource: UInt64
+    /// When space was allocated or freed here last, in commits (`FreeSpaceMemory.now`).
+    var lastUse: UInt64 = 0
+    /// What `memory` was charged for `index` and `freedWhileUnloaded`, in bytes.
+    var charged = 0
     var changeCount: UInt64 = 0
     /// Which of the registry's lists of changed groups have this one.
     var lists: News = []
@@ -49,19 +58,19 @@ package final class BlockGroup: Sendable {
   package let superblockRanges: [(start: LogicalAddress, length: UInt64)]
   package let superblockBytes: UInt64
   package let sectorSize: UInt64
-  /// What the group's item said when the volume was mounted; 0 for a new group.
-  package let usedAtMount: UInt64
   /// Whether the chunk was made in this mount.
   package let isNew: Bool
 
   let counters: Guarded<SpaceCounters>
+  let memory: FreeSpaceMemory
   let state: Guarded<State>
 
   /// A group that the extent tree has an item for, not loaded; or a new one, which is to be
   /// published with `publishEmpty` before anybody waits for it.
   init(
     chunk: Chunk, used: UInt64, isNew: Bool = false, notesChanges: Bool = false,
-    sectorSize: UInt64, counters: Guarded<SpaceCounters>
+    sectorSize: UInt64, counters: Guarded<SpaceCounters>,
+    memory: FreeSpaceMemory = FreeSpaceMemory()
   ) throws(FilesystemError) {
     start = chunk.start
     length = chunk.length
@@ -69,7 +78,7 @@ package final class BlockGroup: Sendable {
     superblockRanges = chunk.superblockRanges
     superblockBytes = superblockRanges.reduce(0) { $0 + $1.length }
     self.sectorSize = sectorSize
-    usedAtMount = used
+    self.memory = memory
     self.isNew = isNew
     self.counters = counters
     guard
@@ -82,7 +91,8 @@ package final class BlockGroup: Sendable {
     state = Guarded(
       State(
         loading: isNew ? .loading : .unloaded, used: used, writtenUsed: used,
-        pinned: PinnedExtents(start: start, length: length, sectorSize: sectorSize)),
+        pinned: PinnedExtents(start: start, length: length, sectorSize: sectorSize),
+        usedInSource: used),
       rank: .blockGroup)
     if notesChanges { state.withLock { $0.changes = emptyChanges() } }
     let free = length - superblockBytes - used
@@ -107,8 +117,10 @@ package final class BlockGroup: Sendable {
   package var loading: Loading { state.withLock { $0.loading } }
   package var used: UInt64 { state.withLock { $0.used } }
 
-  /// What was free when the volume was mounted, by the group's item.
-  package var freeAtMount: UInt64 { length - superblockBytes - usedAtMount }
+  /// What must be free by the record from which the group is loaded.
+  package var freeInSource: UInt64 {
+    state.withLock { length - superblockBytes - $0.usedInSource }
+  }
 
   /// What must still be done for the registry's lists. The first three list changed groups, and each
   /// is emptied by another reader.

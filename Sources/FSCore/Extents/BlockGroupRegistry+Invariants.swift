@@ -14,6 +14,10 @@ extension BlockGroupRegistry {
   /// `BlockGroup`).
   package func brokenInvariantsWhenQuiet() -> [String] {
     var broken = brokenInvariants()
+    let charged = all.reduce(0) { sum, group in sum + group.state.withLock { $0.charged } }
+    if charged != memory.share.used {
+      broken.append("free space takes \(charged) bytes in memory, \(memory.share.used) are charged")
+    }
     for members in classes {
       var sum = SpaceCounters()
       for share in members.groups.map(\.share) {

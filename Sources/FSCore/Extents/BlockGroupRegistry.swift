@@ -36,6 +36,8 @@ package final class BlockGroupRegistry: Sendable {
   /// Whether groups note what changes in them for the record of free space.
   package let notesChanges: Bool
   let log: Logger
+  /// What the groups' free space takes in memory.
+  package let memory: FreeSpaceMemory
 
   let data: BlockGroupClass
   /// The same object as `data` where block groups are mixed.
@@ -46,7 +48,10 @@ package final class BlockGroupRegistry: Sendable {
 
   /// - Parameter notesChanges: groups note what changes in them, and the record of free space takes
   ///   it at every commit.
-  init(geometry: Geometry, itemTree: Tree, notesChanges: Bool, log: Logger) {
+  init(
+    geometry: Geometry, itemTree: Tree, notesChanges: Bool, memory: MemoryShare, log: Logger
+  ) {
+    self.memory = FreeSpaceMemory(share: memory)
     self.geometry = geometry
     self.itemTree = itemTree
     self.notesChanges = notesChanges
@@ -79,7 +84,8 @@ package final class BlockGroupRegistry: Sendable {
     let members = try groupClass(of: chunk.item.flags)
     let group = try BlockGroup(
       chunk: chunk, used: used, isNew: isNew, notesChanges: notesChanges,
-      sectorSize: geometry.sectorSize, counters: members.counters)
+      sectorSize: geometry.sectorSize, counters: members.counters,
+      memory: memory)
     state.withLock { state in
       // Chunks come in ascending order, but two threads may arrive here in either.
       let index = state.groups.lastIndex { $0.start < group.start }.map { $0 + 1 } ?? 0
@@ -183,7 +189,12 @@ package final class BlockGroupRegistry: Sendable {
     try checkFailure()
     let groups = dirty
     // Others may list groups meanwhile: they set a flag, then append.
-    for group in groups { group.state.withLock { _ = $0.lists.remove(.dirty) } }
+    for group in groups {
+      group.state.withLock { state in
+        state.lists.remove(.dirty)
+        group.chargeMemory(&state)
+      }
+    }
     state.withLock { $0.dirty.removeFirst(groups.count) }
   }
 

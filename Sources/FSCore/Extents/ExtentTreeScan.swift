@@ -1,13 +1,19 @@
 import FreeSpace
 
 /// Says what is free in a block group, from a record of it rather than from the extent tree.
-/// What it says may be as old as the mount: see `BlockGroup+Loading`.
+/// What it says may be as old as the mount, or as the moment at which the group was let go of: see
+/// `BlockGroup+Loading`.
 package protocol FreeSpaceLoader: AnyObject, Sendable {
   func freeSpace(of group: BlockGroup) throws(FilesystemError) -> RecordedFreeSpace
 
   /// What the record says of the group is wrong: it is to be replaced, whether the group changes
   /// or not. Called with no lock held but `reservation`.
   func distrust(_ group: BlockGroup)
+
+  /// The value of the group's `changeCount` as of which the record is exact, whole and durable, so that
+  /// what is in memory may be forgotten; nil when there is none. Called with no lock held but
+  /// `reservation`.
+  func changeInRecord(of group: BlockGroup) -> UInt64?
 }
 
 package enum RecordedFreeSpace {

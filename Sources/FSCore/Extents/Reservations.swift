@@ -103,6 +103,7 @@ package final class Reservations: Sendable {
     for group in groups.system.groups where group.unloadedFree > 0 { loader.load(group) }
     if let fullest = members.fullestUnloaded {
       loader.load(fullest)
+      letGoOfFreeSpace()
       return true
     }
     return chunks.make(in: members) != nil

@@ -18,10 +18,11 @@ package final class Space: Sendable {
   ///
   /// - Parameter notesChanges: groups note what changes in them, and the record of free space takes
   ///   it at every commit.
+  /// - Parameter memory: for what is known of free space.
   package init(
     trees: Trees, chunks map: ChunkMap, geometry: Geometry, superblock: Superblock,
     demand: SpaceDemand, commits: CommitRequests, isReadOnly: Bool, notesChanges: Bool = false,
-    log: Logger
+    memory: MemoryShare, log: Logger
   ) throws(FilesystemError) {
     let device = try superblock.deviceItem
     self.trees = trees
@@ -32,7 +33,7 @@ package final class Space: Sendable {
 
     groups = BlockGroupRegistry(
       geometry: geometry, itemTree: try BlockGroupRegistry.itemTree(trees, superblock),
-      notesChanges: notesChanges, log: log)
+      notesChanges: notesChanges, memory: memory, log: log)
     try groups.read(map, isReadOnly: isReadOnly)
     let space = try DeviceSpace(
       totalBytes: device.totalBytes,

@@ -42,12 +42,13 @@ package struct SpaceTrimmer {
   private func trim(
     _ group: BlockGroup, minimum: UInt64
   ) throws(FilesystemError) -> UInt64 {
-    if group.loading == .unloaded { space.loader.load(group) }
     let canSpare = space.reservations.canSpare(group)
     let copies = UInt64(group.flags.copies)
     var position = group.start
     var trimmed: UInt64 = 0
     while position < group.end {
+      // Between two pieces the group may be let go of.
+      if group.loading == .unloaded { space.loader.load(group) }
       let done = try transactions.perform(reserving: 0, for: .freeing) {
         _ throws(FilesystemError) -> (address: LogicalAddress, length: UInt64)? in
         guard

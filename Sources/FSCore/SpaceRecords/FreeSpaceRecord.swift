@@ -8,6 +8,9 @@ package protocol FreeSpaceRecord: CommitParticipant, FreeSpaceLoader {
   /// must not be left out. Asked once, when the volume has been put together.
   var wantsCommit: Bool { get }
 
+  /// Whether that took more than the commits so far: each does a part of it. Asked after each of them.
+  var wantsMoreCommits: Bool { get }
+
   /// What this mount's commits have done about it.
   var statistics: RecordStatistics { get }
 
@@ -37,6 +40,8 @@ package struct RecordHolding: Sendable {
 }
 
 extension FreeSpaceRecord {
+  package var wantsMoreCommits: Bool { false }
+
   /// Nothing stands in files.
   package func holdings() throws(FilesystemError) -> [LogicalAddress: RecordHolding] { [:] }
 }

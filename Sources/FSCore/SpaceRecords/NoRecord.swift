@@ -29,6 +29,9 @@ package final class NoRecord: FreeSpaceRecord {
 
   package func distrust(_ group: BlockGroup) {}
 
+  /// The extent tree is always right.
+  package func changeInRecord(of group: BlockGroup) -> UInt64? { group.recordedChange }
+
   package var statistics: RecordStatistics { RecordStatistics(kind: "none") }
 
   package func itemsToForget(_ group: BlockGroup) -> Int { 4 }

@@ -31,6 +31,9 @@ package final class MemoryBudget: Sendable {
   /// Open trees of subvolumes, each with its root block.
   package let trees: MemoryShare
 
+  /// Where block groups are free.
+  package let freeSpace: MemoryShare
+
   package init(totalBytes: UInt64) {
     let total = Int(clamping: totalBytes)
     self.totalBytes = total
@@ -39,6 +42,7 @@ package final class MemoryBudget: Sendable {
     inodes = MemoryShare(limit: total / 16 * 2)
     references = MemoryShare(limit: total / 16)
     trees = MemoryShare(limit: total / 32)
+    freeSpace = MemoryShare(limit: total / 32)
     cleanBlocks = MemoryShare(limit: total)
   }
 
@@ -46,6 +50,7 @@ package final class MemoryBudget: Sendable {
   var cleanBlockLimit: Int {
     let others =
       dirtyBlocks.used + fileData.used + inodes.used + references.used + trees.used
+      + freeSpace.used
     return max(totalBytes / 16 * 15 - others, totalBytes / 16)
   }
 
@@ -68,6 +73,7 @@ package final class MemoryShare: Sendable {
 
   init(limit: Int) { self.limit = limit }
 
+  /// What is charged now, in bytes.
   package var used: Int { bytes.load(ordering: .relaxed) }
 
   func charge(_ count: Int) { bytes.add(count, ordering: .relaxed) }

@@ -31,6 +31,7 @@ extension MemoryBudget {
           name: "clean tree blocks", used: cleanBlocks.used, limit: cleanBlockLimit),
         pool("file data", fileData), pool("inodes", inodes),
         pool("references", references), pool("trees", trees),
+        pool("free space", freeSpace),
       ],
       pagesUsed: PageMemory.shared.usedBytes, pagesSpare: PageMemory.shared.spareBytes)
   }

@@ -28,6 +28,38 @@ extension Tree {
     }
   }
 
+  /// Lets `body` change the bytes of each item that there is for one of `count` keys, which `key`
+  /// gives by number, in ascending order. Keys that are near each other share a search.
+  ///
+  /// The lock is held for one leaf at a time.
+  package func modifyEach(
+    _ count: Int, key: (Int) -> Key, in handle: borrowing TransactionHandle,
+    _ body: (Int, UnsafeMutableRawBufferPointer) throws(FilesystemError) -> Void
+  ) throws(FilesystemError) {
+    var next = 0
+    while next < count {
+      next = try changing(key(next)) { (path) throws(FilesystemError) -> Int in
+        guard path.leaf.count > 0 else { return count }
+        let last = path.leaf.key(path.leaf.count - 1)
+        var number = next
+        var (slot, isFound) = (path.slot, path.isExact)
+        var isWritable = false
+        while true {
+          if isFound {
+            if !isWritable { try makeWritable(&path, in: handle) }
+            isWritable = true
+            try body(number, path.leaf.mutableItem(slot))
+          }
+          number += 1
+          guard number < count else { return number }
+          let wanted = key(number)
+          guard wanted <= last else { return number }
+          (slot, isFound) = path.leaf.lowerBound(wanted)
+        }
+      }
+    }
+  }
+
   /// Gives an item `size` bytes, all written by `fill`; adds it when there is none.
   package func replace(
     _ key: Key, size: Int, in handle: borrowing TransactionHandle,

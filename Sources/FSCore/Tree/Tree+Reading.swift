@@ -120,6 +120,40 @@ extension Tree {
     }
   }
 
+  /// Lets the device begin to read the leaves in which `find` will look for `count` keys, which `key`
+  /// gives by number, in ascending order, unless they are in memory. Reads what stands above them.
+  package func expectFinding(
+    _ count: Int, key: (Int) -> Key
+  ) throws(FilesystemError) {
+    try context.cache.reuse.reading { () throws(FilesystemError) in
+      for _ in 0...Format.maximumLevel {
+        let missing = try missingBlocks(count, key: key)
+        context.cache.expectRead(missing)
+        let inner = missing.filter { $0.level > 0 }
+        if inner.isEmpty { return }
+        for reference in inner { _ = try context.cache.load(reference) }
+      }
+    }
+  }
+
+  /// The topmost block on the way to each key that is not in memory.
+  private func missingBlocks(
+    _ count: Int, key: (Int) -> Key
+  ) throws(FilesystemError) -> [BlockReference] {
+    try lock.shared { () throws(FilesystemError) -> [BlockReference] in
+      var missing: [BlockReference] = []
+      for number in 0..<count {
+        var path = TreePath()
+        if let reference = try descend(to: key(number), &path),
+          reference.address != missing.last?.address
+        {
+          missing.append(reference)
+        }
+      }
+      return missing
+    }
+  }
+
   /// Reads leaves into memory that are likely to be asked for next: at most `count`, from the one
   /// with `key` on, none that begins after `through`.
   ///

@@ -38,6 +38,14 @@ extension TreeBlockCache {
     return TreeBlock(adopting: buffer)
   }
 
+  /// Says to the device which blocks will be read soon, but for those in memory. Their references may
+  /// be out of date.
+  func expectRead(_ references: [BlockReference]) {
+    for reference in references where !isPresent(reference.address) {
+      quietReader.mirrors.device.expectRead(geometry.nodeBytes, at: reference.address)
+    }
+  }
+
   /// Reads a block that is likely to be asked for, unless there is one in memory; says whether it
   /// did. Hold no tree's lock, but what keeps freed space from being used anew.
   ///

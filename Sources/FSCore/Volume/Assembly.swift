@@ -20,7 +20,8 @@ extension Volume {
       trees: trees, chunks: image.device.chunks, geometry: geometry,
       superblock: image.superblock, demand: demand, commits: commitRequests,
       isReadOnly: image.readOnlyReason != nil,
-      notesChanges: recordKind == .freeSpaceTree && image.readOnlyReason == nil, log: log)
+      notesChanges: recordKind == .freeSpaceTree && image.readOnlyReason == nil,
+      memory: image.memory.freeSpace, log: log)
     let transactions = TransactionManager(
       committed: image.superblock.generation, reserver: space.reservations, commits: commitRequests,
       repairs: image.device.repairs, log: log)
@@ -43,7 +44,7 @@ extension Volume {
         participants: discarder + [
           ChunkItems(chunks: space.chunks, trees: trees, device: deviceItem),
           references, BlockGroupItems(groups: space.groups),
-          RootItems(trees: trees), record,
+          RootItems(trees: trees), record, FreeSpaceRelief(reservations: space.reservations),
         ], log: log))
     let volume = Volume(
       image: image, space: space, references: references, checksums: checksums, record: record,

@@ -58,7 +58,8 @@ struct LayoutAgreement {
 
   private func ofBlockGroups(_ chunks: [Chunk]) throws(FilesystemError) -> String? {
     var end = LogicalAddress(0)
-    for chunk in chunks {
+    for (number, chunk) in chunks.enumerated() {
+      try groupTree.expectGroupItems(of: chunks, from: number)
       if let found = try inGap(from: end, to: chunk.start.rawValue) { return found }
       end = chunk.end
       let key = Key(ObjectID(chunk.start.rawValue), .blockGroupItem, chunk.length)

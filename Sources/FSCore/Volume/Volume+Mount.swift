@@ -18,7 +18,9 @@ extension Volume {
 
   private func start() throws(FilesystemError) {
     guard !isReadOnly else { return }
-    if record.wantsCommit { try commitRecord() }
+    if record.wantsCommit {
+      repeat { try commitRecord() } while record.wantsMoreCommits
+    }
     try disownQuotas()
     try orphans.clean()
     periodicCommit.start(interval: options.commitInterval)
@@ -37,7 +39,8 @@ extension Volume {
   }
 
   /// Lets the record of free space be written anew, or changed for another, before anything else
-  /// happens: it is all in one commit, by which the image has the one or the other.
+  /// happens. By the first commit the image has the one or the other; caches of very many groups are
+  /// made by several.
   private func commitRecord() throws(FilesystemError) {
     // The reservation is what loads metadata groups. When there is no room for it, the global
     // reserve may still do.

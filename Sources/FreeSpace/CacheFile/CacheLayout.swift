@@ -52,6 +52,14 @@ package struct CacheLayout: Equatable {
     (Self.pageSize - entriesOffset) / CacheEntry.byteCount
   }
 
+  /// How many pages of the file have anything in them, by the counts of its header, which may be
+  /// anything; never more than there are.
+  package func usedPageCount(entries: UInt64, bitmaps: UInt64) -> Int {
+    let all = UInt64(pageCount)
+    guard bitmaps < all, entries <= all * UInt64(Self.entriesPerPage) else { return pageCount }
+    return min(pagesForEntries(Int(entries)) + Int(bitmaps), pageCount)
+  }
+
   /// The number of pages, including page 0, that this many entries take.
   package func pagesForEntries(_ count: Int) -> Int {
     if count <= firstPageCapacity { return 1 }

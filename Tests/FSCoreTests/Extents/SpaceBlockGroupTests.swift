@@ -257,7 +257,7 @@ import Testing
     let picture = try #require(group.takePicture())
     #expect(cache.beginWriting(9) == file)
     #expect(try picture.combined().freeBytes == Self.length - 65536)
-    cache.didWrite(picture.change)
+    cache.didWrite(picture.change, 9)
     #expect(cache.isExact(group.moment) && cache.state == .written)
 
     // Data in flight: there must be no picture, and nothing to do about it.

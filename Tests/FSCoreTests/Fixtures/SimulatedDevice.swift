@@ -72,6 +72,8 @@ final class SimulatedDevice: BlockDevice {
     var held: Set<Operation> = []
     var events: [Event] = []
     var discards = 0
+    var expectations: [UInt64] = []
+    var reads: [UInt64] = []
     var failsDiscards = false
   }
 
@@ -117,6 +119,14 @@ final class SimulatedDevice: BlockDevice {
     state.wait(atMost: seconds) { ($0.counts[operation] ?? 0) > count }
   }
 
+  /// Where reads were said to come, and where they came after the first of these.
+  var expectations: [UInt64] { state.withLock { $0.expectations } }
+  var readsAfterExpectations: [UInt64] { state.withLock { $0.reads } }
+
+  func expectRead(_ length: Int, at address: PhysicalAddress) {
+    state.withLock { $0.expectations.append(address.rawValue) }
+  }
+
   /// How many discards have come.
   var discards: Int { state.withLock { $0.discards } }
 
@@ -132,6 +142,7 @@ final class SimulatedDevice: BlockDevice {
     into buffer: UnsafeMutableRawBufferPointer, at address: PhysicalAddress
   ) throws(FilesystemError) {
     try admit(.read, "read", address.rawValue, buffer.count)
+    state.withLock { if !$0.expectations.isEmpty { $0.reads.append(address.rawValue) } }
     try memory.read(into: buffer, at: address)
   }
 

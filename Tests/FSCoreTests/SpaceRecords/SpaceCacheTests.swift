@@ -82,6 +82,8 @@ import Testing
     }
 
     func distrust(_ group: BlockGroup) { inner.distrust(group) }
+
+    func changeInRecord(of group: BlockGroup) -> UInt64? { inner.changeInRecord(of: group) }
   }
 
   private static func mountCounting(_ device: any BlockDevice) throws -> (Volume, CountingLoader) {

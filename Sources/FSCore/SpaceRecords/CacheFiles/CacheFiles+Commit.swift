@@ -14,11 +14,12 @@ extension CacheFiles {
   /// that only what changes again is left for `settle`.
   package func prepare(in handle: borrowing TransactionHandle) throws(FilesystemError) {
     try oldTree?.remove(in: handle)
+    distrustNext()
     let groups = state.withLock { state in takePending(&state) }
-    for group in groups where group.loading == .unloaded { space.loader.load(group) }
+    loadMissing(groups)
     makeRoom(for: groups, handle.generation)
 
-    try state.withLock { state throws(FilesystemError) in try disownOld(state, in: handle) }
+    try state.withLock { state throws(FilesystemError) in try disownOld(&state, in: handle) }
     try setUp(groups, in: handle)
     // Applying the references has changed groups that nothing else had.
     let more = state.withLock { state in takePending(&state) }
@@ -31,6 +32,20 @@ extension CacheFiles {
       try writeOut(groups.filter { cache(of: $0).state == .setup }, in: handle)
     }
     try references.run(in: handle)
+  }
+
+  /// Puts the next of the groups on the list whose caches are to be made.
+  private func distrustNext() {
+    let next = state.withLock { state in
+      let next = state.unwritten.prefix(OldCacheFiles.batchSize)
+      state.unwritten = state.unwritten.dropFirst(OldCacheFiles.batchSize)
+      return next
+    }
+    for group in next { distrust(group) }
+  }
+
+  private func loadMissing(_ groups: some Sequence<BlockGroup>) {
+    for group in groups where group.loading == .unloaded { space.loader.load(group) }
   }
 
   /// Adds the groups that have changed since the last look to those that are to be seen to, and
@@ -69,6 +84,8 @@ extension CacheFiles {
     var hasChanged = false
     var rest = groups[...]
     while !rest.isEmpty {
+      // The commit itself may be what has changed them.
+      loadMissing(rest.prefix(Self.setUpBatch))
       try state.withLock { state throws(FilesystemError) in
         for group in rest.prefix(Self.setUpBatch) {
           let maySetUp = state.refusedGeneration != handle.generation
@@ -157,9 +174,10 @@ extension CacheFiles {
 
   /// Disowns the next caches that nobody vouches for. The lock is held.
   private func disownOld(
-    _ state: borrowing State, in handle: borrowing TransactionHandle
+    _ state: inout State, in handle: borrowing TransactionHandle
   ) throws(FilesystemError) {
     guard let old, old.isUnfinished else { return }
+    state.isHeldUp = false
     do throws(FilesystemError) {
       if try disownNext(old, state, in: handle), !old.isUnfinished {
         log.info("old free space caches are disowned")
@@ -167,6 +185,7 @@ extension CacheFiles {
     } catch {
       // Until they are, no superblock vouches for any.
       if handle.isHalfDone { throw error }
+      state.isHeldUp = true
       log.warning("old free space caches cannot be disowned yet: \(error)")
     }
   }

@@ -101,15 +101,27 @@ extension CacheFiles {
   ) throws(FilesystemError) -> Bool {
     guard let known = cache(of: group).knownFile else { return false }
     let inode = FreeSpaceInode(group: group.start, number: known.inode, root: trees.root)
-    guard try inode.holdsOnly(known),
-      try inode.changeIfPresent(in: handle, { $0.becomeCache(length: extent.length) })
-    else { return false }
-    let isRenewed = try trees.root.modify(inode.extentKey(0), in: handle) { bytes in
-      guard bytes.count == FileExtentItem.size else { return false }
-      extent.encode(into: bytes)
-      return true
+    guard try inode.holdsOnly(known) else { return false }
+    let generation = handle.generation
+    var hasInode = false
+    var isRenewed = false
+    // Both stand side by side.
+    try trees.root.modifyEach(
+      2, key: { $0 == 0 ? inode.inodeKey : inode.extentKey(0) }, in: handle
+    ) { (number, bytes) throws(FilesystemError) in
+      if number == 0, bytes.count == InodeItem.size {
+        var item = try InodeItem(UnsafeRawBufferPointer(bytes).bytes)
+        item.transactionID = generation
+        item.becomeCache(length: extent.length)
+        item.encode(into: bytes)
+        hasInode = true
+      } else if number == 1, hasInode, bytes.count == FileExtentItem.size {
+        extent.encode(into: bytes)
+        isRenewed = true
+      }
     }
-    guard isRenewed == true else {
+    guard hasInode else { return false }
+    guard isRenewed else {
       throw .corrupt("free space inode \(inode.number) has lost its extent")
     }
     // The new one is added before the old is dropped.
@@ -117,7 +129,6 @@ extension CacheFiles {
     refer(to: known.address, known.length, inode, count: -1, in: handle)
     let file = CacheFileLocation(
       inode: inode.number, address: extent.diskAddress, length: extent.length)
-    let generation = handle.generation
     change(group) { $0.didSetUp(generation, file) }
     return true
   }

@@ -11,6 +11,8 @@ extension CacheFiles {
     let change: UInt64
     var failure: FilesystemError?
 
+    func noteMissing() { failure = .corrupt("the root tree has lost its items") }
+
     init(
       _ group: BlockGroup, _ file: CacheFileLocation, _ picture: FreeSpacePicture,
       _ pages: AlignedBuffer, _ summary: CacheSummary
@@ -49,7 +51,7 @@ extension CacheFiles {
       // bytes are the device's to lose: the commit's flush is what waits for them.
       submit(jobs)
       waitForCompletion()
-      for job in jobs { try complete(job, in: handle) }
+      try complete(jobs, in: handle)
       countWritten(jobs, isWithinCommit: handle.isWithinCommit)
     }
   }
@@ -166,60 +168,89 @@ extension CacheFiles {
     isDone.when({ $0 }) { _ in }
   }
 
-  /// What the end of the IO brings: the extent holds data now, and the items vouch for it. Items
-  /// that are missing, which only a damaged image can bring about, cost this cache only.
+  /// What the end of the IO brings: the extents hold data now, and the items vouch for them. Items
+  /// that are missing, which only a damaged image can bring about, cost their cache only.
   private func complete(
-    _ job: Job, in handle: borrowing TransactionHandle
+    _ jobs: [Job], in handle: borrowing TransactionHandle
   ) throws(FilesystemError) {
     handle.noteWhole()
+    let ready = jobs.filter { $0.failure == nil }
     do throws(FilesystemError) {
-      if let failure = job.failure { throw failure }
-      guard try writeItems(job, in: handle) else {
-        throw .corrupt("the root tree has lost its items")
-      }
-      change(job.group) { $0.didWrite(job.change) }
-      outcomes.noteWritten(bytes: Int(job.file.length))
+      try writeItems(ready, in: handle)
     } catch {
       // Without the inode's generation, which comes last, nobody believes the other items.
-      fail(job.group, .writing, "\(error)", handle.generation)
-      try invalidate(job.group, in: handle)
+      for job in ready where job.failure == nil { job.failure = error }
     }
     handle.noteWhole()
-  }
-
-  /// False when there is no item of that kind: then the cache must be disowned.
-  private func writeItems(
-    _ job: Job, in handle: borrowing TransactionHandle
-  ) throws(FilesystemError) -> Bool {
-    let length = job.file.length
     let generation = handle.generation
-    let inode = FreeSpaceInode(group: job.group.start, number: job.file.inode, root: trees.root)
-    let extent = FileExtentItem(
-      generation: generation, kind: .regular, diskAddress: job.file.address, diskLength: length,
-      ramBytes: length, offset: 0, length: length)
-    let header = FreeSpaceHeader(
-      inode: job.file.inode, generation: generation, entryCount: job.summary.entryCount,
-      bitmapCount: job.summary.bitmapCount)
-    // Before the header says anything: it must not vouch for a file that nobody has.
-    guard try inode.item() != nil else { return false }
-    let headerKey = FreeSpaceHeader.key(of: job.group.start)
-    guard
-      try replace(
-        inode.extentKey(0), size: FileExtentItem.size, in: handle, { extent.encode(into: $0) }),
-      try replace(headerKey, size: FreeSpaceHeader.size, in: handle, { header.encode(into: $0) })
-    else { return false }
-    return try inode.changeIfPresent(in: handle) { $0.generation = generation }
+    for job in jobs {
+      if let failure = job.failure {
+        fail(job.group, .writing, "\(failure)", generation)
+        try invalidate(job.group, in: handle)
+      } else {
+        change(job.group) { $0.didWrite(job.change, generation) }
+        outcomes.noteWritten(bytes: Int(job.file.length))
+      }
+    }
   }
 
-  /// Writes an item of the root tree anew, in place; false when there is none of that size.
-  private func replace(
-    _ key: Key, size: Int, in handle: borrowing TransactionHandle,
-    _ fill: (UnsafeMutableRawBufferPointer) -> Void
-  ) throws(FilesystemError) -> Bool {
-    try trees.root.modify(key, in: handle) { bytes in
-      guard bytes.count == size else { return false }
-      fill(bytes)
-      return true
-    } ?? false
+  /// Writes the items of many caches in the order of their keys, so that neighbours share a search. A
+  /// cache that lacks one gets a `failure`.
+  private func writeItems(
+    _ jobs: [Job], in handle: borrowing TransactionHandle
+  ) throws(FilesystemError) {
+    let generation = handle.generation
+    func inode(_ job: Job) -> FreeSpaceInode {
+      FreeSpaceInode(group: job.group.start, number: job.file.inode, root: trees.root)
+    }
+    let byInode = jobs.sorted { $0.file.inode < $1.file.inode }
+    let byGroup = jobs.sorted { $0.group.start < $1.group.start }
+
+    // Before the header says anything: it must not vouch for a file that nobody has.
+    var hasInode = [Bool](repeating: false, count: byInode.count)
+    try trees.root.findEach(byInode.count, key: { inode(byInode[$0]).inodeKey }) {
+      hasInode[$0] = $1.byteCount == InodeItem.size
+    }
+    for (job, isThere) in zip(byInode, hasInode) where !isThere { job.noteMissing() }
+
+    try modify(byInode, { inode($0).extentKey(0) }, size: FileExtentItem.size, in: handle) {
+      let length = $0.file.length
+      let extent = FileExtentItem(
+        generation: generation, kind: .regular, diskAddress: $0.file.address, diskLength: length,
+        ramBytes: length, offset: 0, length: length)
+      extent.encode(into: $1)
+    }
+    try modify(
+      byGroup, { FreeSpaceHeader.key(of: $0.group.start) }, size: FreeSpaceHeader.size, in: handle
+    ) {
+      let header = FreeSpaceHeader(
+        inode: $0.file.inode, generation: generation, entryCount: $0.summary.entryCount,
+        bitmapCount: $0.summary.bitmapCount)
+      header.encode(into: $1)
+    }
+    try modify(byInode, { inode($0).inodeKey }, size: InodeItem.size, in: handle) {
+      (_, bytes) throws(FilesystemError) in
+      var item = try InodeItem(UnsafeRawBufferPointer(bytes).bytes)
+      item.transactionID = generation
+      item.generation = generation
+      item.encode(into: bytes)
+    }
+  }
+
+  /// Changes an item of the root tree for each cache, in place, unless it has failed. One that has no
+  /// item of that size fails.
+  private func modify(
+    _ jobs: [Job], _ key: (Job) -> Key, size: Int, in handle: borrowing TransactionHandle,
+    _ fill: (Job, UnsafeMutableRawBufferPointer) throws(FilesystemError) -> Void
+  ) throws(FilesystemError) {
+    let ready = jobs.filter { $0.failure == nil }
+    var isDone = [Bool](repeating: false, count: ready.count)
+    try trees.root.modifyEach(ready.count, key: { key(ready[$0]) }, in: handle) {
+      (number, bytes) throws(FilesystemError) in
+      guard bytes.count == size else { return }
+      try fill(ready[number], bytes)
+      isDone[number] = true
+    }
+    for (job, isDone) in zip(ready, isDone) where !isDone { job.noteMissing() }
   }
 }

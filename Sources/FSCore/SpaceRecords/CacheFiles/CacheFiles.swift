@@ -31,6 +31,11 @@ package final class CacheFiles: FreeSpaceRecord {
     /// Groups that could have a cache and have no exact one, as far as is known: those that were
     /// listed as changed, and those that earlier commits have left.
     var pending: [LogicalAddress: BlockGroup] = [:]
+    /// Groups whose caches are to be made at mount, by ascending address: the next commits take so many
+    /// of them each that no transaction becomes too large.
+    var unwritten: ArraySlice<BlockGroup> = []
+    /// Whether old caches could not be disowned when that was tried last.
+    var isHeldUp = false
   }
 
   /// What is remembered of each group's cache; nothing of those that are as the mount found them.
@@ -56,6 +61,11 @@ package final class CacheFiles: FreeSpaceRecord {
   /// The free space tree that the image had before; nil when it had none.
   let oldTree: OldFreeSpaceTree?
   package let wantsCommit: Bool
+  package var wantsMoreCommits: Bool {
+    let isUnfinished = old?.isUnfinished == true
+    return wantsCommit
+      && state.withLock { !$0.unwritten.isEmpty || (isUnfinished && !$0.isHeldUp) }
+  }
 
   let state = Guarded(State(), rank: .freeSpaceInode)
   let caches = Guarded(Caches(), rank: .leaf)
@@ -84,10 +94,10 @@ package final class CacheFiles: FreeSpaceRecord {
       root: trees.root, device: device, geometry: geometry,
       superGeneration: superblock.generation, isTrusted: isTrusted, log: log)
     oldTree = OldFreeSpaceTree(superblock, space: space, trees: trees, log: log)
-    // An image without caches that is to have them gets all in one commit.
+    // An image without caches that is to have them gets all before anything else happens.
     wantsCommit = clear || oldTree != nil || superblock.cacheGeneration == 0
     if wantsCommit {
-      for group in space.groups.all where group.isCacheable { distrust(group) }
+      state.withLock { $0.unwritten = space.groups.all.filter(\.isCacheable)[...] }
     }
   }
 
@@ -124,7 +134,15 @@ package final class CacheFiles: FreeSpaceRecord {
   // Loading.
 
   package func freeSpace(of group: BlockGroup) throws(FilesystemError) -> RecordedFreeSpace {
-    try loader.freeSpace(of: group)
+    let cache = cache(of: group)
+    guard !cache.isOurs || cache.isReadable else { return .unknown }
+    let found = try loader.freeSpace(of: group, generation: cache.writtenGeneration)
+    if case .found = found { change(group) { $0.didRead() } }
+    return found
+  }
+
+  package func changeInRecord(of group: BlockGroup) -> UInt64? {
+    cache(of: group).readableChange
   }
 
   package func distrust(_ group: BlockGroup) {

@@ -25,11 +25,15 @@ package struct CacheLoader: Sendable {
     self.log = log
   }
 
-  package func freeSpace(of group: BlockGroup) throws(FilesystemError) -> RecordedFreeSpace {
-    guard isTrusted, group.isCacheable else { return .unknown }
+  /// - Parameter generation: the transaction in which this mount has written the cache; nil for one
+  ///   that it has found.
+  package func freeSpace(
+    of group: BlockGroup, generation: Generation? = nil
+  ) throws(FilesystemError) -> RecordedFreeSpace {
+    guard isTrusted || generation != nil, group.isCacheable else { return .unknown }
     do throws(CacheDoubt) {
       return try device.reuse.reading { () throws(CacheDoubt) in
-        try load(group).map { .found($0) } ?? .unknown
+        try load(group, generation).map { .found($0) } ?? .unknown
       }
     } catch {
       log.warning("block group \(group.start): its free space cache is rebuilt: \(error)")
@@ -38,14 +42,20 @@ package struct CacheLoader: Sendable {
   }
 
   /// Nil when the group has no cache, or one that whoever wrote it has disowned.
-  private func load(_ group: BlockGroup) throws(CacheDoubt) -> FreeSpaceIndex? {
+  private func load(
+    _ group: BlockGroup, _ generation: Generation?
+  ) throws(CacheDoubt) -> FreeSpaceIndex? {
     guard let (header, item, extents) = try readItems(group) else { return nil }
     if item.generation == 0 || header.generation == 0 { return nil }
 
     guard item.generation == header.generation else {
       throw .item("inode generation \(item.generation), header generation \(header.generation)")
     }
-    guard header.generation <= superGeneration else {
+    if let generation {
+      guard header.generation == generation else {
+        throw .item("generation \(header.generation), it was written in \(generation)")
+      }
+    } else if header.generation > superGeneration {
       throw .item("generation \(header.generation), the file system's is \(superGeneration)")
     }
     let needed: InodeFlags = [.noDataSum, .noDataCow]
@@ -76,6 +86,10 @@ package struct CacheLoader: Sendable {
     _ group: BlockGroup, _ header: FreeSpaceHeader, _ extents: [FileExtentItem], size: Int
   ) throws(CacheDoubt) -> FreeSpaceIndex {
     let pages = AlignedBuffer(count: size)
+    // What is behind the last bitmap is not looked at.
+    let used = CacheLayout(pageCount: size / CacheLayout.pageSize)?
+      .usedPageCount(entries: header.entryCount, bitmaps: header.bitmapCount)
+    let usedBytes = used.map { $0 * CacheLayout.pageSize } ?? size
     var doubt: CacheDoubt?
     do throws(FilesystemError) {
       var copies = 1
@@ -83,7 +97,7 @@ package struct CacheLoader: Sendable {
       return try MirroredReader.firstGood(of: copies, at: group.start) {
         (copy) throws(FilesystemError) in
         do throws(CacheDoubt) {
-          try read(extents, into: pages, copy: copy)
+          try read(extents, usedBytes, into: pages, copy: copy)
           return try decode(pages, header, group)
         } catch {
           doubt = doubt ?? error
@@ -103,24 +117,26 @@ package struct CacheLoader: Sendable {
         pages: pages.readable,
         header: (header.generation.rawValue, header.entryCount, header.bitmapCount),
         groupStart: group.start.rawValue, groupLength: group.length,
-        sectorSize: geometry.sectorSize, expectedFreeBytes: group.freeAtMount,
+        sectorSize: geometry.sectorSize, expectedFreeBytes: group.freeInSource,
         crc32c: FormatHash.crc32c)
     } catch {
       throw .content(error)
     }
   }
 
+  /// Reads the first `size` bytes of the file.
   private func read(
-    _ extents: [FileExtentItem], into pages: AlignedBuffer, copy: Int
+    _ extents: [FileExtentItem], _ size: Int, into pages: AlignedBuffer, copy: Int
   ) throws(CacheDoubt) {
     do throws(FilesystemError) {
       var position = 0
-      for extent in extents {
+      for extent in extents where position < size {
         let copies = try device.copies(at: extent.diskAddress)
+        let count = min(Int(extent.length), size - position)
         try device.read(
-          into: pages.bytes.part(position, Int(extent.length)),
+          into: pages.bytes.part(position, count),
           at: extent.diskAddress + extent.offset, copy: min(copy, copies - 1))
-        position += Int(extent.length)
+        position += count
       }
     } catch {
       throw .reading(error)

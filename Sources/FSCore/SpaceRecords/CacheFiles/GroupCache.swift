@@ -21,8 +21,25 @@ struct GroupCache: Sendable {
   /// The value of the group's `changeCount` that the cache on the device describes.
   private var dumpedChange: UInt64? = 0
   private var isInvalid = false
+  /// The transaction in which this mount has written the cache last.
+  private(set) var writtenGeneration: Generation?
+  /// Whether this mount has found the cache on the device to be whole.
+  private var isRead = false
+
   /// Whether this mount has written the cache: then clearing old ones leaves it alone.
-  private(set) var isOurs = false
+  var isOurs: Bool { writtenGeneration != nil }
+
+  /// Whether a group may be loaded from what is on the device.
+  var isReadable: Bool { state == .written && !isInvalid }
+
+  /// The value of the group's `changeCount` as of which the cache on the device is exact, where it is
+  /// known to be there; else nil.
+  var readableChange: UInt64? {
+    isReadable && unvouchedGeneration == nil && (isOurs || isRead) ? dumpedChange : nil
+  }
+
+  /// The cache on the device was read, and believed.
+  mutating func didRead() { isRead = true }
 
   /// Whether the cache on the device, or the one that the running commit has written, is exact.
   func isExact(_ group: BlockGroup.Moment) -> Bool {
@@ -109,10 +126,10 @@ struct GroupCache: Sendable {
   }
 
   /// The pages and items of the cache are those of the moment `change`.
-  mutating func didWrite(_ change: UInt64) {
+  mutating func didWrite(_ change: UInt64, _ generation: Generation) {
+    writtenGeneration = generation
     state = .written
     dumpedChange = change
     isInvalid = false
-    isOurs = true
   }
 }

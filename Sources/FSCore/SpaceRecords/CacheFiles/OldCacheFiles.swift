@@ -4,7 +4,8 @@ import Logging
 /// commit, or between which references are applied. Used by the thread that commits.
 package final class OldCacheFiles: Sendable {
   /// How many caches are in a part. Until all have been disowned, no superblock vouches for any.
-  private static let batchSize = 512
+  /// As many are made anew in a commit, where all are.
+  static let batchSize = 512
 
   private let root: Tree
   /// Where the next part begins; nil when all is done.

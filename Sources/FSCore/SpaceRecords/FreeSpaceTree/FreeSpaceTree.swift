@@ -137,6 +137,16 @@ package final class FreeSpaceTree: FreeSpaceRecord {
     if !isForgotten { space.groups.listAsDirty(group) }
   }
 
+  package func changeInRecord(of group: BlockGroup) -> UInt64? {
+    guard !isDistrusted(group) else { return nil }
+    return state.withLock { state in
+      guard state.tree != nil, !state.isToBeRebuilt, state.verified.contains(group.start) else {
+        return nil
+      }
+      return group.recordedChange
+    }
+  }
+
   func isDistrusted(_ group: BlockGroup) -> Bool {
     doubts.withLock { $0.distrusted[group.start] != nil }
   }

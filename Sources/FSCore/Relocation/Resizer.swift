@@ -22,7 +22,10 @@ struct Resizer: Sendable {
   private var chunks: ChunkLifecycle { space.chunks }
 
   /// Brings the device to `bytes`, less what is no whole sector. Called with no lock held.
-  func resize(to bytes: UInt64) throws(FilesystemError) {
+  ///
+  /// - Parameter goesOn: asked after each extent that was moved. When it says no, the old size stays,
+  ///   and this throws `.busy`.
+  func resize(to bytes: UInt64, while goesOn: () -> Bool) throws(FilesystemError) {
     let size = bytes.roundedDown(to: space.groups.geometry.sectorSize)
     let old = chunks.deviceBytes
     guard size >= Self.smallest else {
@@ -35,7 +38,7 @@ struct Resizer: Sendable {
     if size > old {
       try grow(to: size, from: old, member)
     } else if size < old {
-      try shrink(to: size, from: old, member)
+      try shrink(to: size, from: old, member, goesOn)
     }
   }
 
@@ -50,7 +53,7 @@ struct Resizer: Sendable {
   }
 
   private func shrink(
-    to size: UInt64, from old: UInt64, _ member: any BlockDevice
+    to size: UInt64, from old: UInt64, _ member: any BlockDevice, _ goesOn: () -> Bool
   ) throws(FilesystemError) {
     try requireRoom(size)
     // A thread that makes a chunk holds this lock from the choice of its place until the map has it;
@@ -59,7 +62,7 @@ struct Resizer: Sendable {
       chunks.allocator.resize(to: size, extents: stripes.map { ($0.start, $0.length) })
     }
     do throws(FilesystemError) {
-      try clear(beyond: size)
+      try clear(beyond: size, goesOn)
       try setSize(size, from: old)
     } catch {
       if chunks.deviceBytes != size {
@@ -136,7 +139,9 @@ struct Resizer: Sendable {
         + "used would not fit")
   }
 
-  private func clear(beyond size: UInt64) throws(FilesystemError) {
+  private func clear(
+    beyond size: UInt64, _ goesOn: () -> Bool
+  ) throws(FilesystemError) {
     var round = 0
     while true {
       // New chunks are told to the trees, which must be before they can go. Empty ones need not be moved.
@@ -151,8 +156,9 @@ struct Resizer: Sendable {
       // One for which there is no room may find some when others have gone.
       var crowded = 0
       for group in groups {
+        guard goesOn() else { throw .busy("the resize was stopped: \(Balancer.ending)") }
         do throws(FilesystemError) {
-          _ = try emptier.empty(group) { _ in true }
+          _ = try emptier.empty(group) { _ in goesOn() }
         } catch .noSpace {
           if let refusal = transactions.refusal { throw refusal }
           crowded += 1

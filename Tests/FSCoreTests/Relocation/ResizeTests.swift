@@ -73,14 +73,8 @@ import Testing
     try volume.resize(to: 270 << 20)
     try volume.resize(to: 280 << 20)
     try volume.unmount()
-    let recorded = device.recorded
-    for cut in stride(from: recorded.count, to: start, by: -max(1, (recorded.count - start) / 12)) {
-      let image = try device.image(
-        after: cut, of: recorded, density: random.below(101), random: &random)
-      try CacheJudge.check(image)
-      let again = try variant.mount(image)
-      #expect(try again.stateLines() == lines, "cut \(cut)")
-      try again.unmount()
+    _ = try device.judgePowerCuts(from: start, parts: 12, lines: lines, &random) {
+      try variant.mount($0)
     }
   }
 }

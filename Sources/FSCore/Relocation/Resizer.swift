@@ -55,6 +55,9 @@ struct Resizer: Sendable {
   private func shrink(
     to size: UInt64, from old: UInt64, _ member: any BlockDevice, _ goesOn: () -> Bool
   ) throws(FilesystemError) {
+    // What is buffered counts as well.
+    emptier.files.flushAll()
+    try committer.commit()
     try requireRoom(size)
     // A thread that makes a chunk holds this lock from the choice of its place until the map has it;
     // those that make one with a handle open are waited for by the commit.
@@ -65,13 +68,14 @@ struct Resizer: Sendable {
       try clear(beyond: size, goesOn)
       try setSize(size, from: old)
     } catch {
+      let staying = groups(beyond: size).reduce(0) { $0 + $1.used * UInt64($1.flags.copies) }
       if chunks.deviceBytes != size {
         chunks.allocator.resize(to: old, extents: stripes.map { ($0.start, $0.length) })
       }
       guard case .noSpace = error else { throw error }
       throw .invalidArgument(
-        "the file system cannot be made as small as \(size) bytes: there is no room for what "
-          + "stands beyond")
+        "the file system cannot be made as small as \(size) bytes: there is no room for "
+          + "\(staying) bytes of what stands beyond")
     }
     // The copies of the superblock, too, say that it is shorter.
     try member.flush()

@@ -201,35 +201,6 @@ import Testing
     try CacheJudge.check(device)
   }
 
-  /// A cache whose file is not as its writer leaves it is given up, and goes with the group.
-  @Test func damagedCacheGoes() throws {
-    var random = SeededRandom(testSeed: 85)
-    let device = try TestImage.make(sizeBytes: 4 << 30)
-    do {
-      let volume = try Volume.mountForTest(device)
-      try volume.populate(&random, files: 40)
-      try volume.synchronizeAll()
-      let group = try dataGroup(volume)
-      let inode = try #require(try FreeSpaceInode.find(of: group.start, in: volume.trees.root))
-      try volume.transactions.perform(reserving: 2) { (handle) throws(FilesystemError) in
-        try inode.change(in: handle) { $0.size += 8192 }
-      }
-      // The commit that this makes must not find the group changed.
-      try volume.unmount()
-    }
-    let volume = try Volume.mountForTest(device)
-    let lines = try volume.stateLines()
-    let before = Set(volume.space.groups.all.filter { $0.flags.contains(.data) }.map(\.start))
-    try volume.balanceAll(metadata: nil)
-    #expect(before.isDisjoint(with: volume.space.groups.all.map(\.start)))
-    #expect(try volume.stateLines() == lines)
-    try volume.synchronizeAll()
-    #expect(volume.brokenInvariants() == [])
-    try volume.unmount()
-    try CacheJudge.judge(device)
-    try CacheJudge.check(device)
-  }
-
   /// An extent is moved in one piece, as Linux does. Where there is no such piece it stays, its group
   /// is counted, and it moves when there is.
   @Test func extentWithoutARunStays() throws {

@@ -37,6 +37,18 @@ import Testing
     }
     try volume.remove("/more")
     try volume.synchronizeAll()
+    // What is buffered only counts as well.
+    let buffered = try volume.makeFile("/buffered")
+    let bytes = [UInt8](repeating: 1, count: 1 << 20)
+    for part in 0..<(380 / copies) { try volume.writeBytes(buffered, at: part << 20, bytes) }
+    #expect {
+      try volume.resize(to: 300 << 20)
+    } throws: {
+      guard case FilesystemError.invalidArgument(let why) = $0 else { return false }
+      return why.contains("bytes of what")
+    }
+    try volume.remove("/buffered")
+    try volume.synchronizeAll()
     for megabytes: UInt64 in [700, 400, 260] {
       try volume.resize(to: megabytes << 20)
       try check(megabytes)

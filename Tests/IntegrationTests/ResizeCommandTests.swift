@@ -53,5 +53,34 @@ extension MountTests {
       try mounted.unmount()
       try scratch.expectSound()
     }
+
+    /// A balance, resizes and a trim on a block device, which stays as long as it is.
+    @Test(.needsRoot, .needsFuse, .timeLimit(.minutes(2))) func onABlockDevice() throws {
+      let scratch = try Scratch()
+      try scratch.make("--size", "2G")
+      let device = String(
+        try Shell.run("losetup", "-f", "--show", scratch.image).orThrow().output.dropLast())
+      defer { _ = try? Shell.run("losetup", "-d", device) }
+      let onDevice = try Scratch(image: device)
+      let mounted = try onDevice.mount("discard")
+      defer { try? mounted.unmount() }
+      for number in 0..<20 { try onDevice.write("f\(number)", seed: 1, length: 5 << 20) }
+      try FsmountProgram.run("sync", onDevice.mountPoint).orThrow()
+      for size in ["1G", "max", "1500M"] {
+        try resize(size, onDevice).orThrow()
+        try FsmountProgram.run("balance", "start", "-d", "-m", onDevice.mountPoint, timeout: 100)
+          .orThrow()
+        try FsmountProgram.run("trim", onDevice.mountPoint).orThrow()
+        for number in 0..<20 { #expect(try onDevice.holds("f\(number)"), "\(size)") }
+      }
+      expectRefusal(try resize("2100M", onDevice), naming: "longer")
+      #expect(Self.length(scratch.image) == 2 << 30)
+      try mounted.unmount()
+      try onDevice.expectSound()
+      let kernel = try onDevice.mountByKernel()
+      for number in 0..<20 { #expect(try onDevice.holds("f\(number)")) }
+      try kernel.unmount()
+      try kernel.expectCleanLog()
+    }
   }
 }

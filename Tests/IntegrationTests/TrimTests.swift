@@ -46,5 +46,31 @@ extension MountTests {
       let readOnly = try FsmountProgram.run("trim", scratch.mountPoint)
       #expect(readOnly.status != 0)
     }
+
+    /// Where the backing file system cannot free single ranges, a trim says so, and `discard` does
+    /// without.
+    @Test(.needsRoot, .needsFuse, .enabled(if: Shell.find("mkntfs") != nil)) func noHoles() throws {
+      let backing = try TemporaryDirectory(inMemory: true)
+      let disk = backing.file("disk")
+      try Shell.run("truncate", "-s", "600M", disk).orThrow()
+      try Shell.run("mkntfs", "-q", "-F", disk).orThrow()
+      let place = try backing.directory("place")
+      try Shell.run("ntfs-3g", disk, place).orThrow()
+      defer { _ = try? Shell.run("umount", place) }
+      let scratch = try Scratch(image: place + "/image")
+      try scratch.make("--size", "256M")
+      for options in ["", "discard"] {
+        let mounted = try scratch.mount(options)
+        defer { try? mounted.unmount() }
+        try scratch.write("gone", seed: 1, length: 20 << 20)
+        try Shell.run("rm", scratch.mountPoint + "/gone").orThrow()
+        let result = try FsmountProgram.run("trim", scratch.mountPoint)
+        #expect(
+          result.status != 0 && result.summary.contains("single ranges cannot be freed"),
+          "\(result.summary)")
+        try mounted.unmount()
+      }
+      try scratch.expectSound()
+    }
   }
 }

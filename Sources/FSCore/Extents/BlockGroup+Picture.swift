@@ -28,12 +28,15 @@ extension BlockGroup {
     package var loading: Loading
     /// Whether space is allocated that no extent item covers yet.
     package var hasDataInFlight: Bool
+    /// Whether nothing is allocated here, as the group is being emptied.
+    package var isReadOnly: Bool
   }
 
   package var moment: Moment {
     state.withLock {
       Moment(
-        changeCount: $0.changeCount, loading: $0.loading, hasDataInFlight: $0.inFlight > 0)
+        changeCount: $0.changeCount, loading: $0.loading, hasDataInFlight: $0.inFlight > 0,
+        isReadOnly: $0.isReadOnly)
     }
   }
 

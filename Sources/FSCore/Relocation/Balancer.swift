@@ -23,6 +23,8 @@ package final class Balancer: Sendable {
     var isRunning = false
     /// What else moves block groups now.
     var other: String?
+    /// The file system is being unmounted: nothing begins any more.
+    var isEnding = false
   }
 
   private let emptier: GroupEmptier
@@ -140,11 +142,14 @@ package final class Balancer: Sendable {
   /// Throws `.busy` when one runs or is paused.
   ///
   /// - Parameter name: what a caller is told who comes meanwhile.
+  /// - Parameter body: told how to ask whether to go on: no longer when the file system is being
+  ///   unmounted.
   func whileIdle<R>(
-    _ name: String, _ body: () throws(FilesystemError) -> R
+    _ name: String, _ body: (_ goesOn: () -> Bool) throws(FilesystemError) -> R
   ) throws(FilesystemError) -> R {
     try requireWritable()
     let reason = state.withLock { state -> String? in
+      if state.isEnding { return Self.ending }
       if let other = state.other { return "\(other) is running" }
       if state.isRunning || state.status.phase == .running || state.status.phase == .stopping {
         return "a balance is running"
@@ -155,8 +160,10 @@ package final class Balancer: Sendable {
     }
     if let reason { throw .busy(reason) }
     defer { state.withLock { $0.other = nil } }
-    return try body()
+    return try body { !state.withLock { $0.isEnding } }
   }
+
+  static let ending = "the file system is being unmounted"
 
   // Mounting and unmounting.
 
@@ -172,9 +179,17 @@ package final class Balancer: Sendable {
     }
   }
 
+  /// Tells all that moves block groups to stop, without waiting for it. Nothing begins any more; a
+  /// balance is left to the next mount.
+  func requestEnd() {
+    state.withLock { $0.isEnding = true }
+    _ = ask(.suspend)
+  }
+
   /// Stops the thread, and leaves the balance to the next mount.
   func suspend() {
-    if ask(.suspend) { join() }
+    requestEnd()
+    join()
   }
 
   // The thread.
@@ -197,7 +212,7 @@ package final class Balancer: Sendable {
   ) throws(FilesystemError) {
     var other: String?
     let found = state.withLock { state -> BalanceStatus.Phase? in
-      other = state.other
+      other = state.isEnding ? Self.ending : state.other.map { "\($0) is running" }
       guard state.status.phase == phase, !state.isRunning, other == nil else {
         return state.status.phase
       }
@@ -207,7 +222,7 @@ package final class Balancer: Sendable {
       state.request = .none
       return nil
     }
-    if let other { throw .busy("\(other) is running") }
+    if let other { throw .busy(other) }
     switch found {
     case nil: return
     case .paused?:

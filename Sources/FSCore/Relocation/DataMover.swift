@@ -34,8 +34,9 @@ struct DataMover: Sendable {
     case moved
     /// It is gone.
     case gone
-    /// It belongs to the record of free space.
-    case record
+    /// It belongs to these files of the root tree: of the record of free space, or of one that the
+    /// image had before.
+    case record(Set<ObjectID>)
   }
 
   /// Moves an extent out of its block group, which is read-only. Called with no lock held and no
@@ -49,7 +50,7 @@ struct DataMover: Sendable {
       let found: Set<ExtentPlace>
       switch try places.find(address, length: length) {
       case .gone: return .gone
-      case .record: return .record
+      case .record(let files): return .record(files)
       case .places(let places): found = places
       }
 

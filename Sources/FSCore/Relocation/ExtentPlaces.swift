@@ -17,8 +17,8 @@ struct ExtentPlaces {
     /// Nothing refers to the extent any more.
     case gone
     case places(Set<ExtentPlace>)
-    /// A file of the record of free space, which moves by itself.
-    case record
+    /// These files of the root tree, which do not move as others do.
+    case record(Set<ObjectID>)
   }
 
   func find(
@@ -26,12 +26,15 @@ struct ExtentPlaces {
   ) throws(FilesystemError) -> Found {
     let identities = try references.referrers(of: address, .data(length: length))
     guard !identities.isEmpty else { return .gone }
+    let hidden = identities.keys.compactMap { identity -> ObjectID? in
+      if case .data(.root, let inode, _) = identity { inode } else { nil }
+    }
+    if !hidden.isEmpty { return .record(Set(hidden)) }
     var places: Set<ExtentPlace> = []
     // What may stand in other trees as well.
     var shared: Set<Key> = []
     for identity in identities.keys {
       switch identity {
-      case .data(.root, _, _): return .record
       case .data(let id, let inode, let offset):
         guard let tree = try trees.shareable(id) else { continue }
         for key in try keys(in: tree, inode, offset, address, length) {

@@ -9,7 +9,8 @@ import Logging
 ///    anything is moved.
 /// 3. Each extent moves by itself, in transactions of its own (`DataMover`, `BlockMover`). Between
 ///    two extents commits may come, and the power may go.
-/// 4. What the record of free space has there moves with its commits.
+/// 4. What the record of free space has there moves with its commits, or goes, where it is about this
+///    group. Files of a record that the image had before are deleted.
 /// 5. The chunk goes when the group is empty and a commit has made that durable, by the same code
 ///    as any other (`ChunkRemover`). In every other case the group becomes writable again.
 struct GroupEmptier: Sendable {
@@ -20,6 +21,7 @@ struct GroupEmptier: Sendable {
   let transactions: TransactionManager
   let references: DelayedReferences
   let files: FileStore
+  let leftovers: LeftoverCaches
   let data: DataMover
   let blocks: BlockMover
   let log: Logger
@@ -80,11 +82,11 @@ struct GroupEmptier: Sendable {
     if group.loading == .unloaded { space.loader.load(group) }
     guard try makeReadOnly(group) else { return false }
     var isRemoved = false
-    defer { if !isRemoved { group.makeWritable() } }
+    defer { if !isRemoved { remover.reopen(group) } }
     try settle(group)
     for _ in 0..<Self.mostPasses {
-      try moveRecord(of: group)
-      guard try pass(over: group, goesOn) else { return false }
+      let kept = try moveRecord(of: group)
+      guard try pass(over: group, keeping: kept, goesOn) else { return false }
       try committer.commit()
       if group.isEmpty {
         isRemoved = try remover.removeEmptied(group)
@@ -138,26 +140,28 @@ struct GroupEmptier: Sendable {
     }
   }
 
-  /// Lets what the record of free space has in the group move with the next commit.
-  private func moveRecord(of group: BlockGroup) throws(FilesystemError) {
-    guard let holding = try record.holdings()[group.start] else { return }
+  /// Lets what the record of free space has in the group move with the next commit, or go. Returns
+  /// which files that are.
+  private func moveRecord(of group: BlockGroup) throws(FilesystemError) -> Set<ObjectID> {
+    guard let holding = try record.holdings()[group.start] else { return [] }
     for owner in holding.owners { record.distrust(owner) }
     // There has to be a commit, though nothing else may have changed.
     try transactions.perform(reserving: 4 * holding.owners.count, for: .freeing) {
       (handle) throws(FilesystemError) in handle.noteChange()
     }
+    return holding.files
   }
 
   /// Goes through the group once. False when it was told to stop.
   private func pass(
-    over group: BlockGroup, _ goesOn: (UInt64) -> Bool
+    over group: BlockGroup, keeping kept: Set<ObjectID>, _ goesOn: (UInt64) -> Bool
   ) throws(FilesystemError) -> Bool {
     var position = group.start
     while true {
       let found = try references.extents(from: position, to: group.end, atMost: Self.batch)
       guard let last = found.last else { return true }
       for extent in found {
-        let bytes = try move(extent.address, extent.kind)
+        let bytes = try move(extent.address, extent.kind, keeping: kept)
         guard goesOn(bytes) else { return false }
       }
       position = last.address + 1
@@ -166,14 +170,21 @@ struct GroupEmptier: Sendable {
 
   /// Returns how many bytes were moved.
   private func move(
-    _ address: LogicalAddress, _ kind: ExtentKind
+    _ address: LogicalAddress, _ kind: ExtentKind, keeping kept: Set<ObjectID>
   ) throws(FilesystemError) -> UInt64 {
     switch kind {
     case .treeBlock(let level):
       return try blocks.move(address, level: level) ? space.groups.geometry.nodeSize : 0
     case .data(let length):
-      if case .moved = try data.move(address, length: length) { return length }
-      return 0
+      switch try data.move(address, length: length) {
+      case .gone: return 0
+      case .moved: return length
+      case .record(let files):
+        for file in files.subtracting(kept) {
+          try leftovers.release(address, length: length, of: file)
+        }
+        return 0
+      }
     }
   }
 }

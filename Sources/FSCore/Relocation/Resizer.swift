@@ -22,7 +22,10 @@ struct Resizer: Sendable {
   private var chunks: ChunkLifecycle { space.chunks }
 
   /// Brings the device to `bytes`, less what is no whole sector. Called with no lock held.
-  func resize(to bytes: UInt64) throws(FilesystemError) {
+  ///
+  /// - Parameter goesOn: asked after each extent that was moved. When it says no, the old size stays,
+  ///   and this throws `.busy`.
+  func resize(to bytes: UInt64, while goesOn: () -> Bool) throws(FilesystemError) {
     let size = bytes.roundedDown(to: space.groups.geometry.sectorSize)
     let old = chunks.deviceBytes
     guard size >= Self.smallest else {
@@ -35,7 +38,7 @@ struct Resizer: Sendable {
     if size > old {
       try grow(to: size, from: old, member)
     } else if size < old {
-      try shrink(to: size, from: old, member)
+      try shrink(to: size, from: old, member, goesOn)
     }
   }
 
@@ -50,8 +53,11 @@ struct Resizer: Sendable {
   }
 
   private func shrink(
-    to size: UInt64, from old: UInt64, _ member: any BlockDevice
+    to size: UInt64, from old: UInt64, _ member: any BlockDevice, _ goesOn: () -> Bool
   ) throws(FilesystemError) {
+    // What is buffered counts as well.
+    emptier.files.flushAll()
+    try committer.commit()
     try requireRoom(size)
     // A thread that makes a chunk holds this lock from the choice of its place until the map has it;
     // those that make one with a handle open are waited for by the commit.
@@ -59,16 +65,17 @@ struct Resizer: Sendable {
       chunks.allocator.resize(to: size, extents: stripes.map { ($0.start, $0.length) })
     }
     do throws(FilesystemError) {
-      try clear(beyond: size)
+      try clear(beyond: size, goesOn)
       try setSize(size, from: old)
     } catch {
+      let staying = groups(beyond: size).reduce(0) { $0 + $1.used * UInt64($1.flags.copies) }
       if chunks.deviceBytes != size {
         chunks.allocator.resize(to: old, extents: stripes.map { ($0.start, $0.length) })
       }
       guard case .noSpace = error else { throw error }
       throw .invalidArgument(
-        "the file system cannot be made as small as \(size) bytes: there is no room for what "
-          + "stands beyond")
+        "the file system cannot be made as small as \(size) bytes: there is no room for "
+          + "\(staying) bytes of what stands beyond")
     }
     // The copies of the superblock, too, say that it is shorter.
     try member.flush()
@@ -136,7 +143,9 @@ struct Resizer: Sendable {
         + "used would not fit")
   }
 
-  private func clear(beyond size: UInt64) throws(FilesystemError) {
+  private func clear(
+    beyond size: UInt64, _ goesOn: () -> Bool
+  ) throws(FilesystemError) {
     var round = 0
     while true {
       // New chunks are told to the trees, which must be before they can go. Empty ones need not be moved.
@@ -151,8 +160,9 @@ struct Resizer: Sendable {
       // One for which there is no room may find some when others have gone.
       var crowded = 0
       for group in groups {
+        guard goesOn() else { throw .busy("the resize was stopped: \(Balancer.ending)") }
         do throws(FilesystemError) {
-          _ = try emptier.empty(group) { _ in true }
+          _ = try emptier.empty(group) { _ in goesOn() }
         } catch .noSpace {
           if let refusal = transactions.refusal { throw refusal }
           crowded += 1

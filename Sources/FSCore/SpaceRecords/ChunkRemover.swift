@@ -11,6 +11,8 @@ import Logging
 package final class ChunkRemover: Sendable {
   private struct State {
     var isBusy = false
+    /// What the last look has found: see `removeEmpty`.
+    var hasGained = false
     /// Groups that were empty when `removeIdle` looked last.
     var idle: Set<LogicalAddress> = []
     /// Groups that hold more than files of the record, by how often they had changed when that was
@@ -43,23 +45,42 @@ package final class ChunkRemover: Sendable {
   /// Removes chunks that were empty at the last call, too. Called now and then, with no lock and no
   /// handle held. Throws only what has aborted the volume.
   package func removeIdle() throws(FilesystemError) {
+    let isMine = state.withLock { state in
+      defer { state.isBusy = true }
+      return !state.isBusy
+    }
+    guard isMine else { return }
+    defer { state.update { $0.isBusy = false } }
     _ = try look(isPressing: false)
   }
 
   /// Removes all empty chunks that can be spared, as space is short. True when a commit would
   /// bring more: it gives room back, or empties other groups. Called with no lock and no handle held.
+  ///
+  /// A look of another thread is waited for. What that one has found counts as well, for its commit
+  /// may not have come yet.
   package func removeEmpty() throws(FilesystemError) -> Bool {
-    try look(isPressing: true)
+    var hasWaited = false
+    var others = false
+    state.when({ state in
+      if state.isBusy { hasWaited = true }
+      return !state.isBusy
+    }) { state in
+      state.isBusy = true
+      others = hasWaited && state.hasGained
+    }
+    defer { state.update { $0.isBusy = false } }
+    return try look(isPressing: true) || others
   }
 
+  /// `isBusy` is this thread's.
   private func look(isPressing: Bool) throws(FilesystemError) -> Bool {
-    let isMine = state.withLock { state in
-      defer { state.isBusy = true }
-      return !state.isBusy
-    }
-    guard isMine else { return false }
-    defer { state.update { $0.isBusy = false } }
+    let hasGained = try lookForEmpty(isPressing: isPressing)
+    state.withLock { $0.hasGained = hasGained }
+    return hasGained
+  }
 
+  private func lookForEmpty(isPressing: Bool) throws(FilesystemError) -> Bool {
     var hasChanged = try finishDraining()
     let groups = candidates
     let idle = state.withLock { state in
@@ -106,10 +127,20 @@ package final class ChunkRemover: Sendable {
     state.when({ !$0.isBusy }) { $0.isBusy = true }
     defer { state.update { $0.isBusy = false } }
     guard group.isEmpty else {
-      group.makeWritable()
+      reopen(group)
       return false
     }
     return try removeReadOnly(group)
+  }
+
+  /// Lets space be allocated again in a group that was to go. Its record was not kept meanwhile: the
+  /// next commit makes up for that, and there has to be one. Called with no lock and no handle held.
+  package func reopen(_ group: BlockGroup) {
+    group.makeWritable()
+    // Without it the next mount looks into the extent tree instead.
+    try? transactions.perform(reserving: 1, for: .freeing) { (handle) throws(FilesystemError) in
+      handle.noteChange()
+    }
   }
 
   /// Removes a group if it is still empty once nothing is allocated there any more.
@@ -118,7 +149,7 @@ package final class ChunkRemover: Sendable {
       return false
     }
     guard group.isEmpty else {
-      group.makeWritable()
+      reopen(group)
       return false
     }
     return try removeReadOnly(group)
@@ -139,7 +170,7 @@ package final class ChunkRemover: Sendable {
     } catch {
       // Had a change been half done the volume would be aborted.
       if let failure = transactions.failure { throw failure }
-      group.makeWritable()
+      reopen(group)
       log.warning("the empty chunk at \(group.start) stays: \(error)")
       return false
     }
@@ -193,7 +224,7 @@ package final class ChunkRemover: Sendable {
       }
       state.withLock { $0.draining.removeAll { $0.group === group } }
       if !isEmpty {
-        group.makeWritable()
+        reopen(group)
       } else if try removeReadOnly(group) {
         isUnderWay = true
       }

@@ -37,6 +37,8 @@ package struct RecordHolding: Sendable {
   package var bytes: UInt64 = 0
   /// The groups that it is about; each may be there more than once.
   package var owners: [BlockGroup] = []
+  /// The inodes of the files, which are in the root tree.
+  package var files: Set<ObjectID> = []
 }
 
 extension FreeSpaceRecord {

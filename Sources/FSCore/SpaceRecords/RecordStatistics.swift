@@ -28,6 +28,7 @@ enum CacheObstacle: String, Sendable {
   // Skipped.
   case inFlight = "data on their way to the device"
   case notLoaded = "free space is not known"
+  case emptied = "the block group is being emptied"
   case endless = "the commit did not come to an end"
 
   // Failed.
@@ -39,7 +40,7 @@ enum CacheObstacle: String, Sendable {
 
   var isFailure: Bool {
     switch self {
-    case .inFlight, .notLoaded, .endless: false
+    case .inFlight, .notLoaded, .emptied, .endless: false
     case .noSpace, .noMemory, .notEncodable, .setup, .writing: true
     }
   }

@@ -13,6 +13,7 @@ enum HeldLocks {
       var rank: LockRank
       var order: InodeID?
       var isExclusive: Bool
+      var isTried: Bool
     }
 
     private final class State {
@@ -50,14 +51,19 @@ enum HeldLocks {
     #if DEBUG
       let state = self.state
       if !isTried {
-        for held in state.entries where held.rank >= rank {
+        for held in state.entries.reversed() {
+          if held.rank < rank {
+            // What was waited for before this has no higher rank. A thread may hold thousands.
+            if held.isTried { continue } else { break }
+          }
           if held.rank == rank, let order, let before = held.order, before < order { continue }
           fatalError(
             "lock order: \(rank) \(order.map(String.init) ?? "") taken while holding \(held.rank)")
         }
       }
       state.entries.append(
-        Entry(lock: lock, rank: rank, order: order, isExclusive: isExclusive))
+        Entry(
+          lock: lock, rank: rank, order: order, isExclusive: isExclusive, isTried: isTried))
     #endif
   }
 

@@ -18,10 +18,15 @@ extension Volume {
   /// take long.
   ///
   /// Throws `.invalidArgument` below what Linux allows or what is used needs, saying by how much;
-  /// `.busy` beside a balance or another resize; what the device answered. The old size stays then.
+  /// `.busy` beside a balance or another resize, and when `stopMoving` has stopped it; what the device answered. The old size stays then.
   package func resize(to bytes: UInt64) throws(FilesystemError) {
-    try balancer.whileIdle("a resize") { () throws(FilesystemError) in
-      try resizer.resize(to: bytes)
+    try balancer.whileIdle("a resize") { (goesOn) throws(FilesystemError) in
+      try resizer.resize(to: bytes, while: goesOn)
     }
   }
+
+  /// Tells a balance and a resize to stop, as the file system is about to be unmounted, without waiting
+  /// for them: the balance is left to the next mount, and `resize` throws `.busy`. None begins any
+  /// more.
+  package func stopMoving() { balancer.requestEnd() }
 }

@@ -90,6 +90,8 @@ package final class Volume: @unchecked Sendable {
     let emptier = GroupEmptier(
       space: space, record: record, remover: remover, committer: committer,
       transactions: transactions, references: references, files: files,
+      leftovers: LeftoverCaches(
+        root: trees.root, references: references, transactions: transactions),
       data: DataMover(
         geometry: geometry, space: space, trees: trees, transactions: transactions,
         references: references, checksums: checksums, inodes: inodes, files: files,

@@ -111,6 +111,7 @@ struct Mount {
     if loopStatus < 0 {
       failure = "the connection to the kernel broke: \(String(cString: strerror(-loopStatus)))"
     }
+    volume.stopMoving()
     server.resizes.finish()
     do throws(FilesystemError) {
       try volume.unmount()

@@ -94,6 +94,36 @@ extension Volume {
   }
 }
 
+extension SimulatedDevice {
+  /// Cuts the power at about `parts` moments since `start` events were recorded. Each image is sound,
+  /// before and after a mount that goes on with what it finds, and holds the same. Returns how many
+  /// have a balance that goes on.
+  func judgePowerCuts(
+    from start: Int, parts: Int, lines: [String], _ random: inout SeededRandom,
+    mount: (MemoryDevice) throws -> Volume
+  ) throws -> Int {
+    let recorded = self.recorded
+    var resumed = 0
+    for cut in stride(
+      from: recorded.count, to: start, by: -max(1, (recorded.count - start) / parts))
+    {
+      let image = try self.image(
+        after: cut, of: recorded, density: random.below(101), random: &random)
+      try CacheJudge.check(image)
+      let again = try mount(image)
+      if again.balance.status.plan != nil {
+        resumed += 1
+        try again.finishBalance()
+      }
+      #expect(try again.stateLines() == lines, "cut \(cut)")
+      #expect(try !again.trees.root.contains(BalanceItem.key))
+      try again.unmount()
+      try CacheJudge.check(image)
+    }
+    return resumed
+  }
+}
+
 extension SeededRandom {
   mutating func bytes(_ count: Int) -> [UInt8] {
     var bytes = [UInt8](repeating: 0, count: count)

@@ -55,20 +55,8 @@ struct BalanceSharedTests {
     #expect(try volume.stateLines() == lines)
     try volume.unmount()
 
-    let recorded = device.recorded
-    var resumed = 0
-    for cut in stride(from: recorded.count, to: start, by: -max(1, (recorded.count - start) / 12)) {
-      let image = try device.image(
-        after: cut, of: recorded, density: random.below(101), random: &random)
-      try CacheJudge.check(image)
-      let again = try Volume.mountForTest(image)
-      if again.balance.status.plan != nil {
-        resumed += 1
-        try again.finishBalance()
-      }
-      #expect(try again.stateLines() == lines, "cut \(cut)")
-      try again.unmount()
-      try CacheJudge.check(image)
+    let resumed = try device.judgePowerCuts(from: start, parts: 12, lines: lines, &random) {
+      try Volume.mountForTest($0)
     }
     #expect(resumed > 2)
   }

@@ -63,7 +63,7 @@ extension CacheFiles {
 
   /// Finds data space for the files of groups that are not set up yet.
   private func makeRoom(for groups: [BlockGroup], _ generation: Generation) {
-    let total = groups.reduce(0) { $0 + fileLength(of: $1, generation) }
+    let total = groups.filter { !$0.isReadOnly }.reduce(0) { $0 + fileLength(of: $1, generation) }
     if total > 0 { space.reservations.makeRoomForRecord(total) }
   }
 
@@ -75,8 +75,8 @@ extension CacheFiles {
     return try setUp(groups, in: handle)
   }
 
-  /// Sets up those of `groups` that need it, and applies the references that this brings. Says whether
-  /// there were any.
+  /// Sets up those of `groups` that need it, deletes the caches of those that are being emptied, and
+  /// applies the references that this brings. Says whether there were any.
   @discardableResult
   private func setUp(
     _ groups: [BlockGroup], in handle: borrowing TransactionHandle
@@ -91,8 +91,11 @@ extension CacheFiles {
           let maySetUp = state.refusedGeneration != handle.generation
           let step = cache(of: group).nextStep(
             group.moment, handle.generation, maySetUp: maySetUp, mayWrite: true)
-          guard case .setUp = step else { continue }
-          try setUp(group, &state, in: handle)
+          switch step {
+          case .setUp: try setUp(group, &state, in: handle)
+          case .delete: try delete(group, &state, in: handle)
+          case .nothing, .write, .invalidate: continue
+          }
           hasChanged = true
         }
       }
@@ -104,7 +107,7 @@ extension CacheFiles {
 
   /// Does what the changed groups need next.
   ///
-  /// It comes to an end: each group is set up twice at most, from when all its items are in blocks
+  /// It comes to an end: each group is set up twice at most, or its cache deleted once, from when all its items are in blocks
   /// of this transaction; then writes change in place only. Should rounds still not suffice, the
   /// rest is disowned, in place too.
   package func settle(
@@ -130,6 +133,9 @@ extension CacheFiles {
       case .write: ready.append(group)
       case .setUp:
         try setUp(group, &state, in: handle)
+        hasChanged = true
+      case .delete:
+        try delete(group, &state, in: handle)
         hasChanged = true
       case .invalidate:
         noteSkipped(group, mayWrite: mayWrite)

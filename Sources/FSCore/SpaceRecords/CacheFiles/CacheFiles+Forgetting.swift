@@ -8,12 +8,8 @@ extension CacheFiles {
   ) throws(FilesystemError) {
     precondition(!handle.isHalfDone && group.used == 0)
     try state.withLock { state throws(FilesystemError) in
-      let owners = state.owners
-      try FreeSpaceInode.removeCache(
-        of: group.start, in: trees.root, references,
-        unless: { owners[$0, default: group.start] != group.start }, in: handle)
+      try removeItems(of: group, &state, in: handle)
       handle.noteWhole()
-      for (inode, owner) in owners where owner == group.start { state.owners[inode] = nil }
       state.pending[group.start] = nil
       caches.withLock { caches in
         caches.forgotten.insert(group.start)

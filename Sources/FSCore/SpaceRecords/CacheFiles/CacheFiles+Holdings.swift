@@ -19,6 +19,7 @@ extension CacheFiles {
           // An image may have any number of items that name the same place.
           let (sum, overflow) = holding.bytes.addingReportingOverflow(extent.diskLength)
           holding.bytes = overflow ? .max : sum
+          holding.files.insert(inode.number)
           if holding.owners.last !== owner { holding.owners.append(owner) }
           holdings[group.start] = holding
           extents += 1

@@ -42,7 +42,7 @@ extension CacheFiles {
           let old = try oldFile(of: group, state)
           try makeFile(of: group, old, extent, &state, in: handle)
         }
-        caches.withLock { $0.counts.setUps += 1 }
+        outcomes.noteSetUp()
       } catch {
         // Nobody knows of the space as yet.
         if !handle.isHalfDone { space.allocator.abandon(address, length: length) }
@@ -64,7 +64,6 @@ extension CacheFiles {
     state.refusedGeneration = generation
     outcomes.note(.noSpace)
     change(group) { $0.didFail(generation) }
-    caches.withLock { $0.counts.failures += 1 }
     if state.isShortOfSpace { return }
     state.isShortOfSpace = true
     log.warning(
@@ -176,34 +175,5 @@ extension CacheFiles {
       inode: inode.number, address: extent.diskAddress, length: length)
     let generation = handle.generation
     change(group) { $0.didSetUp(generation, file) }
-    outcomes.noteSetUp()
-  }
-
-  /// Makes sure that nobody believes the cache of a group: inode generation 0, which the kernel
-  /// and btrfs check both take as "none". Where that cannot be done before anything is changed,
-  /// the superblock of this commit vouches for no cache at all. The lock is held.
-  func invalidate(
-    _ group: BlockGroup, _ newState: DiskCacheState? = nil, in handle: borrowing TransactionHandle
-  ) throws(FilesystemError) {
-    handle.noteWhole()
-    do throws(FilesystemError) {
-      if let inode = try FreeSpaceInode.find(of: group.start, in: trees.root) {
-        try inode.change(in: handle) { $0.generation = 0 }
-      }
-      change(group) { $0.didInvalidate(newState) }
-    } catch {
-      if handle.isHalfDone { throw error }
-      log.warning(
-        """
-        block group \(group.start): its free space cache cannot be disowned, so that all are \
-        until the next commit: \(error)
-        """)
-      let generation = handle.generation
-      caches.withLock {
-        $0.unvouched = generation
-        $0.byGroup[group.start, default: GroupCache()].didFailToInvalidate(generation)
-      }
-    }
-    handle.noteWhole()
   }
 }

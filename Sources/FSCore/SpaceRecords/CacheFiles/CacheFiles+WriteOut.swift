@@ -63,7 +63,9 @@ extension CacheFiles {
       fail(group, .noMemory, "no memory for its pages", generation)
       return nil
     }
-    guard let picture = group.takePicture(), let file = beginWriting(group, generation) else {
+    guard !group.isReadOnly, let picture = group.takePicture(),
+      let file = beginWriting(group, generation)
+    else {
       return nil
     }
     do throws(FreeSpaceError) {

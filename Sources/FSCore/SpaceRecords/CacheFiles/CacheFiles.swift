@@ -125,7 +125,6 @@ package final class CacheFiles: FreeSpaceRecord {
     outcomes.note(obstacle)
     log.warning("block group \(group.start): its free space cache is not written: \(reason)")
     change(group) { $0.didFail(generation) }
-    caches.withLock { $0.counts.failures += 1 }
   }
 
   /// What was done since the mount.

@@ -39,4 +39,6 @@ enum CacheStep: Sendable {
   case write
   /// Make sure that nobody believes what is on the device.
   case invalidate
+  /// Delete it, as the group is being emptied.
+  case delete
 }

@@ -5,6 +5,8 @@
 /// 2. `isInvalid` says that nobody believes what is on the device: there is no header item, or
 ///    the inode's generation is 0.
 /// 3. A `setup` counts only while `setupGeneration` is the running transaction.
+/// 4. The cache of a group that is read-only is neither set up nor written. When it is not exact any
+///    more it is deleted: its file may stand in the group, which could not become empty.
 struct GroupCache: Sendable {
   private(set) var state = DiskCacheState.written
   private var setupGeneration: Generation?
@@ -25,6 +27,8 @@ struct GroupCache: Sendable {
   private(set) var writtenGeneration: Generation?
   /// Whether this mount has found the cache on the device to be whole.
   private var isRead = false
+  /// Whether this mount has deleted the cache, and set up none since.
+  private var isDeleted = false
 
   /// Whether this mount has written the cache: then clearing old ones leaves it alone.
   var isOurs: Bool { writtenGeneration != nil }
@@ -57,6 +61,9 @@ struct GroupCache: Sendable {
     _ group: BlockGroup.Moment, _ generation: Generation, maySetUp: Bool, mayWrite: Bool
   ) -> CacheStep {
     if isExact(group) { return .nothing }
+    if group.isReadOnly {
+      return isDeleted || unvouchedGeneration == generation ? .nothing : .delete
+    }
     if mayWrite, group.loading == .loaded, failedGeneration != generation {
       if setupGeneration != generation {
         if maySetUp { return .setUp }
@@ -88,7 +95,16 @@ struct GroupCache: Sendable {
     setupGeneration = generation
     failedGeneration = nil
     isInvalid = true
+    isDeleted = false
     unvouchedGeneration = nil
+  }
+
+  /// There is no header, no inode and no file any more.
+  mutating func didDelete() {
+    didInvalidate(.clear)
+    isDeleted = true
+    file = nil
+    setupGeneration = nil
   }
 
   mutating func didFail(_ generation: Generation) {

@@ -5,8 +5,12 @@ package final class Subvolume: Sendable {
   package let tree: Tree
   package let geometry: Geometry
 
-  /// Flagged read-only in its ROOT_ITEM.
-  package let isReadOnly: Bool
+  /// Flagged read-only in its ROOT_ITEM. Any thread may ask.
+  package var isReadOnly: Bool { readOnly.load(ordering: .relaxed) }
+  private let readOnly: Atomic<Bool>
+
+  /// Passed by whoever writes data where they stand, and closed by snapshots.
+  let inPlace = InPlaceGate()
 
   /// The highest inode number given out; 0 while nobody has looked.
   private let lastNumber: Atomic<UInt64>
@@ -16,10 +20,13 @@ package final class Subvolume: Sendable {
     self.lastNumber = Atomic(lastNumber)
     self.tree = tree
     self.geometry = geometry
-    self.isReadOnly = isReadOnly
+    readOnly = Atomic(isReadOnly)
   }
 
   package var id: TreeID { tree.id }
+
+  /// The ROOT_ITEM says so from now on.
+  func setReadOnly(_ isReadOnly: Bool) { readOnly.store(isReadOnly, ordering: .relaxed) }
 
   var lastGivenNumber: UInt64 { lastNumber.load(ordering: .relaxed) }
 

@@ -9,6 +9,7 @@ import Synchronization
 /// 3. Inside a critical section no handle is open but those of the committing thread.
 /// 4. A transaction's number is one more than that of the last; each number is committed once.
 /// 5. After an abort nothing is ever changed or committed again.
+/// 6. While a handle of `performAlone` is open no other is, and none is in the midst of anything.
 ///
 /// States: running → (critical section) → writing, while the next one runs → committed.
 package final class TransactionManager: Sendable {
@@ -17,6 +18,8 @@ package final class TransactionManager: Sendable {
     var openHandles = 0
     /// Set while the critical section is entered or running.
     var isClosed = false
+    /// A thread wants to be alone, or is: no other handle is opened.
+    var isForOne = false
     /// The newest transaction that is durable.
     var committed: Generation
     var failure: FilesystemError?
@@ -81,6 +84,22 @@ package final class TransactionManager: Sendable {
     return try run(&account, body)
   }
 
+  /// As `perform`, while nobody else takes part: all handles that were open have ended, and no other
+  /// is opened until `body` returns. So what any operation does under one handle has been done as a
+  /// whole, or not been begun. `body` is short, and reads what it needs before it is called.
+  package func performAlone<R>(
+    reserving items: Int, for purpose: MetadataPurpose = .ordinary,
+    _ body: (borrowing TransactionHandle) throws(FilesystemError) -> R
+  ) throws(FilesystemError) -> R {
+    HeldLocks.assertMayWait(below: .reservation)
+    commits.relieveMemory()
+    var account = HandleAccount(
+      purpose: purpose,
+      left: try reserver?.reserveMetadata(items: items, for: purpose) ?? .max)
+    defer { reserver?.releaseMetadata(account.left) }
+    return try run(&account, isAlone: true, body)
+  }
+
   /// As `perform`, for work whose space the commit's reserve covers: what a commit does before
   /// its critical section.
   package func performUnreserved<R>(
@@ -90,11 +109,11 @@ package final class TransactionManager: Sendable {
   }
 
   private func run<R>(
-    _ account: inout HandleAccount,
+    _ account: inout HandleAccount, isAlone: Bool = false,
     _ body: (borrowing TransactionHandle) throws(FilesystemError) -> R
   ) throws(FilesystemError) -> R {
     HeldLocks.assertMayWait(below: .transactionGate)
-    let generation = try join()
+    let generation = try isAlone ? joinAlone() : join()
     let result: Result<R, FilesystemError>
     do throws(FilesystemError) {
       result = .success(
@@ -108,7 +127,7 @@ package final class TransactionManager: Sendable {
 
     if account.hasChanged { hasChanges.store(true, ordering: .relaxed) }
     if account.isHalfDone, case .failure(let error) = result { abort(error) }
-    end()
+    end(isAlone: isAlone)
     return try result.get()
   }
 
@@ -123,10 +142,11 @@ package final class TransactionManager: Sendable {
 
   private func join() throws(FilesystemError) -> Generation {
     let mustWait = state.withLock { state in
-      state.waiters += state.isClosed ? 1 : 0
-      return state.isClosed
+      let mustWait = state.isClosed || state.isForOne
+      state.waiters += mustWait ? 1 : 0
+      return mustWait
     }
-    let joined = state.when({ !$0.isClosed || $0.failure != nil }) {
+    let joined = state.when({ !$0.isClosed && !$0.isForOne || $0.failure != nil }) {
       state -> Result<Generation, FilesystemError> in
       state.waiters -= mustWait ? 1 : 0
       if let refusal = Self.refusal(state.failure) { return .failure(refusal) }
@@ -136,10 +156,28 @@ package final class TransactionManager: Sendable {
     return try joined.get()
   }
 
-  private func end() {
+  /// A commit that has closed the gate goes first.
+  private func joinAlone() throws(FilesystemError) -> Generation {
+    state.when({ !$0.isForOne }) { $0.isForOne = true }
+    let joined = state.when({ $0.openHandles == 0 && !$0.isClosed || $0.failure != nil }) {
+      state -> Result<Generation, FilesystemError> in
+      if let refusal = Self.refusal(state.failure) {
+        state.isForOne = false
+        return .failure(refusal)
+      }
+      state.openHandles += 1
+      return .success(state.running)
+    }
+    if case .failure = joined { state.update { _ in } }
+    return try joined.get()
+  }
+
+  private func end(isAlone: Bool = false) {
     let mustWake = state.withLock { state in
       state.openHandles -= 1
-      return state.openHandles == 0 && state.isClosed
+      let mustWake = state.openHandles == 0 && (state.isClosed || state.isForOne)
+      if isAlone { state.isForOne = false }
+      return mustWake
     }
     if mustWake { state.update { _ in } }
   }

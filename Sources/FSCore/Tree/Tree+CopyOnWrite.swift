@@ -140,13 +140,13 @@ extension Tree {
     }
   }
 
-  private enum ContentReferences {
+  enum ContentReferences {
     case byOwner
     case byParent(LogicalAddress)
   }
 
   /// Adds `count` references to every extent that the content of `block` refers to.
-  private func addContentReferences(
+  func addContentReferences(
     of block: TreeBlock, _ by: ContentReferences, count: Int32,
     in handle: borrowing TransactionHandle
   ) throws(FilesystemError) {

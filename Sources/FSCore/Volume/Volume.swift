@@ -35,6 +35,7 @@ package final class Volume: @unchecked Sendable {
   package let content: FileOperations
   package let attributes: AttributeOperations
   package let orphans: Orphans
+  package let subvolumes: SubvolumeOperations
 
   package let memory: MemoryBudget
   let periodicCommit: PeriodicCommit
@@ -80,6 +81,9 @@ package final class Volume: @unchecked Sendable {
     namespace = Namespace(
       inodes: inodes, trees: trees, transactions: transactions, attributes: attributes,
       orphans: orphans, geometry: geometry, rootDirectory: image.rootDirectory)
+    subvolumes = SubvolumeOperations(
+      namespace: namespace, inodes: inodes, files: files, trees: trees,
+      transactions: transactions, committer: committer, log: log)
     content = FileOperations(
       inodes: inodes, files: files, space: space, transactions: transactions,
       committer: committer, attributes: attributes, geometry: geometry,

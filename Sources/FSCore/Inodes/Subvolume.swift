@@ -25,6 +25,17 @@ package final class Subvolume: Sendable {
 
   package var id: TreeID { tree.id }
 
+  /// It has no name any more, and gets no subvolumes: it is there while files of it are open. Set
+  /// under a handle that is alone.
+  var isDeleted: Bool { deleted.load(ordering: .acquiring) }
+  private let deleted = Atomic<Bool>(false)
+  func markDeleted() { deleted.store(true, ordering: .releasing) }
+
+  /// No inode of it is loaded any more.
+  var isRetired: Bool { retired.load(ordering: .acquiring) }
+  private let retired = Atomic<Bool>(false)
+  func setRetired(_ isRetired: Bool) { retired.store(isRetired, ordering: .releasing) }
+
   /// The ROOT_ITEM says so from now on.
   func setReadOnly(_ isReadOnly: Bool) { readOnly.store(isReadOnly, ordering: .relaxed) }
 

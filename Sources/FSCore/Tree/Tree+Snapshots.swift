@@ -37,3 +37,16 @@ extension Tree {
     }
   }
 }
+
+extension Tree {
+  /// Nobody changes the tree any more, and a thread that looks for something in it finds nothing. Its
+  /// blocks are somebody else's business from now on.
+  func retire() {
+    let empty = AlignedBuffer(zeroed: context.geometry.nodeBytes)
+    BlockHeader(
+      fsid: context.geometry.fsid, address: 0, chunkTreeUUID: context.geometry.chunkTreeUUID,
+      generation: 0, owner: id, level: 0
+    ).encode(into: empty.bytes)
+    lock.exclusive { root = TreeBlock(adopting: empty) }
+  }
+}

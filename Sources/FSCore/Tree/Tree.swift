@@ -101,7 +101,7 @@ package final class Tree: @unchecked Sendable {
     lock = ReadWriteLock(rank: .tree)
     root = TreeBlock(adopting: AlignedBuffer(zeroed: context.geometry.nodeBytes))
     root = try makeBlock(level: source.root.level, content: source.root, in: handle)
-    try addContentReferences(of: root, .byOwner, count: 1, in: handle)
+    try addContentReferences(of: root, .tree(id), count: 1, in: handle)
   }
 
   /// Where the root block is now, and how many blocks the tree has gained since it was opened.

@@ -57,7 +57,10 @@ extension Trees {
     item.creationTime = now
     // A read-only one says what was received, still.
     if !isReadOnly { item.clearReceived() }
-    try insert(tree, item, Key(id.objectID, .rootItem, handle.generation.rawValue), in: handle)
+    // Blocks up to that transaction are not the snapshot's own: a deletion need not look at them.
+    // Linux has the present one there, in which nothing more can happen to a snapshot of its.
+    let origin = handle.generation.rawValue - 1
+    try insert(tree, item, Key(id.objectID, .rootItem, origin), in: handle)
     return (tree, item)
   }
 
@@ -99,6 +102,72 @@ extension Trees {
     change(&item)
     try root.replace(key, size: RootItem.size, in: handle) { item.encode(into: $0) }
     return true
+  }
+}
+
+extension Trees {
+  private static func orphanKey(_ id: TreeID) -> Key { Key(.orphan, .orphanItem, id.rawValue) }
+
+  /// Says in the image that a subvolume is deleted: its tree is to be taken apart, by whoever mounts
+  /// it (format §6.10). Nothing leads to it any more but its root item.
+  package func markDeleted(
+    _ id: TreeID, in handle: borrowing TransactionHandle
+  ) throws(FilesystemError) {
+    try modifyRootItem(of: id, in: handle) { item in
+      item.references = 0
+      item.isDead = true
+      item.dropProgress = .zero
+      item.dropLevel = 0
+    }
+    try root.replace(Self.orphanKey(id), size: 0, in: handle) { _ in }
+    state.withLock { _ = $0.deleted.insert(id) }
+  }
+
+  /// Deleted subvolumes whose trees are there still.
+  package func deletedSubvolumes() throws(FilesystemError) -> [TreeID] {
+    var listed: [TreeID] = []
+    try root.forEach(from: Key(.orphan, .orphanItem, 0), through: Key(.orphan, .orphanItem, .max)) {
+      (key, _) throws(FilesystemError) in
+      listed.append(TreeID(key.offset))
+      return true
+    }
+    var deleted: [TreeID] = []
+    // Files of the record of free space may be listed as well.
+    for id in listed where id.isSubvolume && id != .topLevel {
+      if let (_, item) = try rootItem(of: id), item.references == 0 { deleted.append(id) }
+    }
+    return deleted
+  }
+
+  /// Lets go of the tree of a deleted subvolume, which nobody will use any more: its root item says
+  /// from now on where it stands. The handle is of `performAlone`.
+  func detach(_ id: TreeID, in handle: borrowing TransactionHandle) throws(FilesystemError) {
+    guard let entry = state.withLock({ $0.entries[id] }) else { return }
+    let item = try currentItem(of: entry, now: .now, handle.generation)
+    try root.replace(entry.rootItemKey, size: RootItem.size, in: handle) { item.encode(into: $0) }
+    state.withLock { state in
+      state.entries[id] = nil
+      state.subvolumes -= 1
+      memory.giveBack(treeBytes)
+    }
+    entry.tree.retire()
+  }
+
+  /// Removes what the root tree has of a deleted subvolume whose blocks are gone.
+  func forget(
+    _ id: TreeID, rootItem: Key, in handle: borrowing TransactionHandle
+  ) throws(FilesystemError) {
+    _ = try root.delete(rootItem, in: handle)
+    _ = try root.delete(Self.orphanKey(id), in: handle)
+    state.withLock { _ = $0.deleted.remove(id) }
+  }
+
+  /// Makes the blocks ready that `forget` and `modifyRootItem` change.
+  func prepareForgetting(
+    _ id: TreeID, rootItem: Key, in handle: borrowing TransactionHandle
+  ) throws(FilesystemError) {
+    _ = try root.preparePath(to: rootItem, in: handle)
+    _ = try root.preparePath(to: Self.orphanKey(id), in: handle)
   }
 }
 

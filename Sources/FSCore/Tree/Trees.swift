@@ -1,3 +1,5 @@
+import Synchronization
+
 /// The trees of a volume, and what their root items say. Lock rank: `leaf`.
 ///
 /// 1. While anybody refers to a tree no other object stands for it: it is opened once, and
@@ -30,9 +32,17 @@ package final class Trees: @unchecked Sendable {
     var subvolumes = 0
     /// How many there may be before unused ones are looked for.
     var bound: Int
+    /// Subvolumes that were deleted in this mount: files that are open use their trees, and nobody
+    /// else comes by them.
+    var deleted: Set<TreeID> = []
     /// The highest number that a new subvolume was given.
     var lastNewSubvolume: UInt64 = 0
   }
+
+  /// Another default subvolume was set: the superblock says that it may be another than the top level.
+  package var hasNewDefault: Bool { newDefault.load(ordering: .relaxed) }
+  private let newDefault = Atomic<Bool>(false)
+  package func noteNewDefault() { newDefault.store(true, ordering: .relaxed) }
 
   let state: Guarded<State>
   let memory: MemoryShare
@@ -101,15 +111,18 @@ package final class Trees: @unchecked Sendable {
   /// A subvolume's tree. Throws `.notFound` when there is none of this number.
   package func subvolume(_ id: TreeID) throws(FilesystemError) -> Tree {
     guard id.isSubvolume else { throw .notFound }
-    if let tree = state.withLock({ $0.entries[id]?.tree }) { return tree }
+    let (known, isDeleted) = state.withLock { ($0.entries[id]?.tree, $0.deleted.contains(id)) }
+    if isDeleted { throw .notFound }
+    if let known { return known }
 
     let entry = try Self.open(id, root: root, context: context)
-    let tree = state.withLock { state in
+    return try state.withLock { state throws(FilesystemError) in
+      // Deleted meanwhile.
+      if state.deleted.contains(id) { throw .notFound }
       if let present = state.entries[id] { return present.tree }
       add(entry, &state)
       return entry.tree
     }
-    return tree
   }
 
   /// Adds the tree of a subvolume.

@@ -95,6 +95,7 @@ extension SubvolumeOperations {
   ) throws(FilesystemError) -> SubvolumePlace {
     try directory.requireRoomForNames()
     try directory.requireFlagsAllow()
+    if directory.subvolume.isDeleted { throw .notFound }
     if try DirectoryEntries.find(name, in: directory) != nil { throw .exists }
     _ = try trees.newSubvolumeID()
     _ = try trees.root.contains(Key(directory.id.tree.objectID, .rootRef, .max))
@@ -113,6 +114,7 @@ extension SubvolumeOperations {
     for place: SubvolumePlace, _ id: TreeID, offset: UInt64, _ handle: borrowing TransactionHandle
   ) throws(FilesystemError) -> ItemEdits {
     var edits = ItemEdits()
+    if place.directory.subvolume.isDeleted { throw .notFound }
     guard try DirectoryEntries.find(place.name, in: place.directory, &edits) == nil else {
       throw .exists
     }

@@ -21,6 +21,7 @@ extension Volume {
     if record.wantsCommit { try commitRecord() }
     try disownQuotas()
     try orphans.clean()
+    try cleaner.start()
     periodicCommit.start(interval: options.commitInterval)
     try resumeBalance()
   }
@@ -57,6 +58,7 @@ extension Volume {
   /// before, and no synchronization of the volume has reported it.
   package func unmount() throws(FilesystemError) {
     balancer.suspend()
+    cleaner.stop()
     periodicCommit.stop()
     defer { workers.stop() }
     guard !isReadOnly else { return }

@@ -35,3 +35,17 @@ extension Volume {
     }
   }
 }
+
+extension Volume {
+  func deleteSubvolume(_ path: String) throws {
+    let parts = path.split(separator: "/")
+    try subvolumes.delete(
+      Array(parts.last!.utf8), in: find(parts.dropLast().joined(separator: "/")))
+  }
+}
+
+extension SeededRandom {
+  mutating func shuffle<Element>(_ list: inout [Element]) {
+    for index in list.indices.dropFirst() { list.swapAt(index, below(index + 1)) }
+  }
+}

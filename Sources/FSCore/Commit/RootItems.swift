@@ -27,6 +27,7 @@ struct RootItems: CommitParticipant {
     superblock.chunkRoot = chunk.address
     superblock.chunkRootLevel = chunk.level
     superblock.chunkRootGeneration = chunk.generation
+    if trees.hasNewDefault { superblock.features.insert(.defaultSubvolume) }
     superblock.logRoot = 0
     superblock.logRootLevel = 0
     if superblock.uuidTreeGeneration == context.generation.rawValue - 1 {

@@ -15,24 +15,28 @@ struct CutStage: Sendable {
 
   /// The parts, in order: together they are all ranges of the batch. Takes `content`: another end
   /// of the file may be cut at the same time.
-  func cut(_ batch: borrowing WriteBatch) throws(FilesystemError) -> [Part] {
+  ///
+  /// - Parameter inPlace: whether anything may be written where it stands.
+  func cut(
+    _ batch: borrowing WriteBatch, inPlace: Bool
+  ) throws(FilesystemError) -> [Part] {
     let (inode, runs) = (batch.inode, batch.runs)
     return try inode.content.shared { () throws(FilesystemError) in
       var parts: [Part] = []
-      for run in runs { try cut(run, inode, into: &parts) }
+      for run in runs { try cut(run, inode, inPlace: inPlace, into: &parts) }
       return parts
     }
   }
 
   private func cut(
-    _ run: Range<UInt64>, _ inode: Inode, into parts: inout [Part]
+    _ run: Range<UInt64>, _ inode: Inode, inPlace: Bool, into parts: inout [Part]
   ) throws(FilesystemError) {
     var start = run.lowerBound
     var replaced = 0
     for extent in try inode.extents(in: run) {
       let lower = max(extent.start, run.lowerBound)
       let upper = min(extent.end(geometry.sectorSize), run.upperBound)
-      if let place = try overwrites.place(within: extent, lower..<upper, inode) {
+      if inPlace, let place = try overwrites.place(within: extent, lower..<upper, inode) {
         if start < lower { parts.append(Part(range: start..<lower)) }
         parts.append(Part(range: lower..<upper, existing: (extent.address(of: lower), place)))
         start = upper

@@ -143,6 +143,9 @@ package final class FileStore: Sendable {
     for inode in buffer.dirtyFiles.all { writeBack.start(of: inode) }
   }
 
+  /// Writes back all that is buffered of a subvolume's files, as `flushAll`.
+  package func flush(_ subvolume: TreeID) { writeBack.flushAll { $0.tree == subvolume } }
+
   package func flushAll() { writeBack.flushAll() }
 
   package func throwFailure(

@@ -6,7 +6,9 @@
 ///    the file, so that a crash shows old bytes or new, never others.
 /// 4. After the place stage every byte of new space is in one ordered extent; from there it becomes
 ///    part of the file or is abandoned.
-/// 5. An error loses the extent that it meets and is recorded for the file; the others go on.
+/// 5. Between the decision that a batch is written where it stands and its last transaction no
+///    snapshot of the subvolume is taken (`InPlaceGate`).
+/// 6. An error loses the extent that it meets and is recorded for the file; the others go on.
 struct OrderedWrite: Sendable {
   let cut: CutStage
   let encoder: any PieceEncoder
@@ -19,17 +21,20 @@ struct OrderedWrite: Sendable {
   /// Writes a batch. On a worker.
   func run(_ batch: borrowing WriteBatch) {
     let inode = batch.inode
-    let written = transferred(placed(batch), of: batch, inode)
+    let gate = inode.subvolume.inPlace
+    let inPlace = gate.enter()
+    defer { if inPlace { gate.leave() } }
+    let written = transferred(placed(batch, inPlace: inPlace), of: batch, inode)
     complete.complete(batch, written)
   }
 
-  private func placed(_ batch: borrowing WriteBatch) -> [OrderedExtent] {
+  private func placed(_ batch: borrowing WriteBatch, inPlace: Bool) -> [OrderedExtent] {
     var extents: [OrderedExtent] = []
     var reserved = batch.reservedBytes
     do throws(FilesystemError) {
       // Nothing reaches the device any more once a commit has failed.
       if let refusal = transactions.refusal { throw refusal }
-      for part in try cut.cut(batch) {
+      for part in try cut.cut(batch, inPlace: inPlace) {
         if let existing = part.existing {
           extents.append(OrderedExtent(part.range, at: existing.address, existing.place))
           continue

@@ -78,8 +78,8 @@ final class WriteBack: Sendable {
 
   /// Writes back all that is buffered at the time of the call: all files at once, then waits
   /// for each. Errors are kept in `WriteFailures`.
-  func flushAll() {
-    let passes = buffer.dirtyFiles.all.map { ($0, start(of: $0)) }
+  func flushAll(of isWanted: (InodeID) -> Bool = { _ in true }) {
+    let passes = buffer.dirtyFiles.all.filter { isWanted($0.id) }.map { ($0, start(of: $0)) }
     for (inode, pass) in passes { wait(for: inode, pass: pass) }
   }
 

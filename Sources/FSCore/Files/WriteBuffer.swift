@@ -48,6 +48,8 @@ final class WriteBuffer: Sendable {
     let newBytes = unbufferedBytes(inode.file, outer)
     let isReserved =
       newBytes > 0 ? try reserve(newBytes, inode, outer, isPatient: isPatient) : true
+    // Once it is in the list of dirty files a snapshot sees it.
+    defer { if !isReserved { inode.subvolume.inPlace.leaveUnreserved() } }
 
     var position = outer.lowerBound
     while position < outer.upperBound {
@@ -130,7 +132,8 @@ final class WriteBuffer: Sendable {
 
   /// Reserves space for new sectors of `outer` and for their items. False says that only the items
   /// need any: all of it is preallocated for this file alone. That is looked for only when there is
-  /// no space; and what is on its way to such an extent makes it one that is not overwritten.
+  /// no space; and what is on its way to such an extent makes it one that is not overwritten. The
+  /// caller then leaves the subvolume's gate.
   private func reserve(
     _ bytes: UInt64, _ inode: Inode, _ outer: Range<UInt64>, isPatient: Bool
   ) throws(FilesystemError) -> Bool {
@@ -139,11 +142,16 @@ final class WriteBuffer: Sendable {
       try space.reservations.reserveData(bytes, items: items, isPatient: isPatient)
       return true
     } catch .noSpace {
-      guard !inode.file.isWriting(in: outer), try overwrites.allows(inode, outer) else {
-        throw .noSpace
+      let gate = inode.subvolume.inPlace
+      guard !inode.file.isWriting(in: outer), gate.enterUnreserved() else { throw .noSpace }
+      do throws(FilesystemError) {
+        guard try overwrites.allows(inode, outer) else { throw .noSpace }
+        try space.reservations.reserveItems(items)
+        return false
+      } catch {
+        gate.leaveUnreserved()
+        throw error
       }
-      try space.reservations.reserveItems(items)
-      return false
     }
   }
 

@@ -77,8 +77,9 @@ package final class InodeTable: Sendable {
 
     do throws(FilesystemError) {
       let inode = try load(id)
-      return shard.update { state in
+      return try shard.update { state throws(FilesystemError) in
         state.loading.remove(id)
+        if inode.subvolume.isRetired { throw .stale }
         // Somebody may ask for a number before the inode that gets it is made.
         if let present = Self.use(id, in: &state) { return present }
         insert(inode, into: &state)
@@ -238,6 +239,40 @@ package final class InodeTable: Sendable {
     }
   }
 
+  /// The subvolume with this id if it is in memory, deleted or not.
+  func loadedSubvolume(_ id: TreeID) -> Subvolume? {
+    subvolumes.withLock { $0.open[id]?.subvolume }
+  }
+
+  /// Lets go of all that is here of a deleted subvolume: nobody gets an inode of it any more, and
+  /// who has one finds it deleted. False when a file of it is open; nothing has changed then.
+  ///
+  /// Returns when no operation on any of the inodes is going on.
+  ///
+  /// - Parameter flush: writes back what is buffered of an inode.
+  func retire(_ id: TreeID, flush: (Inode) -> Void) -> Bool {
+    guard let subvolume = loadedSubvolume(id) else { return true }
+    subvolume.setRetired(true)
+    var found: [Inode] = []
+    for shard in shards {
+      let isOpen = shard.withLock { state in
+        let own = state.inodes.compactMap { $0?.id.tree == id ? $0 : nil }
+        found += own
+        return own.contains { $0.openCount > 0 }
+      }
+      guard !isOpen else {
+        subvolume.setRetired(false)
+        return false
+      }
+    }
+    for inode in found {
+      flush(inode)
+      inode.lock.exclusive { remove(inode) }
+    }
+    subvolumes.withLock { $0.forget(id) }
+    return true
+  }
+
   /// How many subvolumes are in memory.
   package var subvolumeCount: Int { subvolumes.withLock { $0.open.count } }
 
@@ -295,6 +330,12 @@ extension InodeTable {
       guard let index = open.index(forKey: id) else { return nil }
       open.values[index].isRecent = true
       return open.values[index].subvolume
+    }
+
+    /// One that is gone for good. Its numbers are never given out again.
+    mutating func forget(_ id: TreeID) {
+      open[id] = nil
+      lastNumbers[id] = nil
     }
 
     mutating func add(_ subvolume: Subvolume) {

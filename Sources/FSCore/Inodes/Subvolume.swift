@@ -5,8 +5,12 @@ package final class Subvolume: Sendable {
   package let tree: Tree
   package let geometry: Geometry
 
-  /// Flagged read-only in its ROOT_ITEM.
-  package let isReadOnly: Bool
+  /// Flagged read-only in its ROOT_ITEM. Any thread may ask.
+  package var isReadOnly: Bool { readOnly.load(ordering: .relaxed) }
+  private let readOnly: Atomic<Bool>
+
+  /// Passed by whoever writes data where they stand, and closed by snapshots.
+  let inPlace = InPlaceGate()
 
   /// The highest inode number given out; 0 while nobody has looked.
   private let lastNumber: Atomic<UInt64>
@@ -16,10 +20,24 @@ package final class Subvolume: Sendable {
     self.lastNumber = Atomic(lastNumber)
     self.tree = tree
     self.geometry = geometry
-    self.isReadOnly = isReadOnly
+    readOnly = Atomic(isReadOnly)
   }
 
   package var id: TreeID { tree.id }
+
+  /// It has no name any more, and gets no subvolumes: it is there while files of it are open. Set
+  /// under a handle that is alone.
+  var isDeleted: Bool { deleted.load(ordering: .acquiring) }
+  private let deleted = Atomic<Bool>(false)
+  func markDeleted() { deleted.store(true, ordering: .releasing) }
+
+  /// No inode of it is loaded any more.
+  var isRetired: Bool { retired.load(ordering: .acquiring) }
+  private let retired = Atomic<Bool>(false)
+  func setRetired(_ isRetired: Bool) { retired.store(isRetired, ordering: .releasing) }
+
+  /// The ROOT_ITEM says so from now on.
+  func setReadOnly(_ isReadOnly: Bool) { readOnly.store(isReadOnly, ordering: .relaxed) }
 
   var lastGivenNumber: UInt64 { lastNumber.load(ordering: .relaxed) }
 

@@ -36,6 +36,7 @@ package struct ItemType: RawRepresentable, Hashable, Comparable, Sendable {
   package static let quotaGroupStatus = ItemType(240)
   package static let temporaryItem = ItemType(248)
   package static let uuidSubvolume = ItemType(251)
+  package static let uuidReceived = ItemType(252)
 }
 
 /// What items are sorted by: object id, then type, then offset, all unsigned. 17 bytes on disk.

@@ -92,14 +92,37 @@ package struct RootItem: Sendable {
     set { self[u64: 0xd0] = newValue }
   }
 
-  package var isReadOnly: Bool { flags & 1 != 0 }
+  package var isReadOnly: Bool {
+    get { flags & 1 != 0 }
+    set { flags = newValue ? flags | 1 : flags & ~1 }
+  }
+
+  /// Being deleted.
+  package var isDead: Bool {
+    get { flags & 1 << 48 != 0 }
+    set { flags = newValue ? flags | 1 << 48 : flags & ~(1 << 48) }
+  }
 
   package var references: UInt32 {
     get { self[u32: 0xd8] }
     set { self[u32: 0xd8] = newValue }
   }
 
-  package var dropLevel: UInt8 { bytes[0xed] }
+  /// How far a deletion has come: what stands before this key at level `dropLevel` is gone. All
+  /// zero before it begins.
+  package var dropProgress: Key {
+    get {
+      bytes.withUnsafeBytes {
+        Key(ObjectID(rawValue: $0.u64(0xdc)), ItemType($0[0xe4]), $0.u64(0xe5))
+      }
+    }
+    set { bytes.withUnsafeMutableBytes { newValue.encode(into: $0, at: 0xdc) } }
+  }
+
+  package var dropLevel: UInt8 {
+    get { bytes[0xed] }
+    set { bytes[0xed] = newValue }
+  }
 
   package var level: UInt8 {
     get { bytes[0xee] }
@@ -110,6 +133,37 @@ package struct RootItem: Sendable {
     get { self[uuid: 0xf7] }
     set { self[uuid: 0xf7] = newValue }
   }
+
+  package var parentUUID: UUIDBytes {
+    get { self[uuid: 0x107] }
+    set { self[uuid: 0x107] = newValue }
+  }
+
+  package var receivedUUID: UUIDBytes {
+    get { self[uuid: 0x117] }
+    set { self[uuid: 0x117] = newValue }
+  }
+
+  /// Of a received subvolume: the sender's transaction and its time, and our own.
+  package var sendTransaction: UInt64 { self[u64: 0x137] }
+  package var receiveTransaction: UInt64 { self[u64: 0x13f] }
+  package var sendTime: Timestamp { time(0x15f) }
+  package var receiveTime: Timestamp { time(0x16b) }
+
+  private func time(_ offset: Int) -> Timestamp {
+    Timestamp(seconds: Int64(bitPattern: self[u64: offset]), nanoseconds: self[u32: offset + 8])
+  }
+
+  /// Forgets that it was received.
+  package mutating func clearReceived() {
+    receivedUUID = .zero
+    self[u64: 0x137] = 0
+    self[u64: 0x13f] = 0
+    for index in 0x15f..<0x177 { bytes[index] = 0 }
+  }
+
+  /// Marks the flags as meant: without that Linux takes a subvolume for one that can be written.
+  package mutating func markFlagsAsValid() { self[u64: 0x40] |= 1 << 31 }
 
   package var lastChange: Generation {
     get { Generation(rawValue: self[u64: 0x127]) }

@@ -24,6 +24,7 @@ struct GroupEmptier: Sendable {
   let leftovers: LeftoverCaches
   let data: DataMover
   let blocks: BlockMover
+  let cleaner: SubvolumeCleaner
   let log: Logger
 
   /// Extents that are looked up at a time.
@@ -161,10 +162,38 @@ struct GroupEmptier: Sendable {
       let found = try references.extents(from: position, to: group.end, atMost: Self.batch)
       guard let last = found.last else { return true }
       for extent in found {
-        let bytes = try move(extent.address, extent.kind, keeping: kept)
+        let bytes = try moveBesideDeletions(extent.address, extent.kind, keeping: kept, goesOn)
         guard goesOn(bytes) else { return false }
       }
       position = last.address + 1
+    }
+  }
+
+  /// Moves an extent, or waits until it goes with a subvolume that is being deleted: of that not all
+  /// that refers to an extent can be found.
+  private func moveBesideDeletions(
+    _ address: LogicalAddress, _ kind: ExtentKind, keeping kept: Set<ObjectID>,
+    _ goesOn: (UInt64) -> Bool
+  ) throws(FilesystemError) -> UInt64 {
+    while true {
+      let before = cleaner.quietCount
+      do throws(FilesystemError) {
+        return try move(address, kind, keeping: kept)
+      } catch {
+        // None was deleted meanwhile, or in the midst of it.
+        let isQuiet = before != nil && cleaner.quietCount == before
+        if isQuiet || transactions.refusal != nil { throw error }
+        switch error {
+        case .corrupt, .unsupported, .busy, .notFound, .stale: break
+        default: throw error
+        }
+      }
+      while !cleaner.wait(seconds: 0.2) {
+        guard goesOn(0) else { return 0 }
+        if cleaner.isHeldUp {
+          throw .busy("it has a part of a deleted subvolume of which files are open")
+        }
+      }
     }
   }
 

@@ -31,6 +31,13 @@ enum RootReferences {
     } ?? nil
   }
 
+  /// Whether other subvolumes stand in this one.
+  static func hasChildren(_ id: TreeID, in root: Tree) throws(FilesystemError) -> Bool {
+    try root.findFirst(atLeast: Key(id.objectID, .rootRef, 0)) { (key, _) in
+      key.objectID == id.objectID && key.type == .rootRef
+    } ?? false
+  }
+
   static func delete(
     parent: TreeID, child: TreeID, in root: Tree, _ handle: borrowing TransactionHandle
   ) throws(FilesystemError) {

@@ -41,6 +41,8 @@ package enum FilesystemError: Error, Equatable, Sendable {
   case tooManyLinks
   case crossSubvolume
   case notPermitted
+  /// Not permitted, for a reason that a user can do something about.
+  case refused(String)
   case accessDenied
   case noAttribute
   case bufferTooSmall
@@ -75,7 +77,7 @@ extension FilesystemError {
     case .nameTooLong: ENAMETOOLONG
     case .tooManyLinks: EMLINK
     case .crossSubvolume: EXDEV
-    case .notPermitted: EPERM
+    case .notPermitted, .refused: EPERM
     case .accessDenied: EACCES
     case .noAttribute: ENODATA
     case .bufferTooSmall: ERANGE
@@ -102,7 +104,8 @@ extension FilesystemError: CustomStringConvertible {
     case .readOnly(let why): "read-only: \(why)"
     case .shutDown: "the file system was shut down"
     case .aborted: "the file system is read-only since a commit failed"
-    case .cannotMount(let why), .unsupported(let why), .invalidArgument(let why), .busy(let why):
+    case .cannotMount(let why), .unsupported(let why), .invalidArgument(let why), .busy(let why),
+      .refused(let why):
       why
     case .notFound, .exists, .notDirectory, .isDirectory, .notEmpty, .nameTooLong, .tooManyLinks,
       .crossSubvolume, .notPermitted, .accessDenied, .noAttribute, .bufferTooSmall,

@@ -9,6 +9,7 @@ import Synchronization
 /// 3. Inside a critical section no handle is open but those of the committing thread.
 /// 4. A transaction's number is one more than that of the last; each number is committed once.
 /// 5. After an abort nothing is ever changed or committed again.
+/// 6. While a handle of `performAlone` is open no other is, and none is in the midst of anything.
 ///
 /// States: running → (critical section) → writing, while the next one runs → committed.
 package final class TransactionManager: Sendable {
@@ -17,6 +18,8 @@ package final class TransactionManager: Sendable {
     var openHandles = 0
     /// Set while the critical section is entered or running.
     var isClosed = false
+    /// A thread wants to be alone, or is: no other handle is opened.
+    var isForOne = false
     /// The newest transaction that is durable.
     var committed: Generation
     var failure: FilesystemError?
@@ -81,6 +84,22 @@ package final class TransactionManager: Sendable {
     return try run(&account, body)
   }
 
+  /// As `perform`, while nobody else takes part: all handles that were open have ended, and no other
+  /// is opened until `body` returns. So what any operation does under one handle has been done as a
+  /// whole, or not been begun. `body` is short, and reads what it needs before it is called.
+  package func performAlone<R>(
+    reserving items: Int, for purpose: MetadataPurpose = .ordinary,
+    _ body: (borrowing TransactionHandle) throws(FilesystemError) -> R
+  ) throws(FilesystemError) -> R {
+    HeldLocks.assertMayWait(below: .reservation)
+    commits.relieveMemory()
+    var account = HandleAccount(
+      purpose: purpose,
+      left: try reserver?.reserveMetadata(items: items, for: purpose) ?? .max)
+    defer { reserver?.releaseMetadata(account.left) }
+    return try run(&account, isAlone: true, body)
+  }
+
   /// As `perform`, for work whose space the commit's reserve covers: what a commit does before
   /// its critical section.
   package func performUnreserved<R>(
@@ -90,11 +109,11 @@ package final class TransactionManager: Sendable {
   }
 
   private func run<R>(
-    _ account: inout HandleAccount,
+    _ account: inout HandleAccount, isAlone: Bool = false,
     _ body: (borrowing TransactionHandle) throws(FilesystemError) -> R
   ) throws(FilesystemError) -> R {
     HeldLocks.assertMayWait(below: .transactionGate)
-    let generation = try join()
+    let generation = try isAlone ? joinAlone() : join()
     let result: Result<R, FilesystemError>
     do throws(FilesystemError) {
       result = .success(
@@ -108,7 +127,7 @@ package final class TransactionManager: Sendable {
 
     if account.hasChanged { hasChanges.store(true, ordering: .relaxed) }
     if account.isHalfDone, case .failure(let error) = result { abort(error) }
-    end()
+    end(isAlone: isAlone)
     return try result.get()
   }
 
@@ -124,14 +143,14 @@ package final class TransactionManager: Sendable {
   private func join() throws(FilesystemError) -> Generation {
     // Nearly always the gate is open: one look is enough.
     let atOnce = state.withLock { state -> Result<Generation, FilesystemError>? in
-      guard !state.isClosed || state.failure != nil else {
+      guard !state.isClosed && !state.isForOne || state.failure != nil else {
         state.waiters += 1
         return nil
       }
       return Self.joined(&state)
     }
     if let atOnce { return try atOnce.get() }
-    let joined = state.when({ !$0.isClosed || $0.failure != nil }) { state in
+    let joined = state.when({ !$0.isClosed && !$0.isForOne || $0.failure != nil }) { state in
       state.waiters -= 1
       return Self.joined(&state)
     }
@@ -144,10 +163,24 @@ package final class TransactionManager: Sendable {
     return .success(state.running)
   }
 
-  private func end() {
+  /// A commit that has closed the gate goes first.
+  private func joinAlone() throws(FilesystemError) -> Generation {
+    state.when({ !$0.isForOne }) { $0.isForOne = true }
+    let joined = state.when({ $0.openHandles == 0 && !$0.isClosed || $0.failure != nil }) { state in
+      let joined = Self.joined(&state)
+      if case .failure = joined { state.isForOne = false }
+      return joined
+    }
+    if case .failure = joined { state.update { _ in } }
+    return try joined.get()
+  }
+
+  private func end(isAlone: Bool = false) {
     let mustWake = state.withLock { state in
       state.openHandles -= 1
-      return state.openHandles == 0 && state.isClosed
+      let mustWake = state.openHandles == 0 && (state.isClosed || state.isForOne)
+      if isAlone { state.isForOne = false }
+      return mustWake
     }
     if mustWake { state.update { _ in } }
   }

@@ -124,59 +124,68 @@ extension Tree {
 
       if count == 1 {
         if fullBackref {
-          try addContentReferences(of: copy, .byOwner, count: 1, in: handle)
-          try addContentReferences(of: copy, .byParent(block.address), count: -1, in: handle)
+          try addContentReferences(of: copy, .tree(id), count: 1, in: handle)
+          try addContentReferences(of: copy, .parent(block.address), count: -1, in: handle)
         }
       } else if block.owner == id && !fullBackref {
         // The other trees keep the block: what it holds is from now on held by the block
         // itself, while the copy takes over what this tree held.
-        try addContentReferences(of: copy, .byParent(block.address), count: 1, in: handle)
+        try addContentReferences(of: copy, .parent(block.address), count: 1, in: handle)
         references.setFullBackref(block.address, level: block.level, in: handle)
       } else {
-        try addContentReferences(of: copy, .byOwner, count: 1, in: handle)
+        try addContentReferences(of: copy, .tree(id), count: 1, in: handle)
       }
       free(block, in: handle)
       // The old block stays, as part of another tree, when this was not its last reference.
     }
   }
 
-  private enum ContentReferences {
-    case byOwner
-    case byParent(LogicalAddress)
-  }
-
-  /// Adds `count` references to every extent that the content of `block` refers to.
-  private func addContentReferences(
-    of block: TreeBlock, _ by: ContentReferences, count: Int32,
-    in handle: borrowing TransactionHandle
+  /// Adds `count` references to every extent that the content of `block` refers to, for its owner.
+  func addContentReferences(
+    of block: TreeBlock, _ by: ContentOwner, count: Int32, in handle: borrowing TransactionHandle
   ) throws(FilesystemError) {
     guard let references = context.references else { return }
-    for slot in 0..<block.count {
-      if !block.isLeaf {
+    try block.forEachReference(by) { (address, kind, identity) throws(FilesystemError) in
+      references.add(address, kind, identity, count: count, newExtent: false, in: handle)
+    }
+  }
+}
+
+/// By whom the extents are counted that a block refers to (format §9.5).
+enum ContentOwner {
+  case tree(TreeID)
+  /// The block itself, which has FULL_BACKREF.
+  case parent(LogicalAddress)
+}
+
+extension TreeBlock {
+  /// Calls `body` with each extent that the block refers to, and the name of that reference.
+  func forEachReference(
+    _ owner: ContentOwner,
+    _ body: (LogicalAddress, ExtentKind, ReferenceIdentity) throws(FilesystemError) -> Void
+  ) throws(FilesystemError) {
+    for slot in 0..<count {
+      if !isLeaf {
         let identity: ReferenceIdentity =
-          switch by {
-          case .byOwner: .treeBlock(root: id)
-          case .byParent(let parent): .sharedBlock(parent: parent)
+          switch owner {
+          case .tree(let id): .treeBlock(root: id)
+          case .parent(let parent): .sharedBlock(parent: parent)
           }
-        references.add(
-          block.child(slot).address, .treeBlock(level: block.level - 1), identity, count: count,
-          newExtent: false, in: handle)
+        try body(child(slot).address, .treeBlock(level: level - 1), identity)
         continue
       }
 
-      let key = block.key(slot)
+      let key = key(slot)
       guard key.type == .extentData else { continue }
-      let item = try FileExtentItem(block.item(slot).bytes)
+      let item = try FileExtentItem(item(slot).bytes)
       guard item.hasExtent else { continue }
       let identity: ReferenceIdentity =
-        switch by {
-        case .byOwner:
+        switch owner {
+        case .tree(let id):
           .data(root: id, inode: key.objectID, offset: key.offset &- item.offset)
-        case .byParent(let parent): .sharedData(parent: parent)
+        case .parent(let parent): .sharedData(parent: parent)
         }
-      references.add(
-        item.diskAddress, .data(length: item.diskLength), identity, count: count,
-        newExtent: false, in: handle)
+      try body(item.diskAddress, .data(length: item.diskLength), identity)
     }
   }
 }

@@ -44,10 +44,12 @@ package final class Tree: @unchecked Sendable {
   /// blocks of later generations are not shared. Any thread may ask.
   package var lastSnapshot: Generation { Generation(snapshot.load(ordering: .relaxed)) }
   private let snapshot: Atomic<UInt64>
-  /// `lastSnapshot` when the tree was opened. Items of later transactions are in no other tree: what
+  /// The transaction of the last snapshot. Items of later transactions are in no other tree: what
   /// a move of shared blocks raises `lastSnapshot` for is in leaves that are older. So space that a
-  /// write may be made to in place stays so while it is buffered.
-  package let itemsSharedThrough: Generation
+  /// write may be made to in place stays so while it is buffered, unless a snapshot is taken, which
+  /// has that written first (`InPlaceGate`). Any thread may ask.
+  package var itemsSharedThrough: Generation { Generation(snapshotItems.load(ordering: .relaxed)) }
+  private let snapshotItems: Atomic<UInt64>
 
   /// Blocks added less blocks removed since the tree was opened.
   var blockDelta = 0
@@ -65,7 +67,7 @@ package final class Tree: @unchecked Sendable {
     self.id = id
     self.context = context
     snapshot = Atomic(lastSnapshot.rawValue)
-    itemsSharedThrough = lastSnapshot
+    snapshotItems = Atomic(lastSnapshot.rawValue)
     lock = ReadWriteLock(rank: id == .extent ? .extentTree : .tree)
     root = try context.cache.load(
       BlockReference(
@@ -80,10 +82,26 @@ package final class Tree: @unchecked Sendable {
     self.id = id
     self.context = context
     snapshot = Atomic(0)
-    itemsSharedThrough = 0
+    snapshotItems = Atomic(0)
     lock = ReadWriteLock(rank: id == .extent ? .extentTree : .tree)
     root = TreeBlock(adopting: AlignedBuffer(zeroed: context.geometry.nodeBytes))
     root = try makeBlock(level: 0, in: handle)
+  }
+
+  /// A new tree that says what `source` says, as a snapshot of it in the running transaction
+  /// (format §9.6): the root block is copied, and whatever that refers to has one reference more.
+  /// Nobody can find it until it has a root item. The lock of `source` is held exclusively.
+  init(
+    snapshot id: TreeID, of source: Tree, in handle: borrowing TransactionHandle
+  ) throws(FilesystemError) {
+    self.id = id
+    context = source.context
+    snapshot = Atomic(handle.generation.rawValue)
+    snapshotItems = Atomic(handle.generation.rawValue)
+    lock = ReadWriteLock(rank: .tree)
+    root = TreeBlock(adopting: AlignedBuffer(zeroed: context.geometry.nodeBytes))
+    root = try makeBlock(level: source.root.level, content: source.root, in: handle)
+    try addContentReferences(of: root, .tree(id), count: 1, in: handle)
   }
 
   /// Where the root block is now, and how many blocks the tree has gained since it was opened.
@@ -97,6 +115,12 @@ package final class Tree: @unchecked Sendable {
   /// and the root block is the transaction's, so that the root item will say so, too.
   func noteSharing(in generation: Generation) {
     snapshot.store(generation.rawValue, ordering: .relaxed)
+  }
+
+  /// A snapshot was taken of the tree in this transaction. As for `noteSharing`.
+  func noteSnapshot(in generation: Generation) {
+    noteSharing(in: generation)
+    snapshotItems.store(generation.rawValue, ordering: .relaxed)
   }
 
   /// The last transaction since the tree was opened that changed more than where its blocks stand.

@@ -14,7 +14,7 @@ extension Trees {
       nodeSize: context.geometry.nodeSize)
     try root.insert(key, size: RootItem.size, in: handle) { item.encode(into: $0) }
     let entry = Entry(
-      tree: tree, rootItemKey: key, isReadOnly: false, savedAddress: state.address,
+      tree: tree, rootItemKey: key, savedAddress: state.address,
       savedBlockDelta: state.blockDelta)
     self.state.withLock { $0.entries[id] = entry }
     return tree

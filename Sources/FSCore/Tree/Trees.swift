@@ -1,3 +1,5 @@
+import Synchronization
+
 /// The trees of a volume, and what their root items say. Lock rank: `leaf`.
 ///
 /// 1. While anybody refers to a tree no other object stands for it: it is opened once, and
@@ -17,7 +19,6 @@ package final class Trees: @unchecked Sendable {
   struct Entry {
     var tree: Tree
     var rootItemKey: Key
-    var isReadOnly: Bool
     /// What the root item says.
     var savedAddress: LogicalAddress
     var savedBlockDelta = 0
@@ -31,11 +32,21 @@ package final class Trees: @unchecked Sendable {
     var subvolumes = 0
     /// How many there may be before unused ones are looked for.
     var bound: Int
+    /// Subvolumes that were deleted in this mount: files that are open use their trees, and nobody
+    /// else comes by them.
+    var deleted: Set<TreeID> = []
+    /// The highest number that a new subvolume was given.
+    var lastNewSubvolume: UInt64 = 0
   }
 
+  /// Another default subvolume was set: the superblock says that it may be another than the top level.
+  package var hasNewDefault: Bool { newDefault.load(ordering: .relaxed) }
+  private let newDefault = Atomic<Bool>(false)
+  package func noteNewDefault() { newDefault.store(true, ordering: .relaxed) }
+
   let state: Guarded<State>
-  private let memory: MemoryShare
-  private let treeBytes: Int
+  let memory: MemoryShare
+  let treeBytes: Int
 
   /// How many trees of subvolumes the budget has room for.
   let comfortableCount: Int
@@ -94,24 +105,32 @@ package final class Trees: @unchecked Sendable {
       id: id, address: item.address, level: item.level, generation: item.generation,
       lastSnapshot: item.lastSnapshot, context: context)
     return Entry(
-      tree: tree, rootItemKey: key, isReadOnly: item.isReadOnly, savedAddress: item.address)
+      tree: tree, rootItemKey: key, savedAddress: item.address)
   }
 
   /// A subvolume's tree. Throws `.notFound` when there is none of this number.
   package func subvolume(_ id: TreeID) throws(FilesystemError) -> Tree {
     guard id.isSubvolume else { throw .notFound }
-    if let tree = state.withLock({ $0.entries[id]?.tree }) { return tree }
+    let (known, isDeleted) = state.withLock { ($0.entries[id]?.tree, $0.deleted.contains(id)) }
+    if isDeleted { throw .notFound }
+    if let known { return known }
 
     let entry = try Self.open(id, root: root, context: context)
-    let tree = state.withLock { state in
+    return try state.withLock { state throws(FilesystemError) in
+      // Deleted meanwhile.
+      if state.deleted.contains(id) { throw .notFound }
       if let present = state.entries[id] { return present.tree }
-      if state.subvolumes >= state.bound { closeUnused(&state) }
-      state.entries[id] = entry
-      state.subvolumes += 1
-      memory.charge(treeBytes)
+      add(entry, &state)
       return entry.tree
     }
-    return tree
+  }
+
+  /// Adds the tree of a subvolume.
+  func add(_ entry: Entry, _ state: inout State) {
+    if state.subvolumes >= state.bound { closeUnused(&state) }
+    state.entries[entry.tree.id] = entry
+    state.subvolumes += 1
+    memory.charge(treeBytes)
   }
 
   /// How many subvolumes' trees are open.
@@ -154,11 +173,6 @@ package final class Trees: @unchecked Sendable {
       state.entries[id] = entry
       return entry.tree
     }
-  }
-
-  /// Whether a subvolume that is open may not be changed.
-  package func isReadOnly(_ id: TreeID) -> Bool {
-    state.withLock { $0.entries[id]?.isReadOnly ?? false }
   }
 
   /// The numbers of all subvolumes that are not deleted.
@@ -211,26 +225,7 @@ package final class Trees: @unchecked Sendable {
       let change = id.isSubvolume ? entry.tree.lastContentChange : 0
       guard state.address != entry.savedAddress || change > entry.savedChange else { continue }
       hasChanged = true
-      let generation = handle.generation
-      let gained = state.blockDelta - entry.savedBlockDelta
-      let nodeSize = Int64(context.geometry.nodeSize)
-
-      let found = try root.find(entry.rootItemKey) { (bytes) throws(FilesystemError) in
-        try RootItem(bytes)
-      }
-      guard var item = found else { throw .corrupt("tree \(id) has lost its root item") }
-      item.address = state.address
-      item.level = state.level
-      item.generation = state.generation
-      if id.isSubvolume { item.lastSnapshot = max(item.lastSnapshot, entry.tree.lastSnapshot) }
-      let bytesUsed = Int64(clamping: item.bytesUsed).addingReportingOverflow(
-        Int64(gained) * nodeSize)
-      item.bytesUsed = UInt64(max(bytesUsed.partialValue, nodeSize))
-      // What a balance moves is no change that anybody should see.
-      if change > entry.savedChange {
-        item.lastChange = generation
-        item.changeTime = now
-      }
+      let item = try currentItem(of: entry, now: now, handle.generation)
       // One of the old, short form becomes a whole one.
       try root.replace(entry.rootItemKey, size: RootItem.size, in: handle) { item.encode(into: $0) }
       self.state.withLock {
@@ -240,6 +235,33 @@ package final class Trees: @unchecked Sendable {
       }
     }
     return hasChanged
+  }
+
+  /// What a tree's root item has to say now.
+  func currentItem(
+    of entry: Entry, now: Timestamp, _ generation: Generation
+  ) throws(FilesystemError) -> RootItem {
+    let id = entry.tree.id
+    let state = entry.tree.rootState
+    let nodeSize = Int64(context.geometry.nodeSize)
+    let found = try root.find(entry.rootItemKey) { (bytes) throws(FilesystemError) in
+      try RootItem(bytes)
+    }
+    guard var item = found else { throw .corrupt("tree \(id) has lost its root item") }
+    item.address = state.address
+    item.level = state.level
+    item.generation = state.generation
+    if id.isSubvolume { item.lastSnapshot = max(item.lastSnapshot, entry.tree.lastSnapshot) }
+    let gained = state.blockDelta - entry.savedBlockDelta
+    let bytesUsed = Int64(clamping: item.bytesUsed).addingReportingOverflow(
+      Int64(gained) * nodeSize)
+    item.bytesUsed = UInt64(max(bytesUsed.partialValue, nodeSize))
+    // What a balance moves is no change that anybody should see.
+    if id.isSubvolume, entry.tree.lastContentChange > entry.savedChange {
+      item.lastChange = generation
+      item.changeTime = now
+    }
+    return item
   }
 
   /// What does not hold once `updateRootItems` has nothing left to do (invariant 2).

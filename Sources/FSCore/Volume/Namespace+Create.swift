@@ -29,6 +29,16 @@ struct PreparedNode {
   var itemCount: Int { 5 + inheritance.attributes.count + (node.isSymbolicLink ? 1 : 0) }
 }
 
+/// What the root directory of a new subvolume is to be.
+struct PreparedRoot {
+  fileprivate let node: NewNode
+  fileprivate let inheritance: Inheritance
+  fileprivate let credentials: Credentials
+
+  /// How many items it is.
+  var itemCount: Int { 2 + inheritance.attributes.count }
+}
+
 extension Namespace {
   /// Makes a file, device, pipe or socket. `rdev` as the format has it: major << 20 | minor.
   package func createNode(
@@ -180,14 +190,7 @@ extension Namespace {
       name, of: inode, in: directory.number, index: index, handle)
     if node.isSymbolicLink { try insertTarget(node.target, of: inode, handle) }
 
-    guard !inheritance.attributes.isEmpty else { return }
-    var edits = ItemEdits()
-    for (name, value) in inheritance.attributes {
-      try ExtendedAttributes.set(
-        name, to: value, of: inode, generation: handle.generation, &edits)
-    }
-    ExtendedAttributes.noteSome(inode)
-    try edits.write(in: handle)
+    try insert(inheritance.attributes, of: inode, handle)
   }
 
   /// Adds the DIR_ITEM of a new name. Throws `.exists`, having changed nothing, when the name is
@@ -224,6 +227,67 @@ extension Namespace {
       extent.encode(into: bytes)
       bytes.store(target, at: header)
     }
+  }
+
+  // The root directory of a new subvolume.
+
+  /// The property that a new subvolume takes over from the one that it stands in, and not from its
+  /// directory. No inode is locked.
+  func inheritedProperty(in subvolume: Subvolume) throws(FilesystemError) -> [UInt8]? {
+    let root = try inodes.inode(InodeID(tree: subvolume.id, number: .firstFree))
+    let value = try ExtendedAttributes.value(of: ExtendedAttributes.compressionProperty, root)
+    guard let value, ["zlib", "lzo", "zstd"].contains(where: { value.starts(with: $0.utf8) }) else {
+      return nil
+    }
+    return value
+  }
+
+  /// What the root directory of a new subvolume is to be: flags do not come from its directory, which
+  /// is locked.
+  func prepareRoot(
+    in directory: Inode, mode: UInt32, property: [UInt8]?, _ credentials: Credentials
+  ) throws(FilesystemError) -> PreparedRoot {
+    let node = NewNode(mode: 0o040000 | mode & 0o7777)
+    var inheritance = try inheritance(from: directory, to: node, credentials)
+    inheritance.flags = property == nil ? [] : .compress
+    inheritance.attributes.removeAll { $0.name == ExtendedAttributes.compressionProperty }
+    if let property {
+      inheritance.attributes.append((ExtendedAttributes.compressionProperty, property))
+    }
+    return PreparedRoot(node: node, inheritance: inheritance, credentials: credentials)
+  }
+
+  /// Inserts all items of a root directory into a tree that nobody knows of.
+  func insertRoot(
+    _ root: PreparedRoot, of subvolume: Subvolume, _ handle: borrowing TransactionHandle
+  ) throws(FilesystemError) {
+    // Whoever looks for it loads it.
+    let inode = try newInode(
+      InodeID(tree: subvolume.id, number: .firstFree), root.node, root.inheritance,
+      root.credentials, subvolume)
+    let generation = handle.generation
+    inode.item.withLock { item in
+      item.generation = generation
+      item.transactionID = generation
+    }
+    try inode.insertItem(in: handle)
+    try InodeReferences.insertFirst(
+      [UInt8](repeating: UInt8(ascii: "."), count: 2), of: inode, in: .firstFree, index: 0, handle)
+    try insert(root.inheritance.attributes, of: inode, handle)
+  }
+
+  private func insert(
+    _ attributes: [(name: [UInt8], value: [UInt8])], of inode: Inode,
+    _ handle: borrowing TransactionHandle
+  ) throws(FilesystemError) {
+    guard !attributes.isEmpty else { return }
+    var edits = ItemEdits()
+    for (name, value) in attributes {
+      try ExtendedAttributes.set(
+        name, to: value, of: inode, generation: handle.generation, &edits)
+    }
+    ExtendedAttributes.noteSome(inode)
+    try edits.write(in: handle)
   }
 
   /// The directory is locked.

@@ -23,6 +23,7 @@ extension Namespace {
       inode.openCount -= 1
     }
     orphans.removeIfUnheld(inode)
+    if inode.subvolume.isDeleted { cleaner.lookAgain() }
   }
 
   /// The kernel is about to be given a reference to an inode. One without a name is kept until

@@ -82,10 +82,12 @@ extension Namespace {
         try directory.requireFlagsAllow(unless: [.immutable, .append])
         try inode.requireFlagsAllow(unless: [.immutable, .append])
         if isDirectory { try requireEmpty(inode) }
-        if entry.isSubvolume { throw .notPermitted }
-        return try remove(entry)
+        return entry.isSubvolume ? try deleteSubvolume(entry) : try remove(entry)
       }
-      if isDone == true { return orphans.removeIfUnheld(inode) }
+      if isDone == true {
+        if entry.isSubvolume { return cleaner.add(inode.id.tree) }
+        return orphans.removeIfUnheld(inode)
+      }
       if directory.isDeleted { throw .stale }
     }
     throw .busy("the name keeps changing")

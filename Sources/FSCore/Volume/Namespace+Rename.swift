@@ -187,6 +187,7 @@ extension Namespace {
       guard try isCurrent(source, &edits),
         try DirectoryEntries.find(name, in: new, &edits) == target?.location
       else { return false }
+      if source.isSubvolume, new.subvolume.isDeleted { throw .notFound }
 
       let oldIndex = try takeOut(source, &edits)
       var targetIndex: UInt64?
@@ -234,6 +235,8 @@ extension Namespace {
       (handle: borrowing TransactionHandle) throws(FilesystemError) in
       var edits = ItemEdits()
       guard try isCurrent(a, &edits), try isCurrent(b, &edits) else { return false }
+      if a.isSubvolume, b.directory.subvolume.isDeleted { throw .notFound }
+      if b.isSubvolume, a.directory.subvolume.isDeleted { throw .notFound }
 
       let oldAIndex = try takeOut(a, &edits)
       let oldBIndex = try takeOut(b, &edits)

@@ -15,6 +15,7 @@ package final class Namespace: Sendable {
   let transactions: TransactionManager
   let attributes: AttributeOperations
   let orphans: Orphans
+  let cleaner: SubvolumeCleaner
   let geometry: Geometry
   /// The directory that stands at the mount point.
   let rootDirectory: InodeID
@@ -24,13 +25,16 @@ package final class Namespace: Sendable {
 
   init(
     inodes: InodeTable, trees: Trees, transactions: TransactionManager,
-    attributes: AttributeOperations, orphans: Orphans, geometry: Geometry, rootDirectory: InodeID
+    attributes: AttributeOperations, orphans: Orphans, cleaner: SubvolumeCleaner,
+    geometry: Geometry,
+    rootDirectory: InodeID
   ) {
     self.inodes = inodes
     self.trees = trees
     self.transactions = transactions
     self.attributes = attributes
     self.orphans = orphans
+    self.cleaner = cleaner
     self.geometry = geometry
     self.rootDirectory = rootDirectory
   }

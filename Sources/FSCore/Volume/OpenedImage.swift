@@ -37,7 +37,7 @@ package struct OpenedImage {
     ).firstReason()
     let subvolume: TreeID =
       switch options.subvolume {
-      case .imageDefault: try Self.defaultSubvolume(trees)
+      case .imageDefault: try DefaultSubvolume.find(in: trees.root) ?? .topLevel
       case .id(let id): id
       case .path(let path): try Self.subvolume(path, trees)
       }
@@ -61,18 +61,6 @@ package struct OpenedImage {
     throw .cannotMount(
       "the image was not unmounted cleanly by Linux and has a log tree to replay: mount it "
         + "once with Linux, or with -o nologreplay, read-only, as of the last commit")
-  }
-
-  /// The subvolume that is mounted when none is named.
-  private static func defaultSubvolume(_ trees: Trees) throws(FilesystemError) -> TreeID {
-    let name = Array("default".utf8)
-    let key = Key(.rootTreeDirectory, .dirItem, FormatHash.name(name))
-    let found = try trees.root.find(key) { (bytes) throws(FilesystemError) -> TreeID? in
-      let entry = try DirectoryEntry.all(in: bytes).first { $0.name == name }
-      return entry.map { TreeID($0.location.objectID.rawValue) }
-    }
-    guard let found, let id = found, id.isSubvolume else { return .topLevel }
-    return id
   }
 
   /// The subvolume at a path from the top-level one.
@@ -100,5 +88,12 @@ package struct OpenedImage {
     }
     guard directory == .firstFree else { throw .cannotMount("\(path) is not a subvolume") }
     return tree
+  }
+}
+
+extension OpenedImage {
+  /// The subvolume that is mounted when none is named.
+  package func defaultSubvolume() throws(FilesystemError) -> TreeID {
+    try DefaultSubvolume.find(in: trees.root) ?? .topLevel
   }
 }

@@ -84,15 +84,18 @@ package final class Orphans: Sendable {
   /// Deletes what a crash has left without a name, in all subvolumes that can be written: at
   /// the mount of a volume that can be written. Deleted subvolumes are left alone.
   func clean() throws(FilesystemError) {
-    for id in try writableSubvolumes() {
-      let subvolume = try inodes.subvolume(id)
-      var first: UInt64 = 0
-      while true {
-        let numbers = try OrphanItems.list(in: subvolume.tree, from: first, limit: 256)
-        for number in numbers { try clean(number, in: subvolume) }
-        guard let last = numbers.last, last.rawValue < .max else { break }
-        first = last.rawValue + 1
-      }
+    for id in try writableSubvolumes() { try clean(in: id) }
+  }
+
+  /// Deletes what has no name in one subvolume, which nobody has used yet.
+  func clean(in id: TreeID) throws(FilesystemError) {
+    let subvolume = try inodes.subvolume(id)
+    var first: UInt64 = 0
+    while true {
+      let numbers = try OrphanItems.list(in: subvolume.tree, from: first, limit: 256)
+      for number in numbers { try clean(number, in: subvolume) }
+      guard let last = numbers.last, last.rawValue < .max else { break }
+      first = last.rawValue + 1
     }
   }
 

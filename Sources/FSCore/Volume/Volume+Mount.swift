@@ -23,6 +23,7 @@ extension Volume {
     }
     try disownQuotas()
     try orphans.clean()
+    try cleaner.start()
     periodicCommit.start(interval: options.commitInterval)
     try resumeBalance()
   }
@@ -60,6 +61,7 @@ extension Volume {
   /// before, and no synchronization of the volume has reported it.
   package func unmount() throws(FilesystemError) {
     balancer.suspend()
+    cleaner.stop()
     periodicCommit.stop()
     defer { workers.stop() }
     guard !isReadOnly else { return }

@@ -35,6 +35,8 @@ package final class Volume: @unchecked Sendable {
   package let content: FileOperations
   package let attributes: AttributeOperations
   package let orphans: Orphans
+  package let subvolumes: SubvolumeOperations
+  package let cleaner: SubvolumeCleaner
 
   package let memory: MemoryBudget
   let periodicCommit: PeriodicCommit
@@ -77,9 +79,16 @@ package final class Volume: @unchecked Sendable {
       isReadOnly: image.readOnlyReason != nil, options: options)
     orphans = Orphans(
       inodes: inodes, files: files, trees: trees, transactions: transactions, log: log)
+    cleaner = SubvolumeCleaner(
+      inodes: inodes, files: files, trees: trees, transactions: transactions,
+      references: references, commits: space.reservations.commits, log: log)
     namespace = Namespace(
       inodes: inodes, trees: trees, transactions: transactions, attributes: attributes,
-      orphans: orphans, geometry: geometry, rootDirectory: image.rootDirectory)
+      orphans: orphans, cleaner: cleaner, geometry: geometry,
+      rootDirectory: image.rootDirectory)
+    subvolumes = SubvolumeOperations(
+      namespace: namespace, inodes: inodes, files: files, trees: trees,
+      transactions: transactions, committer: committer, log: log)
     content = FileOperations(
       inodes: inodes, files: files, space: space, transactions: transactions,
       committer: committer, attributes: attributes, geometry: geometry,
@@ -97,7 +106,7 @@ package final class Volume: @unchecked Sendable {
         references: references, checksums: checksums, inodes: inodes, files: files,
         device: device, log: log),
       blocks: BlockMover(trees: trees, transactions: transactions, references: references),
-      log: log)
+      cleaner: cleaner, log: log)
     balancer = Balancer(
       emptier: emptier, space: space, root: trees.root, transactions: transactions,
       readOnlyReason: image.readOnlyReason, log: log)

@@ -35,7 +35,9 @@ final class ControlServer: Sendable {
   /// The answer to the bytes of one message, as the bytes of one.
   ///
   /// - Parameter isAllowed: whether the caller may control the mount.
-  func answer(_ message: UnsafeRawBufferPointer, isAllowed: Bool) -> [UInt8] {
+  func answer(
+    _ message: UnsafeRawBufferPointer, isAllowed: Bool, _ context: ControlContext? = nil
+  ) -> [UInt8] {
     do throws(ControlFailure) {
       guard isAllowed else {
         throw ControlFailure(
@@ -43,13 +45,15 @@ final class ControlServer: Sendable {
       }
       let request = try ControlFrame(message)
       if request.token != 0 { return try more(request) }
-      return send(try run(request.text))
+      return send(try run(request.text, context))
     } catch {
       return send(ControlJSON.encode(ControlAnswer<NoResult>(failure: error)))
     }
   }
 
-  private func run(_ text: [UInt8]) throws(ControlFailure) -> [UInt8] {
+  private func run(
+    _ text: [UInt8], _ context: ControlContext?
+  ) throws(ControlFailure) -> [UInt8] {
     let header = try ControlJSON.decode(ControlHeader.self, from: text)
     guard header.version == ControlProtocol.version else {
       throw ControlFailure(
@@ -64,7 +68,7 @@ final class ControlServer: Sendable {
     if operation.needsWriting, let readOnlyReason {
       throw ControlFailure("the mount is read-only: \(readOnlyReason)", "EROFS")
     }
-    return try operation.run(text)
+    return try operation.run(text, context)
   }
 
   // Answers that do not fit.

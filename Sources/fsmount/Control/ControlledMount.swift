@@ -16,7 +16,7 @@ struct ControlledMount: Sendable {
       ControlOperation(UsageCall.self, "how the space is used") { (_) throws(ControlFailure) in
         try ControlFailure.telling { () throws(FilesystemError) in try usage() }
       },
-    ] + balanceOperations + resizeOperations
+    ] + balanceOperations + resizeOperations + subvolumeOperations
   }
 
   private func statistics() -> MountStatistics {

@@ -119,7 +119,11 @@ extension FuseServer {
       return .control(
         [start, trimmed, minimum].flatMap { withUnsafeBytes(of: $0) { [UInt8]($0) } })
     case ControlCommand.exchange:
-      return .control(control.answer(input, isAllowed: mayControl(request)))
+      let context = ControlContext(
+        inode: try inode(number), credentials: FuseCallbacks.credentials(request))
+      let answer = control.answer(input, isAllowed: mayControl(request), context)
+      tellKernel(of: context.changes, in: number)
+      return .control(answer)
     case ControlCommand.shutDown:
       guard Self.has(.administration, request) else { throw .notPermitted }
       try volume.shutDown()
@@ -127,6 +131,21 @@ extension FuseServer {
     default:
       return .failure(ENOTTY)
     }
+  }
+
+  /// Lets the kernel forget what it knows of a directory and of names in it, those too of which it
+  /// knows that they are not there. It holds nothing of the directory while it
+  /// waits for the answer to an ioctl.
+  private func tellKernel(of changes: DirectoryChanges, in directory: fuse_ino_t) {
+    let names = changes.names
+    guard !names.isEmpty else { return }
+    for name in names {
+      name.withUnsafeBytes { bytes in
+        _ = fuse_lowlevel_notify_inval_entry(
+          session, directory, bytes.bindMemory(to: CChar.self).baseAddress, bytes.count)
+      }
+    }
+    fuse_lowlevel_notify_inval_inode(session, directory, 0, 0)
   }
 
   private func setFlags(

@@ -67,6 +67,8 @@ import Testing
       for name in try volume.names(directory) { _ = try volume.id(name, in: directory) }
     },
     Operation("read") { _ = try $0.readBytes($0.find("/d/f-27"), at: 0, count: 1 << 20) },
+    Operation("make a subvolume") { try $0.makeSubvolume("/d/new") },
+    Operation("take a snapshot") { try $0.makeSnapshot(of: "/", "/d/new") },
     Operation("empty a directory") { volume in
       for number in stride(from: 0, to: 60, by: 3) { try volume.remove("/d/f-\(number)") }
     },

@@ -52,7 +52,7 @@ import Testing
     try write(4096, 200_000)
     let batch = try batch()
 
-    let parts = try stages.cut.cut(batch)
+    let parts = try stages.cut.cut(batch, inPlace: true)
     #expect(parts.map(\.range) == [4096..<65536, 65536..<131072, 131072..<204800])
     #expect(parts[0].existing == nil && parts[2].existing == nil)
     #expect(parts[1].existing?.address == space.item.diskAddress)

@@ -28,15 +28,15 @@ import Testing
       $0.spaceCache = .v1
       $0.clearCache = true
     }
-    let counts = volume.caches.counts
+    let counts = volume.caches.outcomes.statistics
     let cacheable = volume.space.groups.all.count(where: \.isCacheable)
     #expect(cacheable > 2 * OldCacheFiles.batchSize)
-    #expect(counts.failures == 0 && counts.setUps >= cacheable)
+    #expect(counts.failedCount == 0 && counts.setUp >= cacheable)
     let commits = Int(volume.committer.statistics.whole.count)
     #expect(commits >= 3)
     #expect(!volume.record.wantsMoreCommits)
     // None takes more than a part.
-    #expect(counts.setUps / commits <= 2 * OldCacheFiles.batchSize)
+    #expect(Int(counts.setUp) / commits <= 2 * OldCacheFiles.batchSize)
     #expect(volume.brokenInvariants() == [])
     try CacheJudge.judge(device.copy())
     try volume.unmount()

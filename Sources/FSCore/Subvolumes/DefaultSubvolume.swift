@@ -1,0 +1,25 @@
+/// Which subvolume is mounted when none is named: an entry in a directory of the root tree
+/// (format §6.5).
+enum DefaultSubvolume {
+  private static let name = Array("default".utf8)
+  private static let key = Key(.rootTreeDirectory, .dirItem, FormatHash.name(name))
+
+  /// The one that the image names; nil when it names none, or no subvolume.
+  static func find(in root: Tree) throws(FilesystemError) -> TreeID? {
+    let found = try root.find(key) { (bytes) throws(FilesystemError) -> TreeID? in
+      let entry = try DirectoryEntry.all(in: bytes).first { $0.name == name }
+      return entry.map { TreeID($0.location.objectID.rawValue) }
+    }
+    guard let found, let id = found, id.isSubvolume else { return nil }
+    return id
+  }
+
+  /// Names another one.
+  static func set(
+    _ id: TreeID, in root: Tree, _ handle: borrowing TransactionHandle
+  ) throws(FilesystemError) {
+    let entry = DirectoryEntry(
+      location: Key(id.objectID, .rootItem, 0), transactionID: 0, type: .directory, name: name)
+    try root.replace(key, size: entry.size, in: handle) { entry.encode(into: $0) }
+  }
+}

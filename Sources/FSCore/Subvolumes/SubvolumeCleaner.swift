@@ -1,0 +1,177 @@
+import Logging
+
+/// Gives back what deleted subvolumes have, on a thread of its own. A volume has one. Lock rank: `leaf`.
+///
+/// 1. A subvolume that is listed as deleted on disk is taken apart sooner or later, whoever has deleted
+///    it: here, or at the next mount, ours or Linux's. So it may stop at any time.
+/// 2. It stays whole while a file of it is open. Then nobody gets an inode of it any more, and only then
+///    is anything freed.
+/// 3. A step is one short transaction; a commit may come between any two.
+/// 4. Where room is short a step does little, and a commit makes allocatable what it has freed.
+package final class SubvolumeCleaner: Sendable {
+  private struct State {
+    /// To be taken apart, in the order of deletion.
+    var due: [TreeID] = []
+    /// Files of them are open, or it has failed.
+    var heldUp: [TreeID] = []
+    /// How many were added.
+    var added = 0
+    var mustStop = false
+    /// The thread may have work.
+    var isRunning = false
+    var thread: BackgroundThread?
+  }
+
+  private let inodes: InodeTable
+  private let files: FileStore
+  private let trees: Trees
+  private let transactions: TransactionManager
+  private let references: DelayedReferences
+  private let commits: CommitRequests
+  private let log: Logger
+  private let state = Guarded(State(), rank: .leaf)
+
+  /// References that a step changes, about.
+  private static let stepLength = 256
+  private static let shortStepLength = 48
+  /// Where there is room for neither.
+  private static let tightStepLength = 24
+  private static let tightItems = 16
+
+  init(
+    inodes: InodeTable, files: FileStore, trees: Trees, transactions: TransactionManager,
+    references: DelayedReferences, commits: CommitRequests, log: Logger
+  ) {
+    self.inodes = inodes
+    self.files = files
+    self.trees = trees
+    self.transactions = transactions
+    self.references = references
+    self.commits = commits
+    self.log = log
+  }
+
+  /// Goes on with what an earlier mount has left. Called once, before anybody uses the volume.
+  func start() throws(FilesystemError) {
+    let deleted = try trees.deletedSubvolumes()
+    guard !deleted.isEmpty else { return }
+    log.notice("\(deleted.count) deleted subvolumes have space that is given back now")
+    for id in deleted { add(id) }
+  }
+
+  /// A subvolume was deleted. Returns at once.
+  func add(_ id: TreeID) {
+    state.update { state in
+      if !state.due.contains(id) { state.due.append(id) }
+      state.added += 1
+      run(&state)
+    }
+  }
+
+  /// A file of some deleted subvolume was closed.
+  func lookAgain() {
+    state.update { state in
+      state.due += state.heldUp
+      state.heldUp = []
+      run(&state)
+    }
+  }
+
+  /// Ends the thread, and waits for the step that it is in.
+  package func stop() {
+    let thread = state.update { state -> BackgroundThread? in
+      state.mustStop = true
+      defer { state.thread = nil }
+      return state.thread
+    }
+    thread?.join()
+  }
+
+  /// Whether no subvolume is deleted and has space still.
+  package var isIdle: Bool {
+    state.withLock { !$0.isRunning && $0.due.isEmpty && $0.heldUp.isEmpty }
+  }
+
+  /// How many subvolumes have been deleted so far; nil while one of them has space still.
+  var quietCount: Int? { isIdle ? state.withLock { $0.added } : nil }
+
+  /// Whether all that is left waits for files to be closed.
+  var isHeldUp: Bool {
+    state.withLock { !$0.isRunning && $0.due.isEmpty && !$0.heldUp.isEmpty }
+  }
+
+  /// Waits until nothing is left, at most so long; says whether that is so.
+  package func wait(seconds: Double) -> Bool {
+    state.wait(atMost: seconds) { !$0.isRunning && $0.due.isEmpty && $0.heldUp.isEmpty }
+  }
+
+  // The thread.
+
+  /// Starts the thread unless it runs. It ends by itself when there is nothing to do.
+  private func run(_ state: inout State) {
+    guard !state.isRunning, !state.mustStop, !state.due.isEmpty else { return }
+    state.isRunning = true
+    // One that has ended, or is about to.
+    state.thread?.detach()
+    state.thread = BackgroundThread { [self] in cleanAll() }
+  }
+
+  private func cleanAll() {
+    while let id = next() {
+      do throws(FilesystemError) {
+        if try !clean(id) { state.withLock { $0.heldUp.append(id) } }
+      } catch {
+        if transactions.refusal != nil { continue }
+        log.error("deleted subvolume \(id) keeps its space until the next mount: \(error)")
+      }
+    }
+  }
+
+  private func next() -> TreeID? {
+    let isRefused = transactions.refusal != nil
+    return state.update { state in
+      guard !state.mustStop, !isRefused, !state.due.isEmpty else {
+        state.isRunning = false
+        return nil
+      }
+      return state.due.removeFirst()
+    }
+  }
+
+  private var mustStop: Bool { transactions.refusal != nil || state.withLock { $0.mustStop } }
+
+  /// False when a file of the subvolume is open.
+  private func clean(_ id: TreeID) throws(FilesystemError) -> Bool {
+    guard inodes.retire(id, flush: { files.flush($0) }) else { return false }
+    try transactions.performAlone(reserving: 1, for: .freeing) { (handle) throws(FilesystemError) in
+      try trees.detach(id, in: handle)
+    }
+    var dropper = try TreeDropper(id, trees: trees, references: references)
+    while !dropper.isDone, !mustStop { try step(&dropper) }
+    return true
+  }
+
+  /// As many references as a step changes are counted on top of what is reserved for its items: one
+  /// for each block of these.
+  private func step(_ dropper: inout TreeDropper) throws(FilesystemError) {
+    for length in [Self.stepLength, Self.shortStepLength] {
+      do throws(FilesystemError) {
+        return try step(&dropper, atMost: length, items: 2 + length, for: .opportune)
+      } catch .noSpace {
+        continue
+      } catch {
+        throw error
+      }
+    }
+    try step(&dropper, atMost: Self.tightStepLength, items: Self.tightItems, for: .freeing)
+    try commits.commit()
+  }
+
+  private func step(
+    _ dropper: inout TreeDropper, atMost limit: Int, items: Int, for purpose: MetadataPurpose
+  ) throws(FilesystemError) {
+    try transactions.perform(reserving: items, for: purpose) { (handle) throws(FilesystemError) in
+      try dropper.step(atMost: limit, in: handle)
+    }
+  }
+}

@@ -1,0 +1,83 @@
+extension SubvolumeOperations {
+  /// All subvolumes, by ascending number.
+  package func list() throws(FilesystemError) -> [SubvolumeRecord] {
+    // Root items say what the last commit has.
+    if !namespace.attributes.isReadOnly { try committer.commit() }
+    return try SubvolumeList(trees).all()
+  }
+
+  /// One subvolume, with its path; nil when it is not there, or deleted.
+  package func record(of id: TreeID) throws(FilesystemError) -> SubvolumeRecord? {
+    let list = SubvolumeList(trees)
+    guard var record = try list.record(of: id) else { return nil }
+    record.path = try list.path(of: record)
+    return record
+  }
+
+  /// The subvolume that is mounted when none is named.
+  package func defaultSubvolume() throws(FilesystemError) -> TreeID {
+    try DefaultSubvolume.find(in: trees.root) ?? .topLevel
+  }
+
+  /// Lets a subvolume be mounted when none is named, and returns when that is durable.
+  package func setDefault(_ id: TreeID) throws(FilesystemError) {
+    try requireWritableVolume()
+    _ = try rootItem(of: id)
+    // Alone: it may not be deleted in the same moment.
+    try transactions.performAlone(reserving: 3) { (handle) throws(FilesystemError) in
+      _ = try rootItem(of: id)
+      try DefaultSubvolume.set(id, in: trees.root, handle)
+      trees.noteNewDefault()
+    }
+    try committer.commit()
+  }
+
+  /// Makes a subvolume read-only, or writable again, and returns when that is durable. What was written
+  /// before is in it, and nothing that is written afterwards.
+  ///
+  /// Throws `.refused` where a received subvolume is to become writable, unless that is forced: it then
+  /// is no longer known as received.
+  package func setReadOnly(
+    _ isReadOnly: Bool, of root: InodeID, isForced: Bool = false
+  ) throws(FilesystemError) {
+    try requireWritableVolume()
+    let subvolume = try inodes.subvolume(requireRoot(root))
+    let id = subvolume.id
+    let item = try rootItem(of: id)
+    guard item.isReadOnly != isReadOnly else { return }
+    let wasReceived = item.receivedUUID != .zero
+    if !isReadOnly, wasReceived, !isForced {
+      throw .refused(
+        "a received subvolume is not made writable: a later receive would go wrong; take a snapshot "
+          + "of it, or force it, and it is no longer known as received")
+    }
+    // From here on nobody begins to change it; what was accepted is written.
+    if isReadOnly { subvolume.setReadOnly(true) }
+    do throws(FilesystemError) {
+      files.flush(id)
+      try transactions.performAlone(reserving: 4) { (handle) throws(FilesystemError) in
+        let item = try rootItem(of: id)
+        if !isReadOnly {
+          try uuids?.remove(id, item.receivedUUID, .received, in: handle)
+        }
+        try trees.modifyRootItem(of: id, in: handle) { item in
+          item.markFlagsAsValid()
+          item.isReadOnly = isReadOnly
+          if !isReadOnly { item.clearReceived() }
+        }
+      }
+    } catch {
+      subvolume.setReadOnly(item.isReadOnly)
+      throw error
+    }
+    try committer.commit()
+    subvolume.setReadOnly(isReadOnly)
+  }
+
+  private func requireWritableVolume() throws(FilesystemError) {
+    if namespace.attributes.isReadOnly {
+      throw .readOnly("the file system is mounted read-only")
+    }
+    if let refusal = transactions.refusal { throw refusal }
+  }
+}

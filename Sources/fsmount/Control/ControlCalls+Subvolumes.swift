@@ -1,0 +1,134 @@
+import FSCore
+
+/// Makes an empty subvolume in the directory that is asked.
+struct SubvolumeCreateCall: ControlCall {
+  static let command = "subvolume_create"
+  typealias Answer = SubvolumeReport
+
+  var name: String
+}
+
+/// Makes a snapshot in the directory that is asked.
+struct SubvolumeSnapshotCall: ControlCall {
+  static let command = "subvolume_snapshot"
+  typealias Answer = SubvolumeReport
+
+  /// The number of the subvolume of which it is one.
+  var source: UInt64
+  var name: String
+  var readOnly: Bool?
+}
+
+/// Deletes a subvolume that stands in the directory that is asked.
+struct SubvolumeDeleteCall: ControlCall {
+  static let command = "subvolume_delete"
+  typealias Answer = NoResult
+
+  var name: String
+}
+
+struct SubvolumeListCall: ControlCall {
+  static let command = "subvolume_list"
+
+  struct Answer: Codable, Sendable {
+    var subvolumes: [SubvolumeReport]
+    /// The one that is mounted when none is named.
+    var defaultSubvolume: UInt64
+  }
+}
+
+/// The subvolume to which the file or directory that is asked belongs.
+struct SubvolumeShowCall: ControlCall {
+  static let command = "subvolume_show"
+
+  struct Answer: Codable, Sendable {
+    var subvolume: SubvolumeReport
+    /// Whether it is the subvolume's root directory that was asked.
+    var isRoot: Bool
+    /// The paths of snapshots of it.
+    var snapshots: [String]
+  }
+
+  /// Another one, by its number.
+  var id: UInt64?
+}
+
+struct SubvolumeSetDefaultCall: ControlCall {
+  static let command = "subvolume_set_default"
+  typealias Answer = SubvolumeReport
+
+  /// Missing: the one whose root directory is asked.
+  var id: UInt64?
+}
+
+/// Makes the subvolume whose root directory is asked read-only, or writable.
+struct SubvolumeSetReadOnlyCall: ControlCall {
+  static let command = "subvolume_set_read_only"
+  typealias Answer = SubvolumeReport
+
+  var readOnly: Bool
+  /// A received one becomes writable, and is no longer known as received.
+  var force: Bool?
+}
+
+/// A subvolume. UUIDs that it does not have are missing. Names are in the form that comes back from
+/// snake_case.
+struct SubvolumeReport: Codable, Sendable, Equatable {
+  struct Time: Codable, Sendable, Equatable {
+    var seconds: Int64
+    var nanoseconds: UInt32
+
+    init(_ time: Timestamp) {
+      seconds = time.seconds
+      nanoseconds = time.nanoseconds
+    }
+  }
+
+  var id: UInt64
+  /// Missing of the top level.
+  var parent: UInt64?
+  var name: String
+  /// From the top level.
+  var path: String
+  var generation: UInt64
+  var creationGeneration: UInt64
+  var creationTime: Time
+  var uuid: String?
+  var parentUuid: String?
+  var receivedUuid: String?
+  var isReadOnly: Bool
+  var sendGeneration: UInt64
+  var sendTime: Time
+  var receiveGeneration: UInt64
+  var receiveTime: Time
+
+  init(_ record: SubvolumeRecord) {
+    func text(_ uuid: UUIDBytes) -> String? { uuid == .zero ? nil : "\(uuid)" }
+    let item = record.item
+    id = record.id.rawValue
+    parent = record.parent?.rawValue
+    name = String(decoding: record.name, as: UTF8.self)
+    path = String(decoding: record.path, as: UTF8.self)
+    generation = item.generation.rawValue
+    creationGeneration = item.creationTransaction.rawValue
+    creationTime = Time(item.creationTime)
+    uuid = text(item.uuid)
+    parentUuid = text(item.parentUUID)
+    receivedUuid = text(item.receivedUUID)
+    isReadOnly = item.isReadOnly
+    sendGeneration = item.sendTransaction
+    sendTime = Time(item.sendTime)
+    receiveGeneration = item.receiveTransaction
+    receiveTime = Time(item.receiveTime)
+  }
+
+  /// What shows one subvolume among all.
+  static func answer(
+    for id: UInt64, isRoot: Bool, among records: [SubvolumeReport]
+  ) -> SubvolumeShowCall.Answer? {
+    guard let report = records.first(where: { $0.id == id }) else { return nil }
+    let snapshots = records.filter { $0.parentUuid != nil && $0.parentUuid == report.uuid }
+    return SubvolumeShowCall.Answer(
+      subvolume: report, isRoot: isRoot, snapshots: snapshots.map(\.path))
+  }
+}

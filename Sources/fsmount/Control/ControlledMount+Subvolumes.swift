@@ -1,0 +1,116 @@
+import FSCore
+
+/// The commands about subvolumes. A snapshot is answered when it is durable: that takes as long as one
+/// commit, and writing back what is buffered of the source.
+extension ControlledMount {
+  var subvolumeOperations: [ControlOperation] {
+    let subvolumes = volume.subvolumes
+    return [
+      ControlOperation(SubvolumeCreateCall.self, "makes a subvolume", needsWriting: true) {
+        (call, context) throws(ControlFailure) in
+        let id = try told { () throws(FilesystemError) in
+          try subvolumes.create(Array(call.name.utf8), in: context.inode, context.credentials).id
+        }
+        context.changes.note(Array(call.name.utf8))
+        return try report(of: id.tree)
+      },
+      ControlOperation(SubvolumeSnapshotCall.self, "makes a snapshot", needsWriting: true) {
+        (call, context) throws(ControlFailure) in
+        let source = InodeID(tree: TreeID(call.source), number: .firstFree)
+        // The name may be there even when the commit has failed.
+        context.changes.note(Array(call.name.utf8))
+        let id = try told { () throws(FilesystemError) in
+          try subvolumes.snapshot(
+            of: source, Array(call.name.utf8), in: context.inode,
+            isReadOnly: call.readOnly ?? false
+          ).id
+        }
+        return try report(of: id.tree)
+      },
+      ControlOperation(SubvolumeDeleteCall.self, "deletes a subvolume", needsWriting: true) {
+        (call, context) throws(ControlFailure) in
+        let name = Array(call.name.utf8)
+        try told { () throws(FilesystemError) in try subvolumes.delete(name, in: context.inode) }
+        context.changes.note(name)
+        return NoResult()
+      },
+      ControlOperation(SubvolumeListCall.self, "lists the subvolumes") {
+        (_) throws(ControlFailure) in
+        SubvolumeListCall.Answer(
+          subvolumes: try reports(),
+          defaultSubvolume: try told { () throws(FilesystemError) in
+            try subvolumes.defaultSubvolume().rawValue
+          })
+      },
+      ControlOperation(SubvolumeShowCall.self, "what is known of a subvolume") {
+        (call, context) throws(ControlFailure) in
+        let isRoot = call.id != nil || context.inode.number == .firstFree
+        let id = call.id ?? context.inode.tree.rawValue
+        guard let answer = SubvolumeReport.answer(for: id, isRoot: isRoot, among: try reports())
+        else { throw Self.noSubvolume(id) }
+        return answer
+      },
+    ] + propertyOperations
+  }
+
+  private var propertyOperations: [ControlOperation] {
+    let subvolumes = volume.subvolumes
+    return [
+      ControlOperation(
+        SubvolumeSetDefaultCall.self, "names the subvolume that is mounted when none is named",
+        needsWriting: true
+      ) { (call, context) throws(ControlFailure) in
+        let id: TreeID
+        if let number = call.id { id = TreeID(number) } else { id = try root(context) }
+        try told { () throws(FilesystemError) in
+          do throws(FilesystemError) {
+            try subvolumes.setDefault(id)
+          } catch .notFound {
+            throw .invalidArgument("there is no subvolume \(id)")
+          }
+        }
+        return try report(of: id)
+      },
+      ControlOperation(
+        SubvolumeSetReadOnlyCall.self, "makes a subvolume read-only, or writable",
+        needsWriting: true
+      ) { (call, context) throws(ControlFailure) in
+        let id = try root(context)
+        try told { () throws(FilesystemError) in
+          try subvolumes.setReadOnly(
+            call.readOnly, of: context.inode, isForced: call.force ?? false)
+        }
+        return try report(of: id)
+      },
+    ]
+  }
+
+  private func root(_ context: ControlContext) throws(ControlFailure) -> TreeID {
+    guard context.inode.number == .firstFree else {
+      throw ControlFailure("this is not a subvolume", "EINVAL")
+    }
+    return context.inode.tree
+  }
+
+  private func reports() throws(ControlFailure) -> [SubvolumeReport] {
+    let records = try told { () throws(FilesystemError) in try volume.subvolumes.list() }
+    return records.map { SubvolumeReport($0) }
+  }
+
+  /// Of one that was made or changed just now.
+  private func report(of id: TreeID) throws(ControlFailure) -> SubvolumeReport {
+    let record = try told { () throws(FilesystemError) in try volume.subvolumes.record(of: id) }
+    guard let record else { throw Self.noSubvolume(id.rawValue) }
+    return SubvolumeReport(record)
+  }
+
+  private static func noSubvolume(_ id: UInt64) -> ControlFailure {
+    ControlFailure("there is no subvolume \(id)", "ENOENT")
+  }
+
+  private func told<R>(
+    _ body: () throws(FilesystemError) -> R
+  ) throws(ControlFailure) -> R {
+    try ControlFailure.telling(body)
+  }
+}

@@ -73,6 +73,16 @@ enum DirectoryEntries {
     directory.nextEntryIndex += count
   }
 
+  /// Whether the DIR_INDEX with this number is that of `name`.
+  static func isName(
+    _ name: [UInt8], at index: UInt64, in directory: Inode
+  ) throws(FilesystemError) -> Bool {
+    try directory.tree.find(indexKey(directory, index)) {
+      (bytes) throws(FilesystemError) -> Bool in
+      try PackedEntry.find(name, in: bytes) != nil
+    } ?? false
+  }
+
   /// The index of a name of which no inode keeps a reference: by looking at all entries.
   static func searchIndex(
     of name: [UInt8], in directory: Inode

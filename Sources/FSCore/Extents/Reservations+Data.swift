@@ -15,6 +15,8 @@ extension Reservations {
 
     var commitCount = 0
     if !isMixed, dataHasRoom(bytes, items), referencesAreHeavy { try commits.commit() }
+    groups.memory.beginSearch()
+    defer { groups.memory.endSearch() }
     while true {
       let hasGrown = growth.withLock { _ in
         if tryReserve(bytes, items, isProbe: true) { return true }
@@ -71,10 +73,18 @@ extension Reservations {
     return data.counters.withLock { $0.free >= $0.reserved + bytes }
   }
 
-  /// Makes data space allocatable for `bytes` more, if that takes no commit.
-  package func makeRoomForRecord(_ bytes: UInt64) {
+  /// Each commit may look for a run: it must not load the whole volume in vain.
+  private static let loadsForARun = 8
+
+  /// Makes data space allocatable for `bytes` more, if that takes no commit, with a run of `longest`
+  /// bytes, if loading a few groups brings one.
+  package func makeRoomForRecord(_ bytes: UInt64, longest: UInt64) {
     growth.withLock { _ in
       while !dataHasRoom(bytes, 0), grow(data) {}
+      for _ in 0..<Self.loadsForARun where data.groupWithLongestRun(atLeast: longest) == nil {
+        guard let unloaded = data.fullestUnloaded else { return }
+        loader.load(unloaded)
+      }
     }
   }
 

@@ -23,6 +23,12 @@ extension Reservations {
     }
   }
 
+  /// Lets go of one group that was loaded just to be looked at, if its record has it.
+  package func letGo(of group: BlockGroup) {
+    guard let change = loader.source?.changeInRecord(of: group) else { return }
+    _ = group.letGo(at: change, if: canUnload(group))
+  }
+
   /// Whether the class can do without loaded free space: asked as `canSpare` is. Much of it stays, so
   /// that the group need not be loaded again at once.
   private func canUnload(

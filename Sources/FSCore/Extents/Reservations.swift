@@ -103,7 +103,6 @@ package final class Reservations: Sendable {
     for group in groups.system.groups where group.unloadedFree > 0 { loader.load(group) }
     if let fullest = members.fullestUnloaded {
       loader.load(fullest)
-      letGoOfFreeSpace()
       return true
     }
     return chunks.make(in: members) != nil
@@ -131,6 +130,8 @@ extension Reservations: MetadataReserver {
     // Others take what a commit brings, so those that must succeed try more than once or twice.
     let (mostWaits, mostCommits) = mustSucceed ? (64, 8) : (8, 2)
     if referencesAreHeavy { try commits.commit() }
+    groups.memory.beginSearch()
+    defer { groups.memory.endSearch() }
     while true {
       let hasGrown = growth.withLock { _ in
         tryReserveMetadata(bytes, purpose, isProbe: true) || grow(metadata)

@@ -14,6 +14,8 @@ package struct SpaceTrimmer {
 
   /// At most so much is taken at a time.
   private static let longestPiece: UInt64 = 16 << 20
+  /// How often a group is loaded again that was let go of before a piece could be taken.
+  private static let mostRetries = 8
 
   package init(space: Space, device: LogicalDevice, transactions: TransactionManager) {
     self.space = space
@@ -46,6 +48,10 @@ package struct SpaceTrimmer {
     let copies = UInt64(group.flags.copies)
     var position = group.start
     var trimmed: UInt64 = 0
+    // A whole volume must not come to stand in memory.
+    let wasUnloaded = group.loading == .unloaded
+    defer { if wasUnloaded { space.reservations.letGo(of: group) } }
+    var retries = 0
     while position < group.end {
       // Between two pieces the group may be let go of.
       if group.loading == .unloaded { space.loader.load(group) }
@@ -59,7 +65,11 @@ package struct SpaceTrimmer {
         try device.discard(taken.length, at: taken.address)
         return taken
       }
-      guard let done else { break }
+      guard let done else {
+        guard group.loading == .unloaded, retries < Self.mostRetries else { break }
+        retries += 1
+        continue
+      }
       position = done.address + done.length
       trimmed += done.length * copies
     }

@@ -143,8 +143,12 @@ package final class FileStore: Sendable {
     for inode in buffer.dirtyFiles.all { writeBack.start(of: inode) }
   }
 
-  /// Writes back all that is buffered of a subvolume's files, as `flushAll`.
-  package func flush(_ subvolume: TreeID) { writeBack.flushAll { $0.tree == subvolume } }
+  /// Writes back all that is buffered of a subvolume's files, as `flushAll`. Throws when some of that
+  /// is lost; who synchronizes the file is told of it as well.
+  package func flush(_ subvolume: TreeID) throws(FilesystemError) {
+    let failed = writeBack.flushAll { $0.tree == subvolume }
+    if let first = failed.first, let failure = failures.last(of: first) { throw failure }
+  }
 
   package func flushAll() { writeBack.flushAll() }
 

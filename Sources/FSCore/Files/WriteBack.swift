@@ -77,10 +77,18 @@ final class WriteBack: Sendable {
   }
 
   /// Writes back all that is buffered at the time of the call: all files at once, then waits
-  /// for each. Errors are kept in `WriteFailures`.
-  func flushAll(of isWanted: (InodeID) -> Bool = { _ in true }) {
-    let passes = buffer.dirtyFiles.all.filter { isWanted($0.id) }.map { ($0, start(of: $0)) }
-    for (inode, pass) in passes { wait(for: inode, pass: pass) }
+  /// for each. Errors are kept in `WriteFailures`. Returns the files that had one meanwhile.
+  @discardableResult
+  func flushAll(of isWanted: (InodeID) -> Bool = { _ in true }) -> [Inode] {
+    let passes = buffer.dirtyFiles.all.filter { isWanted($0.id) }.map { inode in
+      (inode, failures: inode.file.failures, pass: start(of: inode))
+    }
+    var failed: [Inode] = []
+    for (inode, failures, pass) in passes {
+      wait(for: inode, pass: pass)
+      if inode.file.failures > failures { failed.append(inode) }
+    }
+    return failed
   }
 
   private func runPass(of inode: Inode) {

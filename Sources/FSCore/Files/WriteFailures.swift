@@ -29,6 +29,9 @@ final class WriteFailures: Sendable {
     if let failure = lost.withLock({ _ in buffers.failure }) { throw failure }
   }
 
+  /// The last error of a file, whoever was told of it; nobody counts as told of it by this.
+  func last(of inode: Inode) -> FilesystemError? { lost.withLock { _ in inode.file.failure } }
+
   /// Throws the first error of a write-back since the last call: for a caller that synchronizes the
   /// whole volume and has no file to ask about.
   func reportLoss() throws(FilesystemError) {

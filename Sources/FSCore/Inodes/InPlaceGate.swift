@@ -48,14 +48,14 @@ final class InPlaceGate: Sendable {
   func leaveUnreserved() { state.update { $0.buffering -= 1 } }
 
   /// Runs `snapshot` while nothing is written in place. `flush` writes back all that is buffered
-  /// when it is called.
+  /// when it is called; where that throws no snapshot is taken.
   func closed<R>(
-    flush: () -> Void, _ snapshot: () throws(FilesystemError) -> R
+    flush: () throws(FilesystemError) -> Void, _ snapshot: () throws(FilesystemError) -> R
   ) throws(FilesystemError) -> R {
     state.withLock { $0.withoutBuffering += 1 }
     defer { state.withLock { $0.withoutBuffering -= 1 } }
     state.when({ $0.buffering == 0 }) { _ in }
-    flush()
+    try flush()
     state.withLock { $0.withoutWriting += 1 }
     defer { state.withLock { $0.withoutWriting -= 1 } }
     state.when({ $0.writing == 0 }) { _ in }

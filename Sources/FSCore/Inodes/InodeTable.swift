@@ -193,13 +193,15 @@ package final class InodeTable: Sendable {
 
   /// Takes out an inode that was deleted, or that was never finished.
   func remove(_ inode: Inode) {
+    shard(of: inode.id).withLock { take(inode, from: &$0) }
+  }
+
+  private func take(_ inode: Inode, from state: inout Shard) {
     inode.markDeleted()
-    shard(of: inode.id).withLock { state in
-      guard let slot = state.slots.removeValue(forKey: inode.id) else { return }
-      state.inodes[slot] = nil
-      state.freeSlots.append(slot)
-      memory.giveBack(Self.inodeBytes)
-    }
+    guard let slot = state.slots.removeValue(forKey: inode.id) else { return }
+    state.inodes[slot] = nil
+    state.freeSlots.append(slot)
+    memory.giveBack(Self.inodeBytes)
   }
 
   /// How many are in memory.
@@ -245,32 +247,52 @@ package final class InodeTable: Sendable {
   }
 
   /// Lets go of all that is here of a deleted subvolume: nobody gets an inode of it any more, and
-  /// who has one finds it deleted. False when a file of it is open; nothing has changed then.
+  /// who has one finds it deleted. False when a file of it is open, or cannot be written back; the
+  /// subvolume stays as it is then.
   ///
   /// Returns when no operation on any of the inodes is going on.
   ///
   /// - Parameter flush: writes back what is buffered of an inode.
   func retire(_ id: TreeID, flush: (Inode) -> Void) -> Bool {
     guard let subvolume = loadedSubvolume(id) else { return true }
+    // Where a file is open nothing is refused, not even for a moment.
+    guard !loaded(of: id).contains(where: { $0.openCount > 0 }) else { return false }
     subvolume.setRetired(true)
-    var found: [Inode] = []
-    for shard in shards {
-      let isOpen = shard.withLock { state in
-        let own = state.inodes.compactMap { $0?.id.tree == id ? $0 : nil }
-        found += own
-        return own.contains { $0.openCount > 0 }
-      }
-      guard !isOpen else {
+    // An operation that has a directory in hand may still make inodes, until it finds that deleted.
+    while true {
+      let found = loaded(of: id)
+      if found.isEmpty { break }
+      for inode in found where !retire(inode, flush) {
         subvolume.setRetired(false)
         return false
       }
     }
-    for inode in found {
-      flush(inode)
-      inode.lock.exclusive { remove(inode) }
-    }
     subvolumes.withLock { $0.forget(id) }
     return true
+  }
+
+  /// Takes out an inode of a subvolume that is deleted, unless it is in use.
+  private func retire(_ inode: Inode, _ flush: (Inode) -> Void) -> Bool {
+    for _ in 0..<8 {
+      flush(inode)
+      let isGone = inode.lock.exclusive { () -> Bool? in
+        guard inode.fileState.isClean else { return nil }
+        // With the lock of the one who counts it as open: either that is seen here, or it finds the
+        // inode deleted.
+        return shard(of: inode.id).withLock { state in
+          guard inode.openCount == 0 else { return false }
+          take(inode, from: &state)
+          return true
+        }
+      }
+      if let isGone { return isGone }
+    }
+    return false
+  }
+
+  /// The inodes of a subvolume that are in memory.
+  private func loaded(of id: TreeID) -> [Inode] {
+    shards.flatMap { $0.withLock { $0.inodes.compactMap { $0?.id.tree == id ? $0 : nil } } }
   }
 
   /// How many subvolumes are in memory.

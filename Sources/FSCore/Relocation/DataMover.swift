@@ -142,6 +142,9 @@ struct DataMover: Sendable {
     let reservations = space.reservations
     // Its items are reserved for by the transactions that change them.
     try reservations.reserveData(length, items: 0)
+    let memory = space.groups.memory
+    memory.beginSearch()
+    defer { memory.endSearch() }
     while true {
       do throws(FilesystemError) {
         let (address, _) = try space.allocator.allocateData(

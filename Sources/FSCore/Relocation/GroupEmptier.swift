@@ -191,7 +191,9 @@ struct GroupEmptier: Sendable {
       while !cleaner.wait(seconds: 0.2) {
         guard goesOn(0) else { return 0 }
         if cleaner.isHeldUp {
-          throw .busy("it has a part of a deleted subvolume of which files are open")
+          throw .busy(
+            "it has a part of a deleted subvolume that keeps its space: files of it are open, or "
+              + "there was no room to take it apart, or that has failed")
         }
       }
     }

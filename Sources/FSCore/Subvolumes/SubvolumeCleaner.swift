@@ -12,14 +12,36 @@ package final class SubvolumeCleaner: Sendable {
   private struct State {
     /// To be taken apart, in the order of deletion.
     var due: [TreeID] = []
-    /// Files of them are open, or it has failed.
+    /// Files of them are open.
     var heldUp: [TreeID] = []
+    /// How often files were closed since the mount: one that is closed just when its subvolume is found
+    /// to be open must not be missed.
+    var closed = 0
+    /// There was no room to take them apart.
+    var waitingForSpace: [TreeID] = []
+    /// The last commit before the first of these attempts.
+    var shortSince: Generation = 0
+    /// How many keep their space until the next mount.
+    var failed = 0
     /// How many were added.
     var added = 0
     var mustStop = false
     /// The thread may have work.
     var isRunning = false
+    /// The thread waits for room.
+    var isResting = false
     var thread: BackgroundThread?
+
+    /// No subvolume is deleted and has space still.
+    var isIdle: Bool { !isRunning && due.isEmpty && isNothingPutOff }
+    /// What is left has to wait for something else.
+    var isHeldUp: Bool { (!isRunning || isResting) && due.isEmpty && !isNothingPutOff }
+    private var isNothingPutOff: Bool { heldUp.isEmpty && waitingForSpace.isEmpty && failed == 0 }
+
+    mutating func lookForSpaceAgain() {
+      due += waitingForSpace
+      waitingForSpace = []
+    }
   }
 
   private let inodes: InodeTable
@@ -62,6 +84,7 @@ package final class SubvolumeCleaner: Sendable {
   /// A subvolume was deleted. Returns at once.
   func add(_ id: TreeID) {
     state.update { state in
+      state.lookForSpaceAgain()
       if !state.due.contains(id) { state.due.append(id) }
       state.added += 1
       run(&state)
@@ -71,11 +94,15 @@ package final class SubvolumeCleaner: Sendable {
   /// A file of some deleted subvolume was closed.
   func lookAgain() {
     state.update { state in
+      state.closed += 1
       state.due += state.heldUp
       state.heldUp = []
       run(&state)
     }
   }
+
+  /// Lets the thread end after the step that it is in.
+  func requestStop() { state.update { $0.mustStop = true } }
 
   /// Ends the thread, and waits for the step that it is in.
   package func stop() {
@@ -88,21 +115,17 @@ package final class SubvolumeCleaner: Sendable {
   }
 
   /// Whether no subvolume is deleted and has space still.
-  package var isIdle: Bool {
-    state.withLock { !$0.isRunning && $0.due.isEmpty && $0.heldUp.isEmpty }
-  }
+  package var isIdle: Bool { state.withLock { $0.isIdle } }
 
   /// How many subvolumes have been deleted so far; nil while one of them has space still.
   var quietCount: Int? { isIdle ? state.withLock { $0.added } : nil }
 
-  /// Whether all that is left waits for files to be closed.
-  var isHeldUp: Bool {
-    state.withLock { !$0.isRunning && $0.due.isEmpty && !$0.heldUp.isEmpty }
-  }
+  /// Whether all that is left waits for files to be closed, for room, or for the next mount.
+  var isHeldUp: Bool { state.withLock { $0.isHeldUp } }
 
   /// Waits until nothing is left, at most so long; says whether that is so.
   package func wait(seconds: Double) -> Bool {
-    state.wait(atMost: seconds) { !$0.isRunning && $0.due.isEmpty && $0.heldUp.isEmpty }
+    state.wait(atMost: seconds) { $0.isIdle }
   }
 
   // The thread.
@@ -117,24 +140,70 @@ package final class SubvolumeCleaner: Sendable {
   }
 
   private func cleanAll() {
-    while let id = next() {
+    while let (id, closed) = next() {
+      // A commit during the attempt is a reason for another one.
+      let committed = transactions.committed
       do throws(FilesystemError) {
-        if try !clean(id) { state.withLock { $0.heldUp.append(id) } }
+        if try !clean(id) { holdUp(id, closed) }
       } catch {
         if transactions.refusal != nil { continue }
-        log.error("deleted subvolume \(id) keeps its space until the next mount: \(error)")
+        giveUp(id, error, committed)
       }
     }
   }
 
-  private func next() -> TreeID? {
-    let isRefused = transactions.refusal != nil
-    return state.update { state in
-      guard !state.mustStop, !isRefused, !state.due.isEmpty else {
-        state.isRunning = false
-        return nil
+  /// - Parameter closed: what `State.closed` was before the open file was found.
+  private func holdUp(_ id: TreeID, _ closed: Int) {
+    state.withLock { state in
+      if state.closed == closed {
+        state.heldUp.append(id)
+      } else {
+        state.due.append(id)
       }
-      return state.due.removeFirst()
+    }
+  }
+
+  private func giveUp(_ id: TreeID, _ error: FilesystemError, _ committed: Generation) {
+    guard error == .noSpace else {
+      log.error("deleted subvolume \(id) keeps its space until the next mount: \(error)")
+      state.withLock { $0.failed += 1 }
+      return
+    }
+    state.withLock { state in
+      if state.waitingForSpace.isEmpty { state.shortSince = committed }
+      state.waitingForSpace.append(id)
+    }
+  }
+
+  /// The next subvolume, and how often files were closed before. Nil ends the thread.
+  private func next() -> (TreeID, closed: Int)? {
+    while true {
+      let isRefused = transactions.refusal != nil
+      let (next, mustRest) = state.update { state -> ((TreeID, closed: Int)?, Bool) in
+        guard !state.mustStop, !isRefused else {
+          state.isRunning = false
+          return (nil, false)
+        }
+        guard state.due.isEmpty else {
+          return ((state.due.removeFirst(), closed: state.closed), false)
+        }
+        state.isResting = !state.waitingForSpace.isEmpty
+        state.isRunning = state.isResting
+        return (nil, state.isResting)
+      }
+      guard mustRest else { return next }
+      rest()
+    }
+  }
+
+  /// Waits until there may be room: after a commit, or another deletion. On a full volume with many
+  /// commits there are no more attempts than one a second.
+  private func rest() {
+    state.wait(atMost: 1) { $0.mustStop || !$0.due.isEmpty }
+    let committed = transactions.committed
+    state.withLock { state in
+      state.isResting = false
+      if committed > state.shortSince { state.lookForSpaceAgain() }
     }
   }
 

@@ -46,7 +46,7 @@ package struct SubvolumeList {
     return record
   }
 
-  /// The path of a subvolume from the top level.
+  /// The path of a subvolume from the top level; empty when it cannot be found, or is too long.
   package func path(of record: SubvolumeRecord) throws(FilesystemError) -> [UInt8] {
     var paths: [TreeID: [UInt8]] = [.topLevel: []]
     return try path(of: record, &paths)
@@ -54,6 +54,19 @@ package struct SubvolumeList {
 
   /// - Parameter paths: those that are known already.
   private func path(
+    of record: SubvolumeRecord, _ paths: inout [TreeID: [UInt8]]
+  ) throws(FilesystemError) -> [UInt8] {
+    do throws(FilesystemError) {
+      return try findPath(of: record, &paths)
+    } catch .corrupt, .notFound {
+      return []
+    } catch {
+      throw error
+    }
+  }
+
+  /// As `path`, but what is damaged is thrown.
+  private func findPath(
     of record: SubvolumeRecord, _ paths: inout [TreeID: [UInt8]]
   ) throws(FilesystemError) -> [UInt8] {
     // From the subvolume up to one whose path is known.
@@ -68,20 +81,27 @@ package struct SubvolumeList {
     for record in chain.reversed() {
       guard let parent = record.parent, let directory = record.directory, let above = paths[parent]
       else { continue }
-      let inParent = try path(of: directory, in: parent)
-      paths[record.id] = Self.joined([above, inParent, record.name])
+      guard let inParent = try path(of: directory, in: parent) else { break }
+      let whole = Self.joined([above, inParent, record.name])
+      guard whole.count <= Self.longestPath else { break }
+      paths[record.id] = whole
     }
     return paths[record.id] ?? []
   }
 
-  /// The path of a directory from its subvolume's root; empty for that itself.
-  package func path(
+  /// Paths that are longer are those of a hostile image: a mount knows no path of more than 4 KiB.
+  private static let longestPath = 64 << 10
+
+  /// The path of a directory from its subvolume's root; empty for that itself, nil when it cannot be
+  /// found, or is too long.
+  private func path(
     of directory: ObjectID, in id: TreeID
-  ) throws(FilesystemError) -> [UInt8] {
+  ) throws(FilesystemError) -> [UInt8]? {
     guard directory != .firstFree else { return [] }
     let tree = try trees.subvolume(id)
     var parts: [[UInt8]] = []
     var number = directory
+    var length = 0
     // Longer chains than this are loops in a damaged image.
     while number != .firstFree, parts.count < 4096 {
       let found = try tree.findFirst(atLeast: Key(number, .inodeRef, 0)) {
@@ -91,11 +111,13 @@ package struct SubvolumeList {
         else { return nil }
         return (ObjectID(key.offset), bytes.array(10, Int(bytes.u16(8))))
       }
-      guard let found, let (parent, name) = found else { return [] }
+      guard let found, let (parent, name) = found else { return nil }
+      length += name.count + 1
+      guard length <= Self.longestPath else { return nil }
       parts.append(name)
       number = parent
     }
-    return Self.joined(parts.reversed())
+    return number == .firstFree ? Self.joined(parts.reversed()) : nil
   }
 
   private static func joined(_ parts: some Sequence<[UInt8]>) -> [UInt8] {

@@ -1,6 +1,9 @@
+import Logging
+
 /// Which subvolumes have a UUID: the tree 9 (format §6.6). An image may lack it; Linux then makes it.
 struct UUIDTree {
   let tree: Tree
+  let log: Logger
 
   /// What a UUID says of a subvolume.
   enum Kind {
@@ -21,14 +24,24 @@ struct UUIDTree {
       UInt64(truncatingIfNeeded: uuid.rawValue >> 64))
   }
 
-  /// The subvolumes that are listed for a UUID.
+  /// Reads what `add` and `remove` of the same UUID read: before the first change, so that an error
+  /// leaves everything as it was.
+  func read(_ uuid: UUIDBytes, _ kind: Kind) throws(FilesystemError) {
+    if uuid != .zero { _ = try subvolumes(with: uuid, kind) }
+  }
+
+  /// The subvolumes that are listed for a UUID; none where the list is malformed.
   func subvolumes(with uuid: UUIDBytes, _ kind: Kind) throws(FilesystemError) -> [UInt64] {
-    try tree.find(Self.key(uuid, kind)) { (bytes) throws(FilesystemError) in
-      guard bytes.byteCount % 8 == 0 else {
-        throw .corrupt("an item of \(bytes.byteCount) bytes in the UUID tree")
-      }
-      return (0..<bytes.byteCount / 8).map { bytes.u64($0 * 8) }
-    } ?? []
+    let found = try tree.find(Self.key(uuid, kind)) {
+      (bytes) throws(FilesystemError) -> (size: Int, listed: [UInt64]) in
+      (bytes.byteCount, (0..<bytes.byteCount / 8).map { bytes.u64($0 * 8) })
+    }
+    guard let (size, listed) = found else { return [] }
+    guard size % 8 == 0 else {
+      log.warning("UUID \(uuid): its item of \(size) bytes in the UUID tree is no list")
+      return []
+    }
+    return listed
   }
 
   /// Lists a subvolume. One without such a UUID is not listed.

@@ -20,6 +20,8 @@ extension Tree {
     _ path: inout TreePath, downTo lowest: Int = 0, isMove: Bool = false,
     in handle: borrowing TransactionHandle
   ) throws(FilesystemError) {
+    // The tree of a deleted subvolume, which was let go of (`retire`).
+    if path.block(path.rootLevel).address == LogicalAddress(0) { throw .stale }
     handle.noteChange()
     if !isMove { noteContentChange(handle.generation) }
     var level = path.rootLevel

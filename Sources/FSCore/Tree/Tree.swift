@@ -55,7 +55,7 @@ package final class Tree: @unchecked Sendable {
   var blockDelta = 0
 
   /// The last transaction that changed what the tree says, since it was opened; 0 for none.
-  private var contentChange: Generation = 0
+  private(set) var contentChange: Generation = 0
 
   var readsUnderLock: Bool { id == .extent }
 

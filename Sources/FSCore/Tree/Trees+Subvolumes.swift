@@ -71,10 +71,12 @@ extension Trees {
     let rootState = tree.rootState
     let entry = Entry(
       tree: tree, rootItemKey: key, savedAddress: rootState.address,
-      savedBlockDelta: rootState.blockDelta, savedChange: tree.lastContentChange)
+      savedBlockDelta: rootState.blockDelta, savedChange: tree.lastContentChange,
+      savedSnapshot: item.lastSnapshot)
+    let moved = context.movedRoots.withLock { $0 }
     state.withLock { state in
       state.lastNewSubvolume = tree.id.rawValue
-      add(entry, &state)
+      add(entry, moved: moved, &state)
     }
     // What changes in it before the commit may leave its root block where it is.
     context.movedRoots.withLock { _ = $0.insert(tree.id) }

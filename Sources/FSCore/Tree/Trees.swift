@@ -24,6 +24,8 @@ package final class Trees: @unchecked Sendable {
     var savedBlockDelta = 0
     /// The last transaction in which the item said that the subvolume's content changed.
     var savedChange: Generation = 0
+    /// The last snapshot of a subvolume that the item knows of.
+    var savedSnapshot: Generation = 0
   }
 
   struct State {
@@ -105,7 +107,7 @@ package final class Trees: @unchecked Sendable {
       id: id, address: item.address, level: item.level, generation: item.generation,
       lastSnapshot: item.lastSnapshot, context: context)
     return Entry(
-      tree: tree, rootItemKey: key, savedAddress: item.address)
+      tree: tree, rootItemKey: key, savedAddress: item.address, savedSnapshot: item.lastSnapshot)
   }
 
   /// A subvolume's tree. Throws `.notFound` when there is none of this number.
@@ -116,18 +118,21 @@ package final class Trees: @unchecked Sendable {
     if let known { return known }
 
     let entry = try Self.open(id, root: root, context: context)
+    let moved = context.movedRoots.withLock { $0 }
     return try state.withLock { state throws(FilesystemError) in
       // Deleted meanwhile.
       if state.deleted.contains(id) { throw .notFound }
       if let present = state.entries[id] { return present.tree }
-      add(entry, &state)
+      add(entry, moved: moved, &state)
       return entry.tree
     }
   }
 
   /// Adds the tree of a subvolume.
-  func add(_ entry: Entry, _ state: inout State) {
-    if state.subvolumes >= state.bound { closeUnused(&state) }
+  ///
+  /// - Parameter moved: `TreeContext.movedRoots`, which has the same rank as the lock held here.
+  func add(_ entry: Entry, moved: Set<TreeID>, _ state: inout State) {
+    if state.subvolumes >= state.bound { closeUnused(moved: moved, &state) }
     state.entries[entry.tree.id] = entry
     state.subvolumes += 1
     memory.charge(treeBytes)
@@ -138,8 +143,9 @@ package final class Trees: @unchecked Sendable {
 
   /// Lets go of every subvolume's tree that nobody uses and that has nothing to be written. Where
   /// most are in use the next look comes after a good many more have been opened.
-  private func closeUnused(_ state: inout State) {
-    for id in Array(state.entries.keys) where id.isSubvolume && id != .topLevel {
+  private func closeUnused(moved: Set<TreeID>, _ state: inout State) {
+    for id in Array(state.entries.keys)
+    where id.isSubvolume && id != .topLevel && !moved.contains(id) {
       guard Self.isUnused(id, in: &state) else { continue }
       state.entries[id] = nil
       state.subvolumes -= 1
@@ -156,6 +162,8 @@ package final class Trees: @unchecked Sendable {
     else { return false }
     let entry = state.entries.values[index]
     return entry.tree.root.address == entry.savedAddress
+      && entry.tree.contentChange <= entry.savedChange
+      && entry.tree.lastSnapshot <= entry.savedSnapshot
   }
 
   /// A tree that not every file system has, such as the quota tree; nil when there is none.
@@ -223,7 +231,12 @@ package final class Trees: @unchecked Sendable {
       guard let entry = self.state.withLock({ $0.entries[id] }) else { continue }
       let state = entry.tree.rootState
       let change = id.isSubvolume ? entry.tree.lastContentChange : 0
-      guard state.address != entry.savedAddress || change > entry.savedChange else { continue }
+      let snapshot = id.isSubvolume ? entry.tree.lastSnapshot : 0
+      // One that is made and has a snapshot in one transaction keeps its root block.
+      guard
+        state.address != entry.savedAddress || change > entry.savedChange
+          || snapshot > entry.savedSnapshot
+      else { continue }
       hasChanged = true
       let item = try currentItem(of: entry, now: now, handle.generation)
       // One of the old, short form becomes a whole one.
@@ -232,6 +245,7 @@ package final class Trees: @unchecked Sendable {
         $0.entries[id]?.savedAddress = state.address
         $0.entries[id]?.savedBlockDelta = state.blockDelta
         $0.entries[id]?.savedChange = change
+        $0.entries[id]?.savedSnapshot = snapshot
       }
     }
     return hasChanged

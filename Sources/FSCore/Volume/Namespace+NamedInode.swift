@@ -31,7 +31,10 @@ extension Namespace {
       guard let reference else {
         throw .corrupt("subvolume \(entry.inode.id.tree) has no reference to its place")
       }
-      return reference.index
+      // An index that is not the name's own would delete another entry.
+      let (index, directory) = (reference.index, entry.directory)
+      if try DirectoryEntries.isName(entry.name, at: index, in: directory) { return index }
+      return try DirectoryEntries.searchIndex(of: entry.name, in: directory)
     }
 
     let index = try InodeReferences.remove(

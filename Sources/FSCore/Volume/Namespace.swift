@@ -1,3 +1,5 @@
+import Logging
+
 /// Names, and what they lead to: directories, links, special files, subvolumes. A volume has one.
 ///
 /// 1. A name is looked up without locks; then the inodes are locked in one batch, in ascending order
@@ -19,6 +21,7 @@ package final class Namespace: Sendable {
   let geometry: Geometry
   /// The directory that stands at the mount point.
   let rootDirectory: InodeID
+  let log: Logger
 
   /// How often an operation begins anew when names change under it.
   static let attempts = 1000
@@ -26,8 +29,7 @@ package final class Namespace: Sendable {
   init(
     inodes: InodeTable, trees: Trees, transactions: TransactionManager,
     attributes: AttributeOperations, orphans: Orphans, cleaner: SubvolumeCleaner,
-    geometry: Geometry,
-    rootDirectory: InodeID
+    geometry: Geometry, rootDirectory: InodeID, log: Logger
   ) {
     self.inodes = inodes
     self.trees = trees
@@ -37,5 +39,6 @@ package final class Namespace: Sendable {
     self.cleaner = cleaner
     self.geometry = geometry
     self.rootDirectory = rootDirectory
+    self.log = log
   }
 }

@@ -1,8 +1,12 @@
+import Logging
+
 /// The name that a new subvolume gets. Its directory is locked.
 private struct SubvolumePlace {
   let name: [UInt8]
   let directory: Inode
   let index: UInt64
+  /// The new subvolume's.
+  let uuid: UUIDBytes
   let now: Timestamp
 }
 
@@ -28,12 +32,12 @@ extension SubvolumeOperations {
         (handle) throws(FilesystemError) in
         let id = try trees.newSubvolumeID()
         let edits = try edits(for: place, id, offset: 0, handle)
-        let uuid = UUIDBytes.random()
+        try uuids?.read(place.uuid, .own)
 
-        let tree = try trees.createSubvolume(id, uuid: uuid, now: place.now, in: handle)
+        let tree = try trees.createSubvolume(id, uuid: place.uuid, now: place.now, in: handle)
         try namespace.insertRoot(
           root, of: Subvolume(tree: tree, geometry: namespace.geometry, isReadOnly: false), handle)
-        try uuids?.add(id, uuid, .own, in: handle)
+        try uuids?.add(id, place.uuid, .own, in: handle)
         try insert(place, id, offset: 0, edits, handle)
         return id
       }
@@ -42,7 +46,8 @@ extension SubvolumeOperations {
   }
 
   /// Makes a snapshot of the subvolume whose root directory `source` is, and returns when it is
-  /// durable. Nested subvolumes are empty directories in it.
+  /// durable. Nested subvolumes are empty directories in it. None is made, and the error thrown, when
+  /// what is buffered of the source could not be written.
   package func snapshot(
     of source: InodeID, _ name: [UInt8], in directory: InodeID, isReadOnly: Bool = false
   ) throws(FilesystemError) -> Attributes {
@@ -52,15 +57,21 @@ extension SubvolumeOperations {
     let directory = try inodes.inode(directory)
     try namespace.attributes.requireWritable(directory)
 
-    let id = try source.inPlace.closed(flush: { files.flush(source.id) }) {
-      () throws(FilesystemError) in
+    let id = try source.inPlace.closed(
+      flush: { () throws(FilesystemError) in try files.flush(source.id) }
+    ) { () throws(FilesystemError) in
       try InodeTable.exclusively(directory) { () throws(FilesystemError) in
         try take(of: source, place(name, in: directory), isReadOnly)
       }
     }
     try committer.commit()
-    // Files that had no name, but were open.
-    try namespace.orphans.clean(in: id)
+    // Files that had no name, but were open. The snapshot is there whatever comes of this, and the
+    // next mount goes on with them.
+    do throws(FilesystemError) {
+      try namespace.orphans.clean(in: id)
+    } catch {
+      log.warning("snapshot \(id): files without a name could not be deleted: \(error)")
+    }
     return try namespace.attributes.attributes(of: InodeID(tree: id, number: .firstFree))
   }
 
@@ -76,12 +87,13 @@ extension SubvolumeOperations {
       let id = try trees.newSubvolumeID()
       let edits = try edits(for: place, id, offset: .max, handle)
       // It may be gone by now.
-      let uuid = UUIDBytes.random()
-      _ = try rootItem(of: source.id)
+      let sourceItem = try rootItem(of: source.id)
+      try uuids?.read(place.uuid, .own)
+      try uuids?.read(sourceItem.receivedUUID, .received)
 
       let (_, item) = try trees.createSnapshot(
-        id, of: source.id, uuid: uuid, isReadOnly: isReadOnly, now: place.now, in: handle)
-      try uuids?.add(id, uuid, .own, in: handle)
+        id, of: source.id, uuid: place.uuid, isReadOnly: isReadOnly, now: place.now, in: handle)
+      try uuids?.add(id, place.uuid, .own, in: handle)
       try uuids?.add(id, item.receivedUUID, .received, in: handle)
       // Of its own directory the snapshot does not have the new name.
       try insert(place, id, offset: .max, edits, handle)
@@ -99,10 +111,11 @@ extension SubvolumeOperations {
     if try DirectoryEntries.find(name, in: directory) != nil { throw .exists }
     _ = try trees.newSubvolumeID()
     _ = try trees.root.contains(Key(directory.id.tree.objectID, .rootRef, .max))
-    if let uuid = trees.uuid { _ = try uuid.contains(Key(0, .uuidSubvolume, 0)) }
+    let uuid = UUIDBytes.random()
+    try uuids?.read(uuid, .own)
     return SubvolumePlace(
       name: name, directory: directory, index: try DirectoryEntries.nextIndex(of: directory),
-      now: .now)
+      uuid: uuid, now: .now)
   }
 
   private func location(_ id: TreeID, _ offset: UInt64) -> DirectoryEntries.Location {

@@ -45,15 +45,16 @@ extension Namespace {
         item.references > 0
       else { return false }
       guard try !RootReferences.hasChildren(id, in: trees.root) else { throw .notEmpty }
+      let uuids = trees.uuid.map { UUIDTree(tree: $0, log: log) }
+      try uuids?.read(item.uuid, .own)
+      try uuids?.read(item.receivedUUID, .received)
       let index = try takeOut(entry, &edits)
 
       try edits.write(in: handle)
       if let index { try DirectoryEntries.deleteIndex(index, in: directory, handle) }
       try RootReferences.delete(parent: directory.id.tree, child: id, in: trees.root, handle)
-      if let tree = trees.uuid {
-        try UUIDTree(tree: tree).remove(id, item.uuid, .own, in: handle)
-        try UUIDTree(tree: tree).remove(id, item.receivedUUID, .received, in: handle)
-      }
+      try uuids?.remove(id, item.uuid, .own, in: handle)
+      try uuids?.remove(id, item.receivedUUID, .received, in: handle)
       try trees.markDeleted(id, in: handle)
       try directory.update(in: handle) { item in
         item.size = item.size.subtractingClamped(UInt64(2 * entry.name.count))

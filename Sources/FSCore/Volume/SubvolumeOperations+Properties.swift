@@ -51,10 +51,11 @@ extension SubvolumeOperations {
         "a received subvolume is not made writable: a later receive would go wrong; take a snapshot "
           + "of it, or force it, and it is no longer known as received")
     }
+    if !isReadOnly { try uuids?.read(item.receivedUUID, .received) }
     // From here on nobody begins to change it; what was accepted is written.
     if isReadOnly { subvolume.setReadOnly(true) }
     do throws(FilesystemError) {
-      files.flush(id)
+      try files.flush(id)
       try transactions.performAlone(reserving: 4) { (handle) throws(FilesystemError) in
         let item = try rootItem(of: id)
         if !isReadOnly {

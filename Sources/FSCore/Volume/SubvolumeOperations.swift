@@ -36,7 +36,7 @@ package final class SubvolumeOperations: Sendable {
     self.log = log
   }
 
-  var uuids: UUIDTree? { trees.uuid.map { UUIDTree(tree: $0) } }
+  var uuids: UUIDTree? { trees.uuid.map { UUIDTree(tree: $0, log: log) } }
 
   /// The subvolume whose root directory this is. Throws `.invalidArgument` for anything else.
   func requireRoot(_ id: InodeID) throws(FilesystemError) -> TreeID {

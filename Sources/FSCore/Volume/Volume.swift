@@ -85,7 +85,7 @@ package final class Volume: @unchecked Sendable {
     namespace = Namespace(
       inodes: inodes, trees: trees, transactions: transactions, attributes: attributes,
       orphans: orphans, cleaner: cleaner, geometry: geometry,
-      rootDirectory: image.rootDirectory)
+      rootDirectory: image.rootDirectory, log: log)
     subvolumes = SubvolumeOperations(
       namespace: namespace, inodes: inodes, files: files, trees: trees,
       transactions: transactions, committer: committer, log: log)
@@ -115,7 +115,10 @@ package final class Volume: @unchecked Sendable {
       emptier: emptier, device: device, log: log)
   }
 
-  deinit { periodicCommit.requestStop() }
+  deinit {
+    periodicCommit.requestStop()
+    cleaner.requestStop()
+  }
 
   /// The time that an operation stamps on what it changes.
   package func now() -> Timestamp { .now }

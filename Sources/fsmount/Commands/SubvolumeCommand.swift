@@ -56,6 +56,12 @@ enum SubvolumePath {
     return answer.subvolume
   }
 
+  /// Waits, a second at most, until the kernel knows that a name is new, or gone: the mount tells it
+  /// only after the answer.
+  static func waitUntilKernelSees(_ path: String, isThere: Bool) {
+    for _ in 0..<1000 where (status(path) != nil) != isThere { usleep(1000) }
+  }
+
   /// Has the kernel send what it has of mapped files.
   static func flushMappedFiles(_ path: String) throws(CommandFailure) {
     let descriptor = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC)
@@ -78,12 +84,17 @@ struct SubvolumeCreate: ParsableCommand {
   var paths: [String]
 
   func run() throws {
+    // It can only be read by setting another.
+    let mask = umask(0o022)
+    umask(mask)
     for path in paths {
       let place = try PlaceInMount(path)
       guard SubvolumePath.status(place.path) == nil else {
         throw CommandFailure("target path already exists: \(path)")
       }
-      _ = try ControlChannel(place.directory).ask(SubvolumeCreateCall(name: place.name))
+      _ = try ControlChannel(place.directory).ask(
+        SubvolumeCreateCall(name: place.name, umask: mask))
+      SubvolumePath.waitUntilKernelSees(place.path, isThere: true)
       print("Create subvolume '\(place.directory)/\(place.name)'")
     }
   }
@@ -129,6 +140,7 @@ struct SubvolumeSnapshot: ParsableCommand {
     try SubvolumePath.flushMappedFiles(source)
     _ = try ControlChannel(place.directory).ask(
       SubvolumeSnapshotCall(source: subvolume.id, name: place.name, readOnly: isReadOnly))
+    SubvolumePath.waitUntilKernelSees(place.path, isThere: true)
     let kind = isReadOnly ? "readonly snapshot" : "snapshot"
     print("Create a \(kind) of '\(source)' in '\(place.directory)/\(place.name)'")
   }
@@ -161,6 +173,7 @@ struct SubvolumeDelete: ParsableCommand {
       }
       let channel = try ControlChannel(place.directory)
       _ = try channel.ask(SubvolumeDeleteCall(name: place.name))
+      SubvolumePath.waitUntilKernelSees(place.path, isThere: false)
       print("Delete subvolume (\(commits ? "commit" : "no-commit")): '\(place.path)'")
       if commits { try commit(place.directory) }
     }

@@ -5,7 +5,12 @@ struct SubvolumeCreateCall: ControlCall {
   static let command = "subvolume_create"
   typealias Answer = SubvolumeReport
 
+  /// The umask where a request names none.
+  static let usualUmask: UInt32 = 0o022
+
   var name: String
+  /// The caller's, which the kernel does not pass on with an ioctl.
+  var umask: UInt32?
 }
 
 /// Makes a snapshot in the directory that is asked.

@@ -4,7 +4,7 @@ import FSCore
 struct ControlContext: Sendable {
   let inode: InodeID
   let credentials: Credentials
-  let changes = DirectoryChanges()
+  let changes: DirectoryChanges
 }
 
 /// What a request has changed of a directory that the kernel knows of: it has to be told, as it was not
@@ -12,8 +12,13 @@ struct ControlContext: Sendable {
 final class DirectoryChanges: Sendable {
   private let state = Guarded<[[UInt8]]>([], rank: .leaf)
 
-  /// A name is new, or gone.
-  func note(_ name: [UInt8]) { state.withLock { $0.append(name) } }
+  /// A name is new, or gone. What cannot be a name is not noted.
+  func note(_ name: [UInt8]) {
+    guard (1...Format.maximumNameLength).contains(name.count), !name.contains(0),
+      !name.contains(UInt8(ascii: "/"))
+    else { return }
+    state.withLock { $0.append(name) }
+  }
 
   var names: [[UInt8]] { state.withLock { $0 } }
 }

@@ -8,8 +8,10 @@ extension ControlledMount {
     return [
       ControlOperation(SubvolumeCreateCall.self, "makes a subvolume", needsWriting: true) {
         (call, context) throws(ControlFailure) in
+        var credentials = context.credentials
+        credentials.umask = (call.umask ?? SubvolumeCreateCall.usualUmask) & 0o777
         let id = try told { () throws(FilesystemError) in
-          try subvolumes.create(Array(call.name.utf8), in: context.inode, context.credentials).id
+          try subvolumes.create(Array(call.name.utf8), in: context.inode, credentials).id
         }
         context.changes.note(Array(call.name.utf8))
         return try report(of: id.tree)

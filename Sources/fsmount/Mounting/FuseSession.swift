@@ -40,9 +40,12 @@ final class FuseSession {
     self.session = session
     server.connectionOptions = connectionOptions
     server.session = session
+    server.notices.session = session
   }
 
   deinit {
+    // A notice that does not end still uses the session, which then goes with the process.
+    guard server.notices.end() else { return }
     fuse_session_destroy(session)
     free(server.connectionOptions.map { UnsafeMutableRawPointer($0) })
   }
@@ -70,10 +73,12 @@ final class FuseSession {
       onReady()
     }
     let stopper = SignalStopper(
-      session: session, mountPoint: mountPoint, writes: server.writes, log: log)
+      session: session, mountPoint: mountPoint, writes: server.writes, notices: server.notices,
+      log: log)
     let processors = UInt32(clamping: sysconf(Int32(_SC_NPROCESSORS_ONLN)))
     let count = threads ?? min(max(16, 4 * processors), 64)
     let status = cfuse_session_loop(session, count, cloneDescriptors ? 1 : 0)
+    server.notices.end()
 
     if !stopper.finish() { fuse_session_unmount(session) }
     first.giveUp()

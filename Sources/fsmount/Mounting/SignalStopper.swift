@@ -10,6 +10,7 @@ final class SignalStopper: @unchecked Sendable {
   private let session: OpaquePointer
   private let mountPoint: String
   private let writes: WriteActivity
+  private let notices: DirectoryNotices
   private let log: Logger
   private let loopThread = pthread_self()
   private let pipe: (read: Int32, write: Int32)
@@ -18,10 +19,14 @@ final class SignalStopper: @unchecked Sendable {
   private var thread: BackgroundThread?
 
   /// Created on the thread that will run the session's loop.
-  init(session: OpaquePointer, mountPoint: String, writes: WriteActivity, log: Logger) {
+  init(
+    session: OpaquePointer, mountPoint: String, writes: WriteActivity, notices: DirectoryNotices,
+    log: Logger
+  ) {
     self.session = session
     self.mountPoint = mountPoint
     self.writes = writes
+    self.notices = notices
     self.log = log
     var ends: [Int32] = [-1, -1]
     guard cfuse_pipe(&ends) == 0 else {
@@ -63,6 +68,8 @@ final class SignalStopper: @unchecked Sendable {
       log.warning("\(mountPoint) is still in use; programs that have files open there lose them")
     }
 
+    // A notice that is on its way ends only while requests are served.
+    if !loopHasEnded.load(ordering: .acquiring) { notices.end() }
     while !loopHasEnded.load(ordering: .acquiring) {
       // Setting the flag wakes no thread in libfuse before 3.18, hence the signal; again and again,
       // for it may come just before the loop's thread begins to wait.

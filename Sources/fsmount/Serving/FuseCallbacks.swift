@@ -46,16 +46,20 @@ enum FuseCallbacks {
     }
 
     operations.ioctl = { request, number, command, _, _, _, input, inputSize, _ in
+      guard let request else { return }
+      let server = FuseCallbacks.server(of: request)
+      let changes = DirectoryChanges()
       FuseServer.answer(request, .ioctl) { server throws(FilesystemError) in
         let input = UnsafeRawBufferPointer(start: input, count: inputSize)
-        return try server.control(request, number, UInt(command), input)
+        return try server.control(request, number, UInt(command), input, changes)
       }
+      server.notices.add(changes.names, in: number)
     }
   }
 
   private static func forget(_ request: fuse_req_t?, _ list: some Sequence<fuse_forget_data>) {
     guard let request else { return }
-    let server = Unmanaged<FuseServer>.fromOpaque(fuse_req_userdata(request)).takeUnretainedValue()
+    let server = server(of: request)
     server.requests.note(.forget)
     for item in list {
       guard let id = server.nodes.inode(item.ino) else { continue }
@@ -64,13 +68,18 @@ enum FuseCallbacks {
     }
   }
 
+  private static func server(of request: fuse_req_t) -> FuseServer {
+    Unmanaged<FuseServer>.fromOpaque(fuse_req_userdata(request)).takeUnretainedValue()
+  }
+
   /// The bytes of a C string.
   static func name(_ text: UnsafePointer<CChar>?) -> [UInt8] {
     guard let text else { return [] }
     return [UInt8](UnsafeRawBufferPointer(start: text, count: strlen(text)))
   }
 
-  /// The user and the group that the caller acts as.
+  /// The user and the group that the caller acts as. The umask is 0 where the request has none, as
+  /// an ioctl.
   static func credentials(_ request: fuse_req_t?) -> Credentials {
     guard let request, let context = fuse_req_ctx(request) else {
       return Credentials(uid: 65534, gid: 65534)
@@ -83,7 +92,7 @@ enum FuseCallbacks {
 extension FuseServer {
   fileprivate func control(
     _ request: fuse_req_t?, _ number: fuse_ino_t, _ command: UInt,
-    _ input: UnsafeRawBufferPointer
+    _ input: UnsafeRawBufferPointer, _ changes: DirectoryChanges
   ) throws(FilesystemError) -> FuseAnswer {
     switch command {
     case ControlCommand.synchronize:
@@ -120,10 +129,9 @@ extension FuseServer {
         [start, trimmed, minimum].flatMap { withUnsafeBytes(of: $0) { [UInt8]($0) } })
     case ControlCommand.exchange:
       let context = ControlContext(
-        inode: try inode(number), credentials: FuseCallbacks.credentials(request))
-      let answer = control.answer(input, isAllowed: mayControl(request), context)
-      tellKernel(of: context.changes, in: number)
-      return .control(answer)
+        inode: try inode(number), credentials: FuseCallbacks.credentials(request),
+        changes: changes)
+      return .control(control.answer(input, isAllowed: mayControl(request), context))
     case ControlCommand.shutDown:
       guard Self.has(.administration, request) else { throw .notPermitted }
       try volume.shutDown()
@@ -131,21 +139,6 @@ extension FuseServer {
     default:
       return .failure(ENOTTY)
     }
-  }
-
-  /// Lets the kernel forget what it knows of a directory and of names in it, those too of which it
-  /// knows that they are not there. It holds nothing of the directory while it
-  /// waits for the answer to an ioctl.
-  private func tellKernel(of changes: DirectoryChanges, in directory: fuse_ino_t) {
-    let names = changes.names
-    guard !names.isEmpty else { return }
-    for name in names {
-      name.withUnsafeBytes { bytes in
-        _ = fuse_lowlevel_notify_inval_entry(
-          session, directory, bytes.bindMemory(to: CChar.self).baseAddress, bytes.count)
-      }
-    }
-    fuse_lowlevel_notify_inval_inode(session, directory, 0, 0)
   }
 
   private func setFlags(

@@ -17,7 +17,6 @@ extension CacheFiles {
     distrustNext()
     let groups = state.withLock { state in takePending(&state) }
     loadMissing(groups)
-    makeRoom(for: groups, handle.generation)
 
     try state.withLock { state throws(FilesystemError) in try disownOld(&state, in: handle) }
     try setUp(groups, in: handle)
@@ -63,8 +62,10 @@ extension CacheFiles {
 
   /// Finds data space for the files of groups that are not set up yet.
   private func makeRoom(for groups: [BlockGroup], _ generation: Generation) {
-    let total = groups.filter { !$0.isReadOnly }.reduce(0) { $0 + fileLength(of: $1, generation) }
-    if total > 0 { space.reservations.makeRoomForRecord(total) }
+    let lengths = groups.lazy.filter { !$0.isReadOnly }.map { self.fileLength(of: $0, generation) }
+    let total = lengths.reduce(0, +)
+    guard total > 0 else { return }
+    space.reservations.makeRoomForRecord(total, longest: lengths.max() ?? 0)
   }
 
   /// Sets up groups that only what the commit itself does has changed.
@@ -81,6 +82,7 @@ extension CacheFiles {
   private func setUp(
     _ groups: [BlockGroup], in handle: borrowing TransactionHandle
   ) throws(FilesystemError) -> Bool {
+    makeRoom(for: groups, handle.generation)
     var hasChanged = false
     var rest = groups[...]
     while !rest.isEmpty {
@@ -107,9 +109,9 @@ extension CacheFiles {
 
   /// Does what the changed groups need next.
   ///
-  /// It comes to an end: each group is set up twice at most, or its cache deleted once, from when all its items are in blocks
-  /// of this transaction; then writes change in place only. Should rounds still not suffice, the
-  /// rest is disowned, in place too.
+  /// It comes to an end: each group is set up twice at most, or its cache deleted once, from when all
+  /// its items are in blocks of this transaction; then writes change in place only. Should rounds
+  /// still not suffice, the rest is disowned, in place too.
   package func settle(
     in handle: borrowing TransactionHandle, _ context: borrowing CommitContext, round: Int
   ) throws(FilesystemError) -> Bool {
@@ -185,7 +187,7 @@ extension CacheFiles {
     guard let old, old.isUnfinished else { return }
     state.isHeldUp = false
     do throws(FilesystemError) {
-      if try disownNext(old, state, in: handle), !old.isUnfinished {
+      if try disownNext(old, &state, in: handle), !old.isUnfinished {
         log.info("old free space caches are disowned")
       }
     } catch {
@@ -198,12 +200,15 @@ extension CacheFiles {
 
   /// Says whether the image has any caches.
   private func disownNext(
-    _ old: OldCacheFiles, _ state: borrowing State, in handle: borrowing TransactionHandle
+    _ old: OldCacheFiles, _ state: inout State, in handle: borrowing TransactionHandle
   ) throws(FilesystemError) -> Bool {
     let owners = state.owners
     return try old.visitNext { address throws(FilesystemError) in
       if let group = try? space.groups.group(containing: address), group.start == address {
-        if !cache(of: group).isOurs { try invalidate(group, .clear, in: handle) }
+        if cache(of: group).isOurs { return }
+        try invalidate(group, .clear, in: handle)
+        // One that cannot be disowned now is seen to by the commits that follow.
+        if cache(of: group).isUnvouched { state.pending[group.start] = group }
       } else {
         // No group begins here.
         try FreeSpaceInode.removeCache(

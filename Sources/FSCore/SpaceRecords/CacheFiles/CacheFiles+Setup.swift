@@ -119,7 +119,11 @@ extension CacheFiles {
         isRenewed = true
       }
     }
-    guard hasInode else { return false }
+    guard hasInode else {
+      // A block may have been copied, which changes nothing.
+      handle.noteWhole()
+      return false
+    }
     guard isRenewed else {
       throw .corrupt("free space inode \(inode.number) has lost its extent")
     }

@@ -12,8 +12,9 @@ import Logging
 /// 3. From `setUp` until all of a cache is written the inode's generation is 0.
 /// 4. IO to a cache is done, and completed, on the thread that commits. It never passes through
 ///    worker threads: one of them may wait to join, and so for the very commit that waits here.
-/// 5. A cache that fails costs that cache only: its state is `error`, its inode's generation 0,
-///    the reason is in the log, and the commit goes on. If even the generation cannot be set, all
+/// 5. A cache that fails costs that cache only, and a read of items that fails those that are written
+///    together: their state is `error`, their inodes' generation 0, the reason is in the log, and the
+///    commit goes on. If even the generation cannot be set, all
 ///    caches are worth nothing until the next commit. Only a change that was half made aborts.
 /// 6. Nothing here joins a transaction: all is done through the handle that is passed.
 ///

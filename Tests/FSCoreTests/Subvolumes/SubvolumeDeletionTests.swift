@@ -18,6 +18,14 @@ import Testing
     try volume.synchronizeAll()
   }
 
+  /// One of the files that `populate` has made and `change` has left.
+  static func anyFile(_ volume: Volume, _ path: String) throws -> InodeID {
+    for number in 0..<400 {
+      if let id = try? volume.find("\(path)/d/f\(number)") { return id }
+    }
+    throw FilesystemError.notFound
+  }
+
   static func change(_ volume: Volume, _ path: String, _ random: inout SeededRandom) throws {
     for _ in 0..<40 {
       let file = "\(path)/d/f\(random.below(400))"

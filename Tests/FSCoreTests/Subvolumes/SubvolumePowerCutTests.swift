@@ -42,8 +42,12 @@ import Testing
     try note()
     try volume.makeSnapshot(of: "/s1", "/p/s2", isReadOnly: true)
     try note()
+    // Nothing of it is freed before the commit of its deletion.
+    let held = try SubvolumeDeletionTests.anyFile(volume, "/s1")
+    try volume.namespace.open(held)
     try volume.deleteSubvolume("/s1")
     try note()
+    volume.namespace.release(held)
     while !volume.cleaner.wait(seconds: 0.003) { try volume.commit() }
     try note()
     try volume.deleteSubvolume("/p/s2")
@@ -60,7 +64,7 @@ import Testing
       let first = states[number - 1].events
       let span = first...state.events
       guard span.count > 1 else { continue }
-      let points = (0..<10).map { _ in first + random.below(span.count) }
+      let points = (0..<6).map { _ in first + random.below(span.count) }
       for cut in points where cut <= recorded.count {
         let image = try device.image(
           after: cut, of: recorded, density: random.below(101), random: &random)
@@ -72,7 +76,7 @@ import Testing
           #expect(throws: Never.self, what) { try ImageCheck.expectSound(path) }
         }
         let after = try Volume.mountForTest(image)
-        if !after.cleaner.isIdle { resumed += 1 }
+        if after.cleaner.quietCount != 0 { resumed += 1 }
         #expect(after.cleaner.wait(seconds: 60), what)
         let lines = try after.stateLines()
         try after.synchronizeAll()

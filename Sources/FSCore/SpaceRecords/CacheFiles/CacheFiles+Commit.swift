@@ -187,7 +187,7 @@ extension CacheFiles {
     guard let old, old.isUnfinished else { return }
     state.isHeldUp = false
     do throws(FilesystemError) {
-      if try disownNext(old, &state, in: handle), !old.isUnfinished {
+      if try disownNext(old, state, in: handle), !old.isUnfinished {
         log.info("old free space caches are disowned")
       }
     } catch {
@@ -200,15 +200,13 @@ extension CacheFiles {
 
   /// Says whether the image has any caches.
   private func disownNext(
-    _ old: OldCacheFiles, _ state: inout State, in handle: borrowing TransactionHandle
+    _ old: OldCacheFiles, _ state: borrowing State, in handle: borrowing TransactionHandle
   ) throws(FilesystemError) -> Bool {
     let owners = state.owners
     return try old.visitNext { address throws(FilesystemError) in
       if let group = try? space.groups.group(containing: address), group.start == address {
         if cache(of: group).isOurs { return }
-        try invalidate(group, .clear, in: handle)
-        // One that cannot be disowned now is seen to by the commits that follow.
-        if cache(of: group).isUnvouched { state.pending[group.start] = group }
+        try invalidate(group, .clear, isTriedAgain: true, in: handle)
       } else {
         // No group begins here.
         try FreeSpaceInode.removeCache(

@@ -5,8 +5,12 @@ extension CacheFiles {
   /// Makes sure that nobody believes the cache of a group: inode generation 0, which the kernel
   /// and btrfs check both take as "none". Where that cannot be done before anything is changed,
   /// the superblock of this commit vouches for no cache at all. The lock is held.
+  ///
+  /// - Parameter isTriedAgain: an error that may pass is thrown, with nothing changed: the caller sees to
+  ///   it that no superblock vouches for the cache until a later call has succeeded.
   func invalidate(
-    _ group: BlockGroup, _ newState: DiskCacheState? = nil, in handle: borrowing TransactionHandle
+    _ group: BlockGroup, _ newState: DiskCacheState? = nil, isTriedAgain: Bool = false,
+    in handle: borrowing TransactionHandle
   ) throws(FilesystemError) {
     handle.noteWhole()
     do throws(FilesystemError) {
@@ -15,7 +19,7 @@ extension CacheFiles {
       }
       change(group) { $0.didInvalidate(newState) }
     } catch {
-      if handle.isHalfDone { throw error }
+      if handle.isHalfDone || isTriedAgain && Self.mayPass(error) { throw error }
       didFailToDisown(group, error, handle.generation)
     }
     handle.noteWhole()
@@ -47,6 +51,14 @@ extension CacheFiles {
       of: group.start, in: trees.root, references,
       unless: { owners[$0, default: group.start] != group.start }, in: handle)
     for (inode, owner) in owners where owner == group.start { state.owners[inode] = nil }
+  }
+
+  /// Whether the same may succeed later. What is malformed stays so, and nobody else can read it.
+  private static func mayPass(_ error: FilesystemError) -> Bool {
+    switch error {
+    case .device, .checksum: true
+    default: false
+    }
   }
 
   private func didFailToDisown(

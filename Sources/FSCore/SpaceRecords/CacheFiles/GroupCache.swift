@@ -54,9 +54,6 @@ struct GroupCache: Sendable {
   /// one that was found to be wrong just now, for which the next commit is responsible.
   var mayBeBelieved: Bool { !isInvalid && unvouchedGeneration == nil && state != .clear }
 
-  /// Whether the cache on the device would be believed, and could not be disowned.
-  var isUnvouched: Bool { unvouchedGeneration != nil }
-
   /// What transaction `generation` has to do next about the cache.
   ///
   /// - Parameter mayWrite: false once a commit has given up on writing more.

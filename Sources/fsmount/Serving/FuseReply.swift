@@ -21,8 +21,8 @@ enum FuseAnswer {
   case target([UInt8])
   case offset(UInt64)
   case statistics(statvfs)
-  /// The result of an ioctl, with the bytes that it hands out.
-  case control([UInt8])
+  /// The result of an ioctl, a negative errno among them, with the bytes that it hands out in any case.
+  case control([UInt8], status: Int32 = 0)
   case failure(Int32)
 }
 
@@ -67,8 +67,8 @@ struct FuseReply: ~Copyable {
       fuse_reply_lseek(request, off_t(clamping: offset))
     case .statistics(var statistics):
       fuse_reply_statfs(request, &statistics)
-    case .control(let bytes):
-      _ = bytes.withUnsafeBytes { fuse_reply_ioctl(request, 0, $0.baseAddress, $0.count) }
+    case .control(let bytes, let status):
+      _ = bytes.withUnsafeBytes { fuse_reply_ioctl(request, status, $0.baseAddress, $0.count) }
     case .failure(let code):
       fuse_reply_err(request, code)
     }
@@ -77,6 +77,26 @@ struct FuseReply: ~Copyable {
 
   private static func send(_ bytes: UnsafeRawBufferPointer, to request: fuse_req_t) {
     fuse_reply_buf(request, bytes.baseAddress?.assumingMemoryBound(to: CChar.self), bytes.count)
+  }
+}
+
+/// An answer to an ioctl that is sent later, and no later than this object ends.
+final class LateAnswer: @unchecked Sendable {
+  /// Nil when it was sent. Whoever has this object hands it over as a whole.
+  private var request: fuse_req_t?
+  private let bytes: [UInt8]
+
+  init(_ request: fuse_req_t, _ bytes: [UInt8]) {
+    self.request = request
+    self.bytes = bytes
+  }
+
+  deinit { send() }
+
+  func send() {
+    guard let request else { return }
+    self.request = nil
+    FuseReply(request).send(.control(bytes))
   }
 }
 
@@ -89,16 +109,23 @@ extension FuseServer {
   ) {
     guard let request else { return }
     let reply = FuseReply(request)
+    reply.send(outcome(of: request, operation, body))
+  }
+
+  /// What `request` is to be answered with.
+  @inline(__always)
+  static func outcome(
+    of request: fuse_req_t, _ operation: FuseOperation,
+    _ body: (FuseServer) throws(FilesystemError) -> FuseAnswer
+  ) -> FuseAnswer {
     let server = Unmanaged<FuseServer>.fromOpaque(fuse_req_userdata(request)).takeUnretainedValue()
     server.requests.note(operation)
-    let answer: FuseAnswer
     do throws(FilesystemError) {
-      answer = try body(server)
+      return try body(server)
     } catch {
       server.noteFailure(of: operation, error)
-      answer = .failure(error.errno)
+      return .failure(error.errno)
     }
-    reply.send(answer)
   }
 
   /// Logs what is no ordinary outcome.

@@ -5,7 +5,7 @@ SHELL := /bin/bash
 
 # What a fresh Debian 12 lacks: libraries to build with, and the judges that the tests ask.
 LIBRARIES := libfuse3-dev libisal-dev libxxhash-dev libsodium-dev zlib1g-dev liblzo2-dev \
-  libzstd-dev pkg-config
+  libzstd-dev libdeflate-dev pkg-config
 TOOLS := fuse3 btrfs-progs attr acl libcap2-bin e2fsprogs fuse2fs ntfs-3g util-linux
 
 SEED ?= 1

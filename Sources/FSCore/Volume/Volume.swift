@@ -49,7 +49,8 @@ package final class Volume: @unchecked Sendable {
     image: OpenedImage, space: Space, references: DelayedReferences,
     checksums: ChecksumTree, record: any FreeSpaceRecord, remover: ChunkRemover,
     committer: Committer,
-    transactions: TransactionManager, options: VolumeOptions, log: Logger
+    transactions: TransactionManager, features: CompressionFeatures, options: VolumeOptions,
+    log: Logger
   ) {
     self.remover = remover
     geometry = image.geometry
@@ -73,10 +74,10 @@ package final class Volume: @unchecked Sendable {
     files = FileStore(
       geometry: image.geometry, device: image.device, transactions: transactions, space: space,
       references: references, checksums: checksums, workers: workers, log: log,
-      memory: memory)
+      memory: memory, compression: options.compression, features: features)
     attributes = AttributeOperations(
       inodes: inodes, files: files, transactions: transactions, geometry: geometry,
-      isReadOnly: image.readOnlyReason != nil, options: options)
+      isReadOnly: image.readOnlyReason != nil, features: features, options: options)
     orphans = Orphans(
       inodes: inodes, files: files, trees: trees, transactions: transactions, log: log)
     cleaner = SubvolumeCleaner(

@@ -82,6 +82,7 @@ bench: benchmarks ## Measures against fuse2fs, ntfs-3g and the kernel, in one ru
 	$(RELEASE)/benchmarks mounts --sync-only --directory /var/tmp
 	$(RELEASE)/benchmarks core
 	$(RELEASE)/benchmarks groups
+	$(RELEASE)/benchmarks compression
 
 bench-compare: benchmarks ## Measures two builds in turns: make bench-compare OLD=path/to/fsmount
 	@[ -x "$(OLD)" ] || { echo "OLD names the fsmount to compare with" >&2; exit 1; }

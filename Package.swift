@@ -71,7 +71,7 @@ let package = Package(
     .executableTarget(
       name: "benchmarks",
       dependencies: [
-        "TestSupport", "FSCore", "FreeSpace",
+        "TestSupport", "FSCore", "FreeSpace", "CCodecs",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
       ],

@@ -16,16 +16,24 @@ enum CompressionOutlook {
     withUnsafeTemporaryAllocation(of: UInt32.self, capacity: 256) { counts in
       counts.initialize(repeating: 0)
       var total = 0
+      var repeated = 0
       var position = 0
       while position < bytes.count {
         let end = min(position + sampled, bytes.count)
-        for index in position..<end { counts[Int(bytes[index])] += 1 }
+        var last: UInt8?
+        for index in position..<end {
+          let byte = bytes[index]
+          counts[Int(byte)] += 1
+          if byte == last { repeated += 1 }
+          last = byte
+        }
         total += end - position
         position += stretch
       }
       guard total > 0 else { return false }
       if counts.count(where: { $0 > 0 }) < fewValues { return true }
-      if repeats(bytes) { return true }
+      // Runs are short, whatever they are of.
+      if repeated > total / 4 || repeats(bytes) { return true }
       return entropy(counts, total) < dense
     }
   }

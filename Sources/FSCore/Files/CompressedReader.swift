@@ -74,14 +74,15 @@ struct CompressedReader: Sendable {
   }
 }
 
-/// The parts of one request, each a step. Where they go stays until the request is done.
+/// The parts of one request; those of one extent are a step. Where they go stays until the request is
+/// done.
 struct ReadSteps: WorkSteps, @unchecked Sendable {
-  let parts: [CompressedPart]
+  let parts: [[CompressedPart]]
   let reader: CompressedReader
 
   func perform(_ step: Int) -> FilesystemError? {
     do throws(FilesystemError) {
-      try reader.read(parts[step])
+      for part in parts[step] { try reader.read(part) }
       return nil
     } catch {
       return error

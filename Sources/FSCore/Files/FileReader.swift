@@ -111,7 +111,7 @@ struct FileReader: Sendable {
     _ inode: Inode, _ range: Range<UInt64>, into target: UnsafeMutableRawBufferPointer
   ) throws(FilesystemError) {
     var position = range.lowerBound
-    var compressed: [CompressedPart] = []
+    var compressed: [[CompressedPart]] = []
     for extent in try inode.extents(in: range) {
       let start = max(extent.start, position)
       let end = min(extent.end(sectorSize), range.upperBound)
@@ -121,7 +121,13 @@ struct FileReader: Sendable {
       }
       let part = target.part(Int(start - range.lowerBound), Int(end - start))
       if extent.hasData, !extent.isInline, extent.item.compression != .none {
-        compressed.append(CompressedPart(extent: extent, start: start, target: part))
+        let part = CompressedPart(extent: extent, start: start, target: part)
+        // Pieces of one extent have it decompressed once.
+        if compressed.last?.first?.extent.item.diskAddress == extent.item.diskAddress {
+          compressed[compressed.count - 1].append(part)
+        } else {
+          compressed.append([part])
+        }
       } else {
         try read(extent, start..<end, of: inode, into: part)
       }
@@ -147,9 +153,9 @@ struct FileReader: Sendable {
       isChecked: !inode.hasUncheckedData, file)
   }
 
-  /// Reads parts of compressed extents. `content` is held.
+  /// Reads parts of compressed extents, by extents. `content` is held.
   private func readCompressed(
-    _ parts: [CompressedPart], of inode: Inode
+    _ parts: [[CompressedPart]], of inode: Inode
   ) throws(FilesystemError) {
     let steps = ReadSteps(
       parts: parts,

@@ -79,8 +79,8 @@ package final class SharedWork<Steps: WorkSteps>: Sendable {
   private func askForHelp() {
     let wanted = state.withLock { state -> Int in
       let open = min(count, state.taken + window) - state.next
-      // One is for the owner.
-      let wanted = max(0, min(WorkerPool.processorCount, open - 1) - state.helpers)
+      // One step and one processor are for the owner.
+      let wanted = max(0, min(WorkerPool.processorCount, open) - 1 - state.helpers)
       state.helpers += wanted
       return wanted
     }

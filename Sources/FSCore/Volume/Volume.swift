@@ -45,6 +45,10 @@ package final class Volume: @unchecked Sendable {
 
   package var isReadOnly: Bool { readOnlyReason != nil }
 
+  /// Whether files may be compressed, as far as the image and the mount say: that there are files
+  /// compressed with zlib no image says.
+  package let mayHaveCompressed: Bool
+
   init(
     image: OpenedImage, space: Space, references: DelayedReferences,
     checksums: ChecksumTree, record: any FreeSpaceRecord, remover: ChunkRemover,
@@ -57,6 +61,9 @@ package final class Volume: @unchecked Sendable {
     device = image.device
     trees = image.trees
     readOnlyReason = image.readOnlyReason
+    mayHaveCompressed =
+      options.compression != nil
+      || !image.superblock.features.isDisjoint(with: [.compressLZO, .compressZSTD])
     rootDirectory = image.rootDirectory
     self.transactions = transactions
     self.space = space

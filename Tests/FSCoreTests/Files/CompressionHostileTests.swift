@@ -54,11 +54,13 @@ import Testing
         case .shorterContent: ("+ 0x8", 65536)
         case .beyondContent: ("+ 0x25", 4096)
         }
-      let volume = try Volume.mountForTest(
-        forge.forged([(try Self.field(forge, offset), value)]))
-      defer { try? volume.unmount() }
+      let device = try forge.forged([(try Self.field(forge, offset), value)])
+      var mounted: Volume?
+      defer { try? mounted?.unmount() }
       var said = ""
       do {
+        let volume = try Volume.mountForTest(device)
+        mounted = volume
         _ = try volume.readBytes(volume.find("/f"), at: 0, count: 262_144)
       } catch let error as FilesystemError {
         said = error.description
@@ -71,6 +73,7 @@ import Testing
         continue
       }
 
+      let volume = try #require(mounted)
       let id = try volume.find("/f")
       #expect(said.contains("extent at") && said.contains("\(id)"), "\(lie): \(said)")
       // What is only partly written over cannot be had; what is whole can be replaced.

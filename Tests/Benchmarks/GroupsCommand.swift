@@ -30,6 +30,13 @@ struct GroupsCommand: ParsableCommand {
   /// The kernel takes minutes for a figure of more groups.
   private static let mostOfKernel = 1000
 
+  /// What this process takes of the machine's memory.
+  private static var residentMebibytes: Int {
+    let lines = readText("/proc/self/status").split(separator: "\n")
+    let line = lines.first { $0.hasPrefix("VmRSS:") }
+    return (line?.split(whereSeparator: { !$0.isNumber }).first.flatMap { Int($0) } ?? 0) / 1024
+  }
+
   private func row(_ what: String, _ figure: String) { say("| \(what) | \(figure) |") }
 
   private func milliseconds(_ seconds: Double) -> String { rounded(seconds * 1e3) + " ms" }
@@ -39,8 +46,7 @@ struct GroupsCommand: ParsableCommand {
   private func measureFew() throws {
     let directory = try TemporaryDirectory(inMemory: true)
     let bench = try GroupBench(path: directory.file("image"), groups: 5)
-    row(
-      "5 groups: a commit of one new file, CPU", milliseconds(try bench.newFileCommit(count: 200)))
+    try measureNewFile(bench, 5)
     let loading = try bench.loading()
     row(
       "first look for the free space of a fragmented group, in its cache, CPU",
@@ -66,12 +72,18 @@ struct GroupsCommand: ParsableCommand {
     }
   }
 
+  /// More groups make the trees higher, and each level of a tree is a block more to write.
+  private func measureNewFile(_ bench: GroupBench, _ groups: Int) throws {
+    let cost = try bench.newFileCommit(count: 500)
+    row("\(groups) groups: a commit of one new file, CPU", microseconds(cost.cpu))
+    row("… tree blocks that it writes", rounded(cost.blocks))
+    row("… CPU for each of them", microseconds(cost.cpu / cost.blocks))
+  }
+
   private func measure(_ count: Int) throws {
     let directory = try TemporaryDirectory(inMemory: true)
     let bench = try GroupBench(path: directory.file("image"), groups: count)
-    row(
-      "\(count) groups: a commit of one new file, CPU",
-      milliseconds(try bench.newFileCommit(count: 200)))
+    try measureNewFile(bench, count)
     let one = try bench.commits(changing: 1, rounds: rounds)
     let all = try bench.commits(changing: count, rounds: rounds)
     row("\(count) groups: a commit that changes all, wall", milliseconds(all.wall))
@@ -90,6 +102,7 @@ struct GroupsCommand: ParsableCommand {
         milliseconds(pauses[min(pauses.count * 99 / 100, pauses.count - 1)]))
       row("… the longest", milliseconds(longest))
     }
+    row("… memory of the process then, cache=256M", "\(Self.residentMebibytes) MiB")
     row("\(count) groups: mounting", milliseconds(try bench.remount()))
     try bench.end()
     if noKernel || geteuid() != 0 || count > Self.mostOfKernel { return }

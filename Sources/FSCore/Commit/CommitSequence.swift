@@ -17,6 +17,10 @@ package final class CommitSequence: Sendable {
   /// How often blocks are prepared for the critical section; each pass leaves fewer.
   private static let pathPasses = 3
 
+  /// With fewer new blocks than this nothing is prepared for the critical section: all that it could
+  /// change then takes less time there than looking twice for it.
+  private static let smallTransaction = 32
+
   private let transactions: TransactionManager
   private let blockCache: TreeBlockCache
   private let device: LogicalDevice
@@ -105,7 +109,7 @@ package final class CommitSequence: Sendable {
         }
         clock.end(areRecords[index] ? .settingUp : .references)
       }
-      try preparePaths()
+      if blockCache.dirtyCount >= Self.smallTransaction { try preparePaths() }
       isUnprepared.store(false, ordering: .relaxed)
     } catch {
       let isSecond = isUnprepared.exchange(true, ordering: .relaxed)
@@ -143,15 +147,22 @@ package final class CommitSequence: Sendable {
     _ clock: CommitClock
   ) throws(FilesystemError) {
     var rounds = [Int](repeating: 0, count: participants.count)
+    var isRecord = false
     for _ in 0..<Self.longest {
       var hasChanged = false
       for (index, participant) in participants.enumerated() where !hasChanged {
+        if areRecords[index] != isRecord {
+          clock.end(isRecord ? .recording : .settling)
+          isRecord.toggle()
+        }
         rounds[index] += 1
         hasChanged = try participant.settle(in: handle, context, round: rounds[index])
         handle.noteWhole()
-        clock.end(areRecords[index] ? .recording : .settling)
       }
-      if !hasChanged { return }
+      if !hasChanged {
+        if isRecord { clock.end(.recording) }
+        return
+      }
     }
     throw .corrupt("the commit does not come to an end")
   }

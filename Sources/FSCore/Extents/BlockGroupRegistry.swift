@@ -162,26 +162,33 @@ package final class BlockGroupRegistry: Sendable {
   }
 
   /// Takes the groups that changed since this was called last: in ascending order, each once.
-  func takeItemWork() -> [BlockGroup] { take(\.itemWork, .item) }
+  func takeItemWork() -> [BlockGroup] {
+    let groups = state.withLock { state in
+      defer { state.itemWork = [] }
+      return state.itemWork
+    }
+    return cleared(groups, of: .item)
+  }
 
   /// The same for the record of free space.
-  package func takeRecordWork() -> [BlockGroup] { take(\.recordWork, .record) }
+  package func takeRecordWork() -> [BlockGroup] {
+    let groups = state.withLock { state in
+      defer { state.recordWork = [] }
+      return state.recordWork
+    }
+    return cleared(groups, of: .record)
+  }
 
   /// Lists groups again that were taken and not seen to.
   func putBackItemWork(_ groups: [BlockGroup]) {
     for group in groups { listAsDirty(group) }
   }
 
-  private func take(
-    _ list: WritableKeyPath<State, [BlockGroup]>, _ mark: BlockGroup.News
-  ) -> [BlockGroup] {
-    let groups = state.withLock { state in
-      defer { state[keyPath: list] = [] }
-      return state[keyPath: list]
-    }
+  /// Takes a mark away from groups that were taken from its list, and sorts them.
+  private func cleared(_ groups: [BlockGroup], of mark: BlockGroup.News) -> [BlockGroup] {
     // Others set a mark, then append: whatever changes from here on is listed again.
     for group in groups { group.state.withLock { _ = $0.lists.remove(mark) } }
-    return groups.sorted { $0.start < $1.start }
+    return groups.count < 2 ? groups : groups.sorted { $0.start < $1.start }
   }
 
   /// Empties the list of changed groups. Inside the critical section, after the last change.

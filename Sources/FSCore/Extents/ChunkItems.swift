@@ -35,7 +35,7 @@ package struct ChunkItems: CommitParticipant {
       item.totalBytes = size
     }
     superblock.setDeviceItem(item)
-    try superblock.setSystemChunks(chunks.systemChunks)
+    if let system = chunks.takeChangedSystemChunks() { try superblock.setSystemChunks(system) }
   }
 
   package func didCommit(_ generation: Generation) {

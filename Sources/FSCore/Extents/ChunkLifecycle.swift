@@ -26,6 +26,8 @@ package final class ChunkLifecycle: Sendable {
     var lastInVain: (time: ContinuousClock.Instant, used: UInt64)?
     /// Chunks that the trees know no more, in a transaction that is not durable.
     var removed: [(gone: ChunkAndGroup, generation: Generation)] = []
+    /// Whether the trees may know other chunks than the superblock's array was last made of.
+    var arrayIsStale = true
   }
 
   let map: ChunkMap
@@ -93,13 +95,26 @@ package final class ChunkLifecycle: Sendable {
       }
   }
 
+  /// The same when it may have changed since this was called last; else nil.
+  func takeChangedSystemChunks() -> [(start: LogicalAddress, item: ChunkItem)]? {
+    let isStale = state.withLock { state in
+      defer { state.arrayIsStale = false }
+      return state.arrayIsStale
+    }
+    return isStale ? systemChunks : nil
+  }
+
   // What `ChunkItems` does.
 
   /// Chunks that no tree knows yet.
   var new: [ChunkAndGroup] { state.withLock { $0.new } }
 
   func takeNew() -> ChunkAndGroup? {
-    state.withLock { $0.new.isEmpty ? nil : $0.new.removeFirst() }
+    state.withLock { state in
+      if state.new.isEmpty { return nil }
+      state.arrayIsStale = true
+      return state.new.removeFirst()
+    }
   }
 
   func putBack(_ new: ChunkAndGroup) { state.withLock { $0.new.insert(new, at: 0) } }
@@ -129,6 +144,7 @@ package final class ChunkLifecycle: Sendable {
     state.withLock { state in
       state.deviceBytesUsed -= chunk.length * UInt64(chunk.item.stripes.count)
       state.removed.append((ChunkAndGroup(group: group, chunk: chunk), generation))
+      state.arrayIsStale = true
     }
   }
 

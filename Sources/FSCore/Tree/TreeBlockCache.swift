@@ -204,6 +204,9 @@ package final class TreeBlockCache: Sendable {
     }
   }
 
+  /// How many blocks the running transaction has made, as far as is known without a look at them.
+  package var dirtyCount: Int { budget.dirtyBlocks.used / blockBytes }
+
   package var statistics: BlockCacheStatistics {
     let (clean, dirty) = counts
     return BlockCacheStatistics(

@@ -26,6 +26,16 @@ package final class Trees: @unchecked Sendable {
     var savedChange: Generation = 0
     /// The last snapshot of a subvolume that the item knows of.
     var savedSnapshot: Generation = 0
+
+    /// The root item says what the tree is now.
+    mutating func didSave(
+      _ address: LogicalAddress, delta: Int, change: Generation, snapshot: Generation
+    ) {
+      savedAddress = address
+      savedBlockDelta = delta
+      savedChange = change
+      savedSnapshot = snapshot
+    }
   }
 
   struct State {
@@ -242,10 +252,8 @@ package final class Trees: @unchecked Sendable {
       // One of the old, short form becomes a whole one.
       try root.replace(entry.rootItemKey, size: RootItem.size, in: handle) { item.encode(into: $0) }
       self.state.withLock {
-        $0.entries[id]?.savedAddress = state.address
-        $0.entries[id]?.savedBlockDelta = state.blockDelta
-        $0.entries[id]?.savedChange = change
-        $0.entries[id]?.savedSnapshot = snapshot
+        $0.entries[id]?.didSave(
+          state.address, delta: state.blockDelta, change: change, snapshot: snapshot)
       }
     }
     return hasChanged

@@ -1,5 +1,3 @@
-import Glibc
-
 /// `FillWorkload` on an image of its own, judged by `btrfs check` and as root by Linux.
 package struct FillOnImage {
   package struct Options: Sendable {
@@ -27,10 +25,9 @@ package struct FillOnImage {
   }
 
   package func run() throws {
-    let temporary = try TemporaryDirectory(inMemory: options.directory == nil)
-    let image = "\(options.directory ?? temporary.path)/fill.img"
-    defer { unlink(image) }
-    let mountPoint = try temporary.directory("mount")
+    let place = try WorkloadPlace("fill.img", in: options.directory)
+    defer { place.remove() }
+    let (image, mountPoint) = (place.image, place.mountPoint)
     try FsmountProgram.run(
       ["mkfs", "--force", "--size", options.size] + options.makeOptions + [image]
     ).orThrow()

@@ -1,5 +1,3 @@
-import Glibc
-
 /// `ScaleWorkload` on an image of its own, in a mount with little memory, whose use is watched;
 /// Linux judges the image in the end.
 package struct ScaleOnImage {
@@ -24,11 +22,9 @@ package struct ScaleOnImage {
   }
 
   package func run() throws {
-    let temporary = try TemporaryDirectory(inMemory: options.directory == nil)
-    let base = options.directory ?? temporary.path
-    let image = "\(base)/scale.img"
-    defer { unlink(image) }
-    let mountPoint = try temporary.directory("mount")
+    let place = try WorkloadPlace("scale.img", in: options.directory)
+    defer { place.remove() }
+    let (image, mountPoint) = (place.image, place.mountPoint)
     // A file takes about 800 bytes of metadata in two copies, and leaves fill by two thirds.
     let size = 4 + options.work.files / 400_000 + options.work.blocks / 100_000
     try FsmountProgram.run("mkfs", "--force", "--size", "\(size)G", image).orThrow()

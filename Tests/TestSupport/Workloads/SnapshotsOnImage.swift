@@ -28,11 +28,10 @@ package struct SnapshotsOnImage {
   }
 
   package func run() throws {
-    let temporary = try TemporaryDirectory(inMemory: options.directory == nil)
-    let image = "\(options.directory ?? temporary.path)/snapshots.img"
-    defer { unlink(image) }
-    let mountPoint = try temporary.directory("mount")
-    let root = BytePath(mountPoint)
+    let place = try WorkloadPlace("snapshots.img", in: options.directory)
+    defer { place.remove() }
+    let (image, mountPoint) = (place.image, place.mountPoint)
+    let root = place.root
     try makeImage(image, mountPoint)
 
     let mount = try FsmountMount(

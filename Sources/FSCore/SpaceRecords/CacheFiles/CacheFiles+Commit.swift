@@ -50,19 +50,20 @@ extension CacheFiles {
   /// Adds the groups that have changed since the last look to those that are to be seen to, and
   /// takes out those whose caches are exact. In ascending order. The lock is held.
   private func takePending(_ state: inout State) -> [BlockGroup] {
+    let work = space.groups.takeRecordWork()
+    // What most looks of a commit find.
+    if work.isEmpty, state.pending.isEmpty { return [] }
     let forgotten = caches.withLock { $0.forgotten }
-    for group in space.groups.takeRecordWork()
-    where group.isCacheable && !forgotten.contains(group.start) {
+    for group in work where group.isCacheable && !forgotten.contains(group.start) {
       state.pending[group.start] = group
     }
-    let exact = state.pending.values.filter { cache(of: $0).isExact($0.moment) }
+    let exact = state.pending.values.filter { isExact($0) }
     for group in exact { state.pending[group.start] = nil }
     return state.pending.values.sorted { $0.start < $1.start }
   }
 
-  /// Finds data space for the files of groups that are not set up yet.
-  private func makeRoom(for groups: [BlockGroup], _ generation: Generation) {
-    let lengths = groups.lazy.filter { !$0.isReadOnly }.map { self.fileLength(of: $0, generation) }
+  /// Finds data space for the files of groups that are not set up yet, of these lengths.
+  private func makeRoom(for lengths: [UInt64]) {
     let total = lengths.reduce(0, +)
     guard total > 0 else { return }
     space.reservations.makeRoomForRecord(total, longest: lengths.max() ?? 0)
@@ -82,19 +83,26 @@ extension CacheFiles {
   private func setUp(
     _ groups: [BlockGroup], in handle: borrowing TransactionHandle
   ) throws(FilesystemError) -> Bool {
-    makeRoom(for: groups, handle.generation)
+    if groups.isEmpty { return false }
+    // The commit itself may be what has changed them.
+    loadMissing(groups.prefix(Self.setUpBatch))
+    let lengths = groups.map { $0.isReadOnly ? 0 : fileLength(of: $0, handle.generation) }
+    makeRoom(for: lengths)
     var hasChanged = false
     var rest = groups[...]
     while !rest.isEmpty {
-      // The commit itself may be what has changed them.
       loadMissing(rest.prefix(Self.setUpBatch))
       try state.withLock { state throws(FilesystemError) in
-        for group in rest.prefix(Self.setUpBatch) {
+        for index in rest.prefix(Self.setUpBatch).indices {
+          let group = groups[index]
           let maySetUp = state.refusedGeneration != handle.generation
           let step = cache(of: group).nextStep(
             group.moment, handle.generation, maySetUp: maySetUp, mayWrite: true)
           switch step {
-          case .setUp: try setUp(group, &state, in: handle)
+          case .setUp:
+            // One that is loaded only now may do with less than was thought.
+            let length = index < Self.setUpBatch ? lengths[index] : nil
+            try setUp(group, length: length, &state, in: handle)
           case .delete: try delete(group, &state, in: handle)
           case .nothing, .write, .invalidate: continue
           }
@@ -134,7 +142,7 @@ extension CacheFiles {
       case .nothing: continue
       case .write: ready.append(group)
       case .setUp:
-        try setUp(group, &state, in: handle)
+        try setUp(group, length: nil, &state, in: handle)
         hasChanged = true
       case .delete:
         try delete(group, &state, in: handle)

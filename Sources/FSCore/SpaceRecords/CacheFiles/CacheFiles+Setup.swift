@@ -24,12 +24,15 @@ extension CacheFiles {
   /// last commit's cache stays whole. Without space the group's state becomes `error`, and no
   /// other group is tried in this transaction. Any error before the first change costs this cache
   /// only. The lock is held.
+  ///
+  /// - Parameter length: what `fileLength` has said of the group just now, if it was asked.
   func setUp(
-    _ group: BlockGroup, _ state: inout State, in handle: borrowing TransactionHandle
+    _ group: BlockGroup, length known: UInt64?, _ state: inout State,
+    in handle: borrowing TransactionHandle
   ) throws(FilesystemError) {
     handle.noteWhole()
     do throws(FilesystemError) {
-      let length = fileLength(of: group, handle.generation)
+      let length = known ?? fileLength(of: group, handle.generation)
       let isRefused = hooks.withLock { $0.refusesSetup }?(group.start) == true
       guard !isRefused, let address = space.allocator.allocateRecordFile(length: length) else {
         return refuse(group, &state, handle.generation)

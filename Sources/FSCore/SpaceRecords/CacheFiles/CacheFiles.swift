@@ -108,7 +108,12 @@ package final class CacheFiles: FreeSpaceRecord {
   package func state(of group: BlockGroup) -> DiskCacheState { cache(of: group).state }
 
   /// Whether the cache on the device, or the one that the running commit has written, is exact.
-  package func isExact(_ group: BlockGroup) -> Bool { cache(of: group).isExact(group.moment) }
+  package func isExact(_ group: BlockGroup) -> Bool {
+    let moment = group.moment
+    return caches.withLock {
+      $0.byGroup[group.start]?.isExact(moment) ?? GroupCache().isExact(moment)
+    }
+  }
 
   func cache(of group: BlockGroup) -> GroupCache {
     caches.withLock { $0.byGroup[group.start] ?? GroupCache() }

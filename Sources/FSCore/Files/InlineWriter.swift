@@ -35,8 +35,12 @@ struct InlineWriter: Sendable {
     inode.content.assertHeldExclusively()
     do throws(FilesystemError) {
       let size = inode.fileSize
-      guard let replaced = try replaced(inode, size: size) else { return false }
-      guard let stored = stored(inode, size: size) else { return false }
+      guard size > 0, size <= sectorSize else { return false }
+      let plan = policy.plan(for: inode)
+      guard plan != nil || size <= longest,
+        let replaced = try replaced(inode, size: size),
+        let stored = stored(inode, size: size, by: plan)
+      else { return false }
       try store(stored, inode, size: size, replaced)
     } catch {
       failures.record(error, of: inode)
@@ -52,7 +56,7 @@ struct InlineWriter: Sendable {
     _ inode: Inode, size: UInt64
   ) throws(FilesystemError) -> [FileExtent]? {
     let buffers = inode.file
-    guard size > 0, size <= sectorSize, !buffers.forbidsInline, buffers.writing.isEmpty,
+    guard !buffers.forbidsInline, buffers.writing.isEmpty,
       buffers.dirty.count == 1, let cell = buffers.dirty[0], cell.sectors == 1
     else { return nil }
 
@@ -70,8 +74,8 @@ struct InlineWriter: Sendable {
   }
 
   /// In which form the content goes into the item; nil when it is too long.
-  private func stored(_ inode: Inode, size: UInt64) -> Stored? {
-    if let plan = policy.plan(for: inode), let content = content(inode, size: size),
+  private func stored(_ inode: Inode, size: UInt64, by plan: CompressionPlan?) -> Stored? {
+    if let plan, let content = content(inode, size: size),
       plan.isForced || CompressionOutlook.isGood(content), size > 1
     {
       let room = Int(min(longest, size - 1))

@@ -5,7 +5,7 @@ SHELL := /bin/bash
 
 # What a fresh Debian 12 lacks: libraries to build with, and the judges that the tests ask.
 LIBRARIES := libfuse3-dev libisal-dev libxxhash-dev libsodium-dev zlib1g-dev liblzo2-dev \
-  libzstd-dev pkg-config
+  libzstd-dev libdeflate-dev pkg-config
 TOOLS := fuse3 btrfs-progs attr acl libcap2-bin e2fsprogs fuse2fs ntfs-3g util-linux
 
 SEED ?= 1
@@ -82,6 +82,7 @@ bench: benchmarks ## Measures against fuse2fs, ntfs-3g and the kernel, in one ru
 	$(RELEASE)/benchmarks mounts --sync-only --directory /var/tmp
 	$(RELEASE)/benchmarks core
 	$(RELEASE)/benchmarks groups
+	$(RELEASE)/benchmarks compression
 
 bench-compare: benchmarks ## Measures two builds in turns: make bench-compare OLD=path/to/fsmount
 	@[ -x "$(OLD)" ] || { echo "OLD names the fsmount to compare with" >&2; exit 1; }

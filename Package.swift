@@ -24,7 +24,8 @@ let package = Package(
       name: "CCodecs",
       linkerSettings: [
         .linkedLibrary("isal"), .linkedLibrary("xxhash"), .linkedLibrary("sodium"),
-        .linkedLibrary("z"), .linkedLibrary("lzo2"), .linkedLibrary("zstd"),
+        .linkedLibrary("deflate"), .linkedLibrary("z"), .linkedLibrary("lzo2"),
+        .linkedLibrary("zstd"),
       ]),
 
     // libfuse3's low-level API, in the form that Swift can import.
@@ -70,7 +71,7 @@ let package = Package(
     .executableTarget(
       name: "benchmarks",
       dependencies: [
-        "TestSupport", "FSCore", "FreeSpace",
+        "TestSupport", "FSCore", "FreeSpace", "CCodecs",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
       ],

@@ -7,7 +7,7 @@ struct Benchmarks: ParsableCommand {
     commandName: "benchmarks",
     abstract: "Measures mounts side by side, the core alone, and one build against another.",
     subcommands: [
-      MountsCommand.self, CoreCommand.self, GroupsCommand.self, CompareCommand.self,
-      CompareCoreCommand.self,
+      MountsCommand.self, CoreCommand.self, GroupsCommand.self, CompressionCommand.self,
+      CompareCommand.self, CompareCoreCommand.self,
     ])
 }

@@ -30,6 +30,9 @@ struct FsxCommand: ParsableCommand {
   @Flag(inversion: .prefixedNo, help: "Read and write through mappings as well.")
   var mapping = true
 
+  @Flag(help: "Write bytes that can be compressed, mostly.")
+  var compressible = false
+
   @Option(help: "Options of the mount.")
   var options = ""
 
@@ -48,6 +51,7 @@ struct FsxCommand: ParsableCommand {
     options.maximumSize = size
     options.usesDirectIO = direct
     options.usesMapping = mapping
+    options.isCompressible = compressible
     let start = monotonicSeconds()
     let counts: [String: Int]
     if let kind = mount.flatMap(MountKind.init) {

@@ -1,12 +1,11 @@
 /// What the tests of chattr(1)'s flags do on a mount: a shell script that prints every result.
-/// `+c` is not in it, which a mount by us refuses.
 enum FileFlagScript {
   static let all = #"""
     # Root without CAP_LINUX_IMMUTABLE.
     E="capsh --drop=cap_linux_immutable --"
     flags() { for f in "$@"; do [ -L "$f" ] || [ -p "$f" ] || lsattr -d "$f"; done 2>&1; }
     # What new inodes take over.
-    for flag in A d S D m C mC a i; do
+    for flag in A d S D m C mC a i c cm cC cA; do
       mkdir d$flag; run chattr +$flag d$flag
       run sh -c ": > d$flag/f; mkdir d$flag/d; mkfifo d$flag/p; ln -s x d$flag/l"
       [ $flag = i ] || : > d$flag/d/deep
@@ -15,10 +14,22 @@ enum FileFlagScript {
       [ $flag = a ] || chattr -$flag d$flag; flags d$flag
     done
     # What excludes what, and what a file with content no longer takes.
-    : > f; for flags in C m mC d AdS =; do run chattr +$flags f; flags f; done
+    : > f; for flags in C m mC d AdS c cd = cm cC = m c =; do run chattr +$flags f; flags f; done
     run chattr = f; run chattr +j f; run chattr -p 5 f; run chattr +s f; flags f
     run chattr +C f; echo text > f; run chattr -C f; flags f; : > f; run chattr -C f; flags f
     echo text > f; run chattr +C f; flags f; run chattr =AD f; flags f
+    # The property that goes with two of them.
+    property() { for f in "$@"; do getfattr -h --only-values -n btrfs.compression $f 2>&1; echo; done; flags "$@"; }
+    : > cf; mkdir cd; mkfifo cp; ln -s x cl; : > cC; chattr +C cC
+    for value in zlib lzo zstd no none zlib:9 zlibfoo zstd:99 zst ZLIB nonesuch no1; do
+      for f in cf cd cp cl cC; do run setfattr -h -n btrfs.compression -v $value $f; property $f; done
+      : > cd/f; mkdir cd/d; mkfifo cd/p; ln -s x cd/l; property cd/f cd/d; rm -r cd/f cd/d cd/p cd/l
+    done
+    for f in cf cd cp cl cC; do run setfattr -h -x btrfs.compression $f; property $f; done
+    for flags in +c +d -c +m =c =; do run chattr $flags cf; property cf; done
+    setfattr -n btrfs.compression -v zstd cf; run chattr +A cf; property cf
+    run setfattr -n btrfs.other -v zstd cf; run $B setfattr -n btrfs.compression -v zstd cf; property cf
+    rm -r cf cd cp cl cC
     # A file that cannot be changed, and one that can but grow.
     tries() {
       for command in 'cat F' 'sh -c "echo x > F"' 'sh -c "echo x >> F"' 'truncate -s 2 F' \

@@ -17,7 +17,9 @@ struct Fixture {
     // Memory that is not written to is none.
     let room = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 30, alignment: 4096)
     defer { room.deallocate() }
-    let count = ccodecs_zstd_decompress(packed, packed.count, room.baseAddress, room.count)
+    let context = ccodecs_context_new()
+    defer { ccodecs_context_free(context) }
+    let count = ccodecs_zstd_decompress(context, packed, packed.count, room.baseAddress, room.count)
     guard count > 0, count < room.count else { throw TestFailure("\(path) is damaged") }
 
     let descriptor = try check("create \(image)") {

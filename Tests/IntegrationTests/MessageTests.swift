@@ -101,6 +101,13 @@ extension MountTests {
       expectLine(try FsmountProgram.run("mount", scratch.image, empty), empty, "directory")
       expectLine(
         try FsmountProgram.run("mount", "-o", "nope", scratch.image, place), "'nope'", "help mount")
+      for (option, value) in [
+        ("compress", "zstd:16"), ("compress-force", "zlib:x"), ("compress", "lz4"),
+      ] {
+        expectLine(
+          try FsmountProgram.run("mount", "-o", "\(option)=\(value)", scratch.image, place),
+          "'\(option)=\(value)'", "zstd:1 to zstd:15")
+      }
       expectLine(try FsmountProgram.run("mkfs", directory), directory, "regular file")
       expectLine(try FsmountProgram.run("mkfs", nothing), nothing, "--size")
       expectLine(try FsmountProgram.run("cache", empty), empty, "0 bytes")
@@ -121,7 +128,10 @@ extension MountTests {
       #expect(help.contains("default: crc32c"))
       #expect(!help.contains("default: 0"))
       let mountHelp = try FsmountProgram.run("mount", "--help").orThrow().output
-      for text in ["default 256M", "space_cache=v2", "default: as the image does"] {
+      for text in [
+        "default 256M", "space_cache=v2", "compress=zlib", "btrfs.compression",
+        "default: as the image does",
+      ] {
         #expect(mountHelp.contains(text), "\(text) is missing")
       }
     }

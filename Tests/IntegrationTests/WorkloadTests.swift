@@ -12,14 +12,19 @@ extension MountTests {
         FsxCase(seed: 2, variant: "node4k", isDirect: true),
         FsxCase(seed: 3, variant: "mixed"),
         FsxCase(seed: 4, variant: "xxhash", maximumSize: 4 << 20),
+        FsxCase(seed: 5, variant: "plain", compression: "compress-force=zstd:3"),
+        FsxCase(
+          seed: 6, variant: "node4k", isDirect: true, maximumSize: 4 << 20,
+          compression: "compress=lzo"),
       ])
     func fsx(_ test: FsxCase) throws {
       var options = FsxOptions(seed: TestSeed.of(test.seed))
       options.operations = 25_000
       options.usesDirectIO = test.isDirect
       options.maximumSize = test.maximumSize
+      options.isCompressible = !test.compression.isEmpty
       let variant = try #require(ImageVariant.named(test.variant))
-      try FsxOnImage(kind: .fsmount, variant: variant).run(options)
+      try FsxOnImage(kind: .fsmount, variant: variant, mountOptions: test.compression).run(options)
     }
 
     struct FsxCase: Sendable, CustomTestStringConvertible {
@@ -27,8 +32,11 @@ extension MountTests {
       var variant: String
       var isDirect = false
       var maximumSize = 256 << 10
+      var compression = ""
 
-      var testDescription: String { "seed \(seed), \(variant)\(isDirect ? ", direct" : "")" }
+      var testDescription: String {
+        "seed \(seed), \(variant)\(isDirect ? ", direct" : "") \(compression)"
+      }
     }
 
     @Test(.needsFuse, .timeLimit(.minutes(3)), arguments: ["plain", "mixed"])

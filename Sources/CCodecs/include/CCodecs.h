@@ -4,7 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// Checksums and decompression from Debian's libraries, and a system call. No logic of our own here.
+// Checksums and compression from Debian's libraries, and a system call. No logic of our own here.
 
 // The raw CRC-32C update: the state goes in and comes out without inversion.
 uint32_t ccodecs_crc32c(uint32_t state, const void *bytes, size_t count);
@@ -15,13 +15,35 @@ uint64_t ccodecs_xxhash64(const void *bytes, size_t count);
 void ccodecs_sha256(const void *bytes, size_t count, void *digest);
 void ccodecs_blake2b(const void *bytes, size_t count, void *digest);
 
-// Each returns the number of bytes produced, or -1 if the input is damaged or
-// does not fit `capacity`. A stream that ends early is not an error.
-ptrdiff_t ccodecs_zlib_decompress(const void *in, size_t in_count, void *out, size_t capacity);
-ptrdiff_t ccodecs_zstd_decompress(const void *in, size_t in_count, void *out, size_t capacity);
+// The state that compressors and decompressors keep between calls, made where it is first needed:
+// one of each library, so that no call sets up tables anew. For one thread at a time.
+typedef struct ccodecs_context ccodecs_context;
+
+// NULL when there is no memory.
+ccodecs_context *ccodecs_context_new(void);
+void ccodecs_context_free(ccodecs_context *context);
+
+// Each returns the number of bytes produced, or -1 if the input is damaged or does not fit `capacity`.
+// A stream that ends early is not an error, nor is one of which the first `capacity` bytes were asked.
+ptrdiff_t ccodecs_zlib_decompress(ccodecs_context *context, const void *in, size_t in_count,
+                                  void *out, size_t capacity);
+ptrdiff_t ccodecs_zstd_decompress(ccodecs_context *context, const void *in, size_t in_count,
+                                  void *out, size_t capacity);
 
 // One LZO1X segment.
 ptrdiff_t ccodecs_lzo1x_decompress(const void *in, size_t in_count, void *out, size_t capacity);
+
+// Each returns the number of bytes produced, or -1 if these are more than `capacity`, or there is no
+// memory. Levels: 1 to 9 of zlib, -15 to 15 but 0 of zstd. A zstd frame needs no longer window than
+// its input.
+ptrdiff_t ccodecs_zlib_compress(ccodecs_context *context, int level, const void *in,
+                                size_t in_count, void *out, size_t capacity);
+ptrdiff_t ccodecs_zstd_compress(ccodecs_context *context, int level, const void *in,
+                                size_t in_count, void *out, size_t capacity);
+
+// One LZO1X segment, of 64 KiB at most.
+ptrdiff_t ccodecs_lzo1x_compress(ccodecs_context *context, const void *in, size_t in_count,
+                                 void *out, size_t capacity);
 
 // What Linux has and Swift's Glibc does not show: makes a hole in a file, or tells a block device
 // that a range is unused. Returns 0, or -1 and sets errno, as fallocate(2) does.

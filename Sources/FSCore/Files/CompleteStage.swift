@@ -11,23 +11,29 @@ struct CompleteStage: Sendable {
   let place: PlaceStage
   let buffer: WriteBuffer
   let failures: WriteFailures
+  let features: CompressionFeatures
 
   private var sectorSize: UInt64 { geometry.sectorSize }
 
   /// Adds the extents to the file, in a transaction for some at a time; with the last the cells
   /// of the batch go. Takes the inode's `content`. On a worker.
-  func complete(_ batch: borrowing WriteBatch, _ extents: [OrderedExtent]) {
+  ///
+  /// - Parameter isIncompressible: from now on the file is not compressed any more.
+  func complete(
+    _ batch: borrowing WriteBatch, _ extents: [OrderedExtent], isIncompressible: Bool = false
+  ) {
     let inode = batch.inode
+    let added: InodeFlags = isIncompressible ? .noCompress : []
     var rest = extents[...]
     while rest.count > Self.mostInTransaction {
       let group = rest.prefix(Self.mostInTransaction)
-      inode.content.exclusive { add(clip(group, inode), isLast: false, inode) }
+      inode.content.exclusive { add(clip(group, inode), isLast: false, inode, added) }
       rest = rest.dropFirst(Self.mostInTransaction)
     }
 
     // In one step: a thread that finds cells leaves it to write-back to bring the size to disk.
     inode.content.exclusive {
-      add(clip(rest, inode), isLast: true, inode)
+      add(clip(rest, inode), isLast: true, inode, added)
       buffer.remove(batch, next: extents.last?.end)
       sizes.settle(inode)
     }
@@ -58,10 +64,12 @@ struct CompleteStage: Sendable {
   }
 
   /// Adds a group of extents; one at a time when there is too little room for all.
-  private func add(_ group: ArraySlice<OrderedExtent>, isLast: Bool, _ inode: Inode) {
+  private func add(
+    _ group: ArraySlice<OrderedExtent>, isLast: Bool, _ inode: Inode, _ flags: InodeFlags
+  ) {
     guard !group.isEmpty else { return }
     do throws(FilesystemError) {
-      try addOnce(group, isLast: isLast, for: .opportune, inode)
+      try addOnce(group, isLast: isLast, for: .opportune, inode, flags)
     } catch {
       guard case .noSpace = error, transactions.failure == nil else {
         return fail(group, error, inode)
@@ -71,7 +79,7 @@ struct CompleteStage: Sendable {
         do throws(FilesystemError) {
           // These data were accepted: they come before what the reserve is kept for.
           let isLast = isLast && index == group.endIndex - 1
-          try addOnce(single, isLast: isLast, for: .acceptedData, inode)
+          try addOnce(single, isLast: isLast, for: .acceptedData, inode, flags)
         } catch {
           fail(single, error, inode)
         }
@@ -92,7 +100,7 @@ struct CompleteStage: Sendable {
 
   private func addOnce(
     _ group: ArraySlice<OrderedExtent>, isLast: Bool, for purpose: MetadataPurpose,
-    _ inode: Inode
+    _ inode: Inode, _ flags: InodeFlags
   ) throws(FilesystemError) {
     // All that may fail for what stands on the device is read before anything is changed.
     var replaced: [[FileExtent]] = []
@@ -126,6 +134,7 @@ struct CompleteStage: Sendable {
       let reached = group[group.endIndex - 1].range.upperBound
       try editor.raiseDiskSize(
         of: inode, to: isLast && inode.file.dirty.isEmpty ? .max : reached, in: handle)
+      if !flags.isEmpty { inode.item.withLock { $0.flags.formUnion(flags) } }
       try inode.writeItem(in: handle)
     }
   }
@@ -164,6 +173,7 @@ struct CompleteStage: Sendable {
     _ extent: OrderedExtent, replacing found: [FileExtent], _ inode: Inode,
     in handle: borrowing TransactionHandle
   ) throws(FilesystemError) {
+    features.note(extent.compression)
     let item = FileExtentItem(
       generation: handle.generation, kind: .regular, diskAddress: extent.address,
       diskLength: extent.diskLength, ramBytes: extent.fileLength, offset: 0,

@@ -3,11 +3,11 @@ import CCodecs
 /// Reading compressed extents (format §8.3).
 enum Decompression {
   /// Decompresses `input` into all of `output`; what the stream does not reach is zero, as the
-  /// stream of a file's last extent may end with the file.
+  /// stream of a file's last extent may end with the file. False when it cannot be decompressed.
   static func decompress(
     _ compression: FileExtentItem.Compression, _ input: UnsafeRawBufferPointer,
-    into output: UnsafeMutableRawBufferPointer, sectorSize: Int
-  ) throws(FilesystemError) {
+    into output: UnsafeMutableRawBufferPointer, sectorSize: Int, _ context: CodecContext
+  ) -> Bool {
     let produced: Int
     switch compression {
     case .none:
@@ -15,17 +15,16 @@ enum Decompression {
       output.store(input.part(0, produced), at: 0)
     case .zlib:
       produced = ccodecs_zlib_decompress(
-        input.baseAddress, input.count, output.baseAddress, output.count)
+        context.pointer, input.baseAddress, input.count, output.baseAddress, output.count)
     case .zstd:
       produced = ccodecs_zstd_decompress(
-        input.baseAddress, input.count, output.baseAddress, output.count)
+        context.pointer, input.baseAddress, input.count, output.baseAddress, output.count)
     case .lzo:
       produced = lzo(input, into: output, sectorSize: sectorSize)
     }
-    guard produced >= 0, produced <= output.count else {
-      throw .corrupt("a compressed extent that cannot be decompressed")
-    }
+    guard produced >= 0, produced <= output.count else { return false }
     output.part(produced, output.count - produced).zero()
+    return true
   }
 
   /// A total length, then segments of one sector each behind their lengths; no length crosses a
@@ -35,7 +34,7 @@ enum Decompression {
   ) -> Int {
     guard input.count >= 8 else { return -1 }
     let total = Int(input.u32(0))
-    guard total <= input.count else { return -1 }
+    guard total > 8, total <= input.count else { return -1 }
 
     var position = 4
     var produced = 0

@@ -121,15 +121,18 @@ struct FileExtentEditor: Sendable {
     changeBytes(of: inode, from: 0, to: extent.item.length)
   }
 
-  /// Stores `content` as the file's only extent.
+  /// Stores `content` as the file's only extent, which holds `length` bytes of the file: as many as
+  /// `content` has where it is not compressed.
   func insertInline(
-    _ content: UnsafeRawBufferPointer, _ inode: Inode, in handle: borrowing TransactionHandle
+    _ content: UnsafeRawBufferPointer, of length: UInt64,
+    _ compression: FileExtentItem.Compression, _ inode: Inode,
+    in handle: borrowing TransactionHandle
   ) throws(FilesystemError) {
     inode.content.assertHeldExclusively()
     let header = FileExtentItem.inlineHeaderSize
     let item = FileExtentItem(
       generation: handle.generation, kind: .inline, diskAddress: 0, diskLength: 0,
-      ramBytes: UInt64(content.count), offset: 0, length: UInt64(content.count))
+      ramBytes: length, offset: 0, length: length, compression: compression)
     try inode.tree.insert(inode.extentKey(0), size: header + content.count, in: handle) {
       item.encode(into: $0)
       $0.store(content, at: header)

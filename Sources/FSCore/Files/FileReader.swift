@@ -1,13 +1,17 @@
 /// Reads files: buffered bytes from memory, the others from the device, decompressed.
 ///
-/// The inode's `content` is held meanwhile, so that space which is freed and used anew is never
-/// taken for the file's.
+/// 1. The inode's `content` is held meanwhile, so that space which is freed and used anew is never
+///    taken for the file's.
+/// 2. Compressed extents of one request are read and decompressed by several threads (`SharedWork`),
+///    and what is wanted whole straight to where it is wanted.
 struct FileReader: Sendable {
   let geometry: Geometry
   let data: DataReader
   /// Clean data are not kept: the kernel's page cache above us has them. But for these, as sectors
   /// of a compressed extent are mostly asked for one after the other.
   let decompressed: DecompressedExtents
+  let contexts: CodecContexts
+  let workers: WorkerPool
 
   private var sectorSize: UInt64 { geometry.sectorSize }
   private var sectorBytes: Int { geometry.sectorBytes }
@@ -107,6 +111,7 @@ struct FileReader: Sendable {
     _ inode: Inode, _ range: Range<UInt64>, into target: UnsafeMutableRawBufferPointer
   ) throws(FilesystemError) {
     var position = range.lowerBound
+    var compressed: [[CompressedPart]] = []
     for extent in try inode.extents(in: range) {
       let start = max(extent.start, position)
       let end = min(extent.end(sectorSize), range.upperBound)
@@ -115,9 +120,20 @@ struct FileReader: Sendable {
         target.part(Int(position - range.lowerBound), Int(start - position)).zero()
       }
       let part = target.part(Int(start - range.lowerBound), Int(end - start))
-      try read(extent, start..<end, of: inode, into: part)
+      if extent.hasData, !extent.isInline, extent.item.compression != .none {
+        let part = CompressedPart(extent: extent, start: start, target: part)
+        // Pieces of one extent have it decompressed once.
+        if compressed.last?.first?.extent.item.diskAddress == extent.item.diskAddress {
+          compressed[compressed.count - 1].append(part)
+        } else {
+          compressed.append([part])
+        }
+      } else {
+        try read(extent, start..<end, of: inode, into: part)
+      }
       position = end
     }
+    if !compressed.isEmpty { try readCompressed(compressed, of: inode) }
     if position < range.upperBound {
       target.part(Int(position - range.lowerBound), Int(range.upperBound - position)).zero()
     }
@@ -132,18 +148,29 @@ struct FileReader: Sendable {
     if extent.isInline { return try readInline(extent, range, into: target) }
 
     let file = FilePosition(inode: inode.id, offset: range.lowerBound)
-    if extent.item.compression == .none {
-      return try data.read(
-        at: extent.address(of: range.lowerBound), into: target,
-        isChecked: !inode.hasUncheckedData, file)
-    }
+    try data.read(
+      at: extent.address(of: range.lowerBound), into: target,
+      isChecked: !inode.hasUncheckedData, file)
+  }
 
-    let content = try content(ofCompressed: extent.item, of: inode, file)
-    let offset = extent.item.offset + (range.lowerBound - extent.start)
-    guard offset + UInt64(target.count) <= UInt64(content.count) else {
-      throw .corrupt("a file extent of \(inode.id) that leaves its extent")
+  /// Reads parts of compressed extents, by extents. `content` is held.
+  private func readCompressed(
+    _ parts: [[CompressedPart]], of inode: Inode
+  ) throws(FilesystemError) {
+    let steps = ReadSteps(
+      parts: parts,
+      reader: CompressedReader(
+        data: data, decompressed: decompressed, contexts: contexts, inode: inode.id,
+        isChecked: !inode.hasUncheckedData))
+    if parts.count == 1 {
+      if let failure = steps.perform(0) { throw failure }
+      return
     }
-    target.copyMemory(from: content.readable.part(Int(offset), target.count))
+    let work = SharedWork(steps, count: parts.count, window: parts.count, workers: workers)
+    defer { work.end() }
+    for _ in parts {
+      if let failure = work.take() { throw failure }
+    }
   }
 
   private func readInline(
@@ -162,45 +189,17 @@ struct FileReader: Sendable {
   func inlineContent(of extent: FileExtent) throws(FilesystemError) -> [UInt8] {
     guard extent.item.compression != .none else { return extent.inlineBytes }
     // Linux writes no more than a sector; the leaf's check allows what a compressed extent may be.
-    let output = AlignedBuffer(count: Int(min(extent.item.ramBytes, 128 << 10)))
-    try decompressInline(extent, into: output)
-    return [UInt8](output.bytes)
-  }
-
-  private func decompressInline(
-    _ extent: FileExtent, into output: AlignedBuffer
-  ) throws(FilesystemError) {
-    let sectorBytes = self.sectorBytes
-    let result = extent.inlineBytes.withUnsafeBytes { input -> Result<Void, FilesystemError> in
-      do throws(FilesystemError) {
-        try Decompression.decompress(
-          extent.item.compression, input, into: output.bytes, sectorSize: sectorBytes)
-        return .success(())
-      } catch {
-        return .failure(error)
+    let output = AlignedBuffer(
+      count: Int(min(extent.item.ramBytes, Format.longestCompressedExtent)))
+    let isWhole = extent.inlineBytes.withUnsafeBytes { input in
+      contexts.with { context in
+        Decompression.decompress(
+          extent.item.compression, input, into: output.bytes, sectorSize: sectorBytes, context)
       }
     }
-    try result.get()
-  }
-
-  /// All of a compressed extent, decompressed.
-  private func content(
-    ofCompressed item: FileExtentItem, of inode: Inode, _ file: FilePosition
-  ) throws(FilesystemError) -> AlignedBuffer {
-    if let known = decompressed.find(item) { return known }
-    guard item.ramBytes <= Format.longestCompressedExtent,
-      item.diskLength <= Format.longestCompressedExtent
-    else {
-      throw .corrupt("a compressed extent of \(item.diskLength) bytes in \(inode.id)")
+    guard isWhole else {
+      throw .corrupt("an inline extent of \(extent.item.compression.name) that is damaged")
     }
-
-    let stored = AlignedBuffer(count: Int(item.diskLength))
-    try data.read(
-      at: item.diskAddress, into: stored.bytes, isChecked: !inode.hasUncheckedData, file)
-    let content = AlignedBuffer(count: Int(item.ramBytes))
-    try Decompression.decompress(
-      item.compression, stored.readable, into: content.bytes, sectorSize: sectorBytes)
-    decompressed.insert(item, content)
-    return content
+    return [UInt8](output.bytes)
   }
 }

@@ -29,15 +29,18 @@ package final class FileStore: Sendable {
   package init(
     geometry: Geometry, device: LogicalDevice, transactions: TransactionManager,
     space: Space, references: DelayedReferences, checksums: ChecksumTree,
-    workers: WorkerPool, log: Logger, memory: MemoryBudget
+    workers: WorkerPool, log: Logger, memory: MemoryBudget,
+    compression: CompressionChoice?, features: CompressionFeatures
   ) {
     failures = WriteFailures(log: log)
     decompressed = DecompressedExtents(capacity: 16)
+    let contexts = CodecContexts(capacity: 2 * WorkerPool.processorCount + 2)
+    let policy = CompressionPolicy(mount: compression)
     reader = FileReader(
       geometry: geometry,
       data: DataReader(
         geometry: geometry, device: device, checksums: checksums, log: log),
-      decompressed: decompressed)
+      decompressed: decompressed, contexts: contexts, workers: workers)
     seeker = FileSeeker(geometry: geometry)
 
     let overwrites = OverwriteRule(
@@ -50,16 +53,17 @@ package final class FileStore: Sendable {
     let place = PlaceStage(geometry: geometry, space: space, decompressed: decompressed)
     orderedWrite = OrderedWrite(
       cut: CutStage(geometry: geometry, overwrites: overwrites),
-      encoder: IdentityEncoder(),
+      encoder: CompressingEncoder(
+        geometry: geometry, policy: policy, contexts: contexts, workers: workers),
       place: place,
       transfer: TransferStage(geometry: geometry, device: device),
       complete: CompleteStage(
         geometry: geometry, transactions: transactions, checksums: checksums, editor: editor,
-        sizes: sizes, place: place, buffer: buffer, failures: failures),
+        sizes: sizes, place: place, buffer: buffer, failures: failures, features: features),
       transactions: transactions, failures: failures)
     let inline = InlineWriter(
       geometry: geometry, transactions: transactions, buffer: buffer, editor: editor,
-      failures: failures)
+      failures: failures, policy: policy, contexts: contexts, features: features)
     writeBack = WriteBack(
       workers: workers, buffer: buffer, inline: inline, orderedWrite: orderedWrite)
 

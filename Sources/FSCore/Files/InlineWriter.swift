@@ -1,10 +1,17 @@
 /// Writes small files, whose content stands in their extent item.
+///
+/// Compressed content of a whole sector may stand there, too, if that is short enough. What does not
+/// become shorter is stored as it is, and nothing follows from it for the file: so little says
+/// nothing of what it may hold later.
 struct InlineWriter: Sendable {
   let geometry: Geometry
   let transactions: TransactionManager
   let buffer: WriteBuffer
   let editor: FileExtentEditor
   let failures: WriteFailures
+  let policy: CompressionPolicy
+  let contexts: CodecContexts
+  let features: CompressionFeatures
 
   private var sectorSize: UInt64 { geometry.sectorSize }
 
@@ -15,6 +22,12 @@ struct InlineWriter: Sendable {
     return min(2048, sectorSize - 1, inItem)
   }
 
+  /// What is stored in an item.
+  private enum Stored {
+    case plain
+    case compressed(FileExtentItem.Compression, [UInt8])
+  }
+
   /// Writes the buffered bytes of a file into its item, when all of it fits there. False when it
   /// does not. `content` is held exclusively: nothing can make the file grow between the
   /// decision and its end, and there is no IO to wait for.
@@ -22,8 +35,13 @@ struct InlineWriter: Sendable {
     inode.content.assertHeldExclusively()
     do throws(FilesystemError) {
       let size = inode.fileSize
-      guard let replaced = try replaced(inode, size: size) else { return false }
-      try store(inode, size: size, replaced)
+      guard size > 0, size <= sectorSize else { return false }
+      let plan = policy.plan(for: inode)
+      guard plan != nil || size <= longest,
+        let replaced = try replaced(inode, size: size),
+        let stored = stored(inode, size: size, by: plan)
+      else { return false }
+      try store(stored, inode, size: size, replaced)
     } catch {
       failures.record(error, of: inode)
       dropFirstSector(inode)
@@ -38,7 +56,7 @@ struct InlineWriter: Sendable {
     _ inode: Inode, size: UInt64
   ) throws(FilesystemError) -> [FileExtent]? {
     let buffers = inode.file
-    guard size > 0, size <= longest, !buffers.forbidsInline, buffers.writing.isEmpty,
+    guard !buffers.forbidsInline, buffers.writing.isEmpty,
       buffers.dirty.count == 1, let cell = buffers.dirty[0], cell.sectors == 1
     else { return nil }
 
@@ -51,26 +69,57 @@ struct InlineWriter: Sendable {
     return found
   }
 
+  private func content(_ inode: Inode, size: UInt64) -> UnsafeRawBufferPointer? {
+    inode.file.dirty[0].map { UnsafeRawBufferPointer($0.bytes(0..<1)).part(0, Int(size)) }
+  }
+
+  /// In which form the content goes into the item; nil when it is too long.
+  private func stored(_ inode: Inode, size: UInt64, by plan: CompressionPlan?) -> Stored? {
+    if let plan, let content = content(inode, size: size),
+      plan.isForced || CompressionOutlook.isGood(content), size > 1
+    {
+      let room = Int(min(longest, size - 1))
+      let bytes = [UInt8](unsafeUninitializedCapacity: room) { output, count in
+        count =
+          contexts.with { context in
+            Compressor.compress(
+              plan.method, content, into: UnsafeMutableRawBufferPointer(output),
+              sectorSize: geometry.sectorBytes, context)
+          } ?? 0
+      }
+      if !bytes.isEmpty { return .compressed(plan.method.algorithm, bytes) }
+    }
+    return size <= longest ? .plain : nil
+  }
+
   private func store(
-    _ inode: Inode, size: UInt64, _ replaced: [FileExtent]
+    _ stored: Stored, _ inode: Inode, size: UInt64, _ replaced: [FileExtent]
   ) throws(FilesystemError) {
     do throws(FilesystemError) {
-      try store(inode, size: size, replaced, for: .opportune)
+      try store(stored, inode, size: size, replaced, for: .opportune)
     } catch .noSpace where transactions.failure == nil {
-      try store(inode, size: size, replaced, for: .acceptedData)
+      try store(stored, inode, size: size, replaced, for: .acceptedData)
     }
   }
 
   private func store(
-    _ inode: Inode, size: UInt64, _ replaced: [FileExtent], for purpose: MetadataPurpose
+    _ stored: Stored, _ inode: Inode, size: UInt64, _ replaced: [FileExtent],
+    for purpose: MetadataPurpose
   ) throws(FilesystemError) {
-    guard let cell = inode.file.dirty[0] else { return }
-    let content = UnsafeRawBufferPointer(cell.bytes(0..<1)).part(0, Int(size))
+    guard let content = content(inode, size: size) else { return }
     try transactions.perform(reserving: 4, for: purpose) {
       (handle) throws(FilesystemError) in
       handle.noteChange()
       try editor.drop(replaced, 0..<sectorSize, of: inode, in: handle)
-      try editor.insertInline(content, inode, in: handle)
+      switch stored {
+      case .plain:
+        try editor.insertInline(content, of: size, .none, inode, in: handle)
+      case .compressed(let algorithm, let bytes):
+        features.note(algorithm)
+        try bytes.withUnsafeBytesThrowing { (bytes) throws(FilesystemError) in
+          try editor.insertInline(bytes, of: size, algorithm, inode, in: handle)
+        }
+      }
       inode.item.withLock { inode.diskSize = $0.size }
       try inode.writeItem(in: handle)
     }

@@ -12,8 +12,8 @@ struct OrderedExtent {
   /// How many bytes of the file they hold.
   let fileLength: UInt64
   let compression: FileExtentItem.Compression
-  /// What is written.
-  let content: EncodedPiece.Content
+  /// What is written; `.buffered` once it is, so that other bytes go as soon as the device has them.
+  var content: EncodedPiece.Content
   let place: Place
   /// One for each sector on the device; empty when the file has none.
   var checksums: [UInt8] = []

@@ -24,11 +24,16 @@ struct OrderedWrite: Sendable {
     let gate = inode.subvolume.inPlace
     let inPlace = gate.enter()
     defer { if inPlace { gate.leave() } }
-    let written = transferred(placed(batch, inPlace: inPlace), of: batch, inode)
-    complete.complete(batch, written)
+    var plan = encoder.plan(for: inode)
+    let written = written(batch, inPlace: inPlace, by: &plan)
+    complete.complete(batch, written, isIncompressible: plan?.isHopeless == true)
   }
 
-  private func placed(_ batch: borrowing WriteBatch, inPlace: Bool) -> [OrderedExtent] {
+  /// Brings the batch to the device, piece by piece: while one is written, workers encode others.
+  /// Returns what the device has.
+  private func written(
+    _ batch: borrowing WriteBatch, inPlace: Bool, by plan: inout CompressionPlan?
+  ) -> [OrderedExtent] {
     var extents: [OrderedExtent] = []
     var reserved = batch.reservedBytes
     do throws(FilesystemError) {
@@ -37,9 +42,13 @@ struct OrderedWrite: Sendable {
       for part in try cut.cut(batch, inPlace: inPlace) {
         if let existing = part.existing {
           extents.append(OrderedExtent(part.range, at: existing.address, existing.place))
+          transfer(&extents, from: extents.count - 1, of: batch)
           continue
         }
-        try encoder.encode(part.range, of: batch) { (piece) throws(FilesystemError) in
+        try encoder.encode(part.range, of: batch, by: &plan) { (piece) throws(FilesystemError) in
+          let first = extents.count
+          // What was placed before there was no space any more is written, too.
+          defer { transfer(&extents, from: first, of: batch) }
           try place.place(piece, of: batch, reserved: &reserved, into: &extents)
         }
       }
@@ -50,19 +59,20 @@ struct OrderedWrite: Sendable {
     return extents
   }
 
-  private func transferred(
-    _ extents: [OrderedExtent], of batch: borrowing WriteBatch, _ inode: Inode
-  ) -> [OrderedExtent] {
-    var written: [OrderedExtent] = []
-    written.reserveCapacity(extents.count)
-    for extent in extents {
+  /// Writes the extents from `first` on. Those that could not be written are taken off.
+  private func transfer(
+    _ extents: inout [OrderedExtent], from first: Int, of batch: borrowing WriteBatch
+  ) {
+    var kept = first
+    for index in first..<extents.count {
       do throws(FilesystemError) {
-        written.append(try transfer.transfer(extent, of: batch))
+        extents[kept] = try transfer.transfer(extents[index], of: batch)
+        kept += 1
       } catch {
-        failures.record(error, of: inode)
-        place.abandon(extent)
+        failures.record(error, of: batch.inode)
+        place.abandon(extents[index])
       }
     }
-    return written
+    extents.removeSubrange(kept...)
   }
 }

@@ -8,8 +8,12 @@
 ///    reserved.
 /// 4. What cannot be encoded is stored as it is: there are no errors here.
 protocol PieceEncoder: Sendable {
+  /// What is to be done about the data of a batch of this file; asked once for each batch.
+  func plan(for inode: Inode) -> CompressionPlan?
+
+  /// - Parameter plan: what `plan(for:)` said, and what became of it with the parts before this one.
   func encode(
-    _ part: Range<UInt64>, of batch: borrowing WriteBatch,
+    _ part: Range<UInt64>, of batch: borrowing WriteBatch, by plan: inout CompressionPlan?,
     _ body: (EncodedPiece) throws(FilesystemError) -> Void
   ) throws(FilesystemError)
 }
@@ -50,15 +54,5 @@ struct EncodedPiece {
     self.diskLength = diskLength
     self.compression = compression
     content = .encoded(bytes)
-  }
-}
-
-/// Stores everything as it is.
-struct IdentityEncoder: PieceEncoder {
-  func encode(
-    _ part: Range<UInt64>, of batch: borrowing WriteBatch,
-    _ body: (EncodedPiece) throws(FilesystemError) -> Void
-  ) throws(FilesystemError) {
-    try body(EncodedPiece(part))
   }
 }

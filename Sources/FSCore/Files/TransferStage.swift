@@ -24,6 +24,7 @@ struct TransferStage: Sendable {
         try write(bytes, to: &extent, at: offset - start, isChecked: isChecked)
       }
     }
+    extent.content = .buffered
     return extent
   }
 

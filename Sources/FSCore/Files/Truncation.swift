@@ -158,7 +158,7 @@ struct Truncation: Sendable {
     let content = Array(extent.inlineBytes.prefix(Int(inode.fileSize)))
     try editor.drop([extent], 0..<sectorSize, of: inode, in: handle)
     try content.withUnsafeBytesThrowing { (bytes) throws(FilesystemError) in
-      try editor.insertInline(bytes, inode, in: handle)
+      try editor.insertInline(bytes, of: UInt64(bytes.count), .none, inode, in: handle)
     }
   }
 }

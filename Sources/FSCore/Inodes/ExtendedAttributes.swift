@@ -47,7 +47,22 @@ enum ExtendedAttributes {
     default: break
     }
 
-    return try inode.tree.find(key(inode.number, name)) {
+    return try find(name, inode)
+  }
+
+  /// The same for a caller that cannot wait for the inode's lock, as one who holds it may wait for the
+  /// caller. An attribute that is being set or removed meanwhile is found or not.
+  static func valueWithoutLock(
+    of name: [UInt8], _ inode: Inode
+  ) throws(FilesystemError) -> [UInt8]? {
+    if inode.attributePresence.load(ordering: .acquiring) == Presence.none { return nil }
+    return try find(name, inode)
+  }
+
+  private static func find(
+    _ name: [UInt8], _ inode: Inode
+  ) throws(FilesystemError) -> [UInt8]? {
+    try inode.tree.find(key(inode.number, name)) {
       (bytes) throws(FilesystemError) -> [UInt8]? in
       guard let entry = try PackedEntry.find(name, in: bytes) else { return nil }
       return bytes.array(entry.valueOffset, entry.valueLength)

@@ -14,6 +14,9 @@ package final class WorkerPool: Sendable {
 
   package var threadCount: Int { threads.count }
 
+  /// How many processors there are: more threads that only compute help nobody.
+  package static let processorCount = max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN)))
+
   /// How many tasks wait for a worker.
   package var waitingCount: Int { queue.waitingCount }
 
@@ -33,7 +36,7 @@ package final class WorkerPool: Sendable {
   /// Twice as many workers as there are cores, for they wait for the device as often as they
   /// compute; at least four.
   package convenience init() {
-    self.init(threadCount: max(4, 2 * sysconf(Int32(_SC_NPROCESSORS_ONLN))))
+    self.init(threadCount: max(4, 2 * Self.processorCount))
   }
 
   package func submit(_ task: @escaping Task) { queue.append(task) }

@@ -28,6 +28,7 @@ extension Volume {
     let references = DelayedReferences(
       geometry: geometry, extentTree: trees.extent, space: space.allocator, checksums: checksums,
       memory: image.memory.references, demand: demand)
+    let features = CompressionFeatures()
     let record = try recordKind.makeRecord(
       of: image, space: space, references: references, options: options, log: log)
     let deviceItem = try image.superblock.deviceItem
@@ -45,11 +46,12 @@ extension Volume {
           ChunkItems(chunks: space.chunks, trees: trees, device: deviceItem),
           references, BlockGroupItems(groups: space.groups),
           RootItems(trees: trees), record, FreeSpaceRelief(reservations: space.reservations),
+          features,
         ], log: log))
     let volume = Volume(
       image: image, space: space, references: references, checksums: checksums, record: record,
-      remover: remover, committer: committer, transactions: transactions, options: options, log: log
-    )
+      remover: remover, committer: committer, transactions: transactions, features: features,
+      options: options, log: log)
     PageMemory.shared.raiseBound(to: image.memory.totalBytes / 16 * 13)
 
     trees.context.allocator = space.allocator

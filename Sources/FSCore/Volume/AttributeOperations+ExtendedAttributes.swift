@@ -31,20 +31,14 @@ extension AttributeOperations {
   ) throws(FilesystemError) {
     let inode = try inodes.inode(id)
     let namespace = try checkChange(of: name, inode)
-    if namespace == .property { try requireProperty(name, value) }
+    if namespace == .property { return try setProperty(name, value, condition, of: inode) }
     if namespace == .accessControl {
       return try setAccessControl(
         name, try AccessControlList(value), of: inode, isByOutsider: isByOutsider)
     }
-    let existing: ExtendedAttributes.Existing =
-      switch condition {
-      case .any: .any
-      case .create: .absent
-      case .replace: .present
-      }
     try change(inode) { (edits, generation) throws(FilesystemError) in
       try ExtendedAttributes.set(
-        name, to: value, existing: existing, of: inode, generation: generation, &edits)
+        name, to: value, existing: condition.existing, of: inode, generation: generation, &edits)
     }
   }
 
@@ -54,7 +48,8 @@ extension AttributeOperations {
     if namespace == .accessControl {
       return try setAccessControl(name, .none, of: inode, isByOutsider: false)
     }
-    let flags: InodeFlags = namespace == .property ? [.compress, .noCompress] : []
+    if namespace == .property, !inode.hasProperties { return }
+    let flags: InodeFlags = namespace == .property ? .compression : []
     try change(inode, { $0.flags.subtract(flags) }) { (edits, _) throws(FilesystemError) in
       try ExtendedAttributes.remove(name, of: inode, &edits)
     }
@@ -69,15 +64,51 @@ extension AttributeOperations {
     return try AttributeNamespace(of: name)
   }
 
-  /// There is one property, and what is written here is not compressed.
-  private func requireProperty(
-    _ name: [UInt8], _ value: [UInt8]
+  /// Sets the one property that there is, and the flags that go with it. As with Linux an empty value
+  /// takes it away, and what can have no property takes any, which does nothing.
+  private func setProperty(
+    _ name: [UInt8], _ value: [UInt8], _ condition: AttributeCondition, of inode: Inode
   ) throws(FilesystemError) {
-    let algorithms = ["zlib", "lzo", "zstd", "no", "none"]
-    guard name == ExtendedAttributes.compressionProperty,
-      algorithms.contains(where: { value.starts(with: $0.utf8) })
-    else { throw .invalidArgument("no such property, or no such value of it") }
-    throw .unsupported("compression cannot be asked for through this mount")
+    guard name == ExtendedAttributes.compressionProperty else {
+      throw .invalidArgument("no such property")
+    }
+    let algorithm = FileExtentItem.Compression(property: value)
+    guard value.isEmpty || algorithm != nil else {
+      throw .invalidArgument("no such compression; it can be zlib, lzo, zstd or no")
+    }
+    guard inode.hasProperties else { return }
+
+    let set: InodeFlags =
+      switch algorithm {
+      case nil: []
+      case .some(.none): .noCompress
+      case .some: .compress
+      }
+    let isWrittenInPlace: InodeFlags = [.noDataCow, .noDataSum]
+    try change(
+      inode,
+      { item in
+        item.flags.subtract(.compression)
+        item.flags.formUnion(set)
+      }
+    ) { (edits, generation) throws(FilesystemError) in
+      guard value.isEmpty || inode.attributes.flags.isDisjoint(with: isWrittenInPlace) else {
+        throw .invalidArgument("what is written in place is not compressed")
+      }
+      guard let algorithm else {
+        do throws(FilesystemError) {
+          try ExtendedAttributes.remove(name, of: inode, &edits)
+        } catch .noAttribute where condition != .replace {
+          // There was none.
+        } catch {
+          throw error
+        }
+        return
+      }
+      features.note(algorithm)
+      try ExtendedAttributes.set(
+        name, to: value, existing: condition.existing, of: inode, generation: generation, &edits)
+    }
   }
 
   /// Changes the attributes of an inode as `prepare` says, and what else goes with it.
@@ -129,6 +160,26 @@ extension AttributeOperations {
       }
     }
   }
+}
+
+extension AttributeCondition {
+  fileprivate var existing: ExtendedAttributes.Existing {
+    switch self {
+    case .any: .any
+    case .create: .absent
+    case .replace: .present
+    }
+  }
+}
+
+extension Inode {
+  /// Compression is a matter of files, and directories hand it on.
+  fileprivate var hasProperties: Bool { isRegular || isDirectory }
+}
+
+extension InodeFlags {
+  /// What a property says of compression.
+  fileprivate static let compression: Self = [.compress, .noCompress]
 }
 
 /// What the name of an extended attribute begins with.

@@ -42,24 +42,29 @@ extension AttributeOperations {
         throw .invalidArgument("what is written in place is not compressed")
       }
     }
-    // As with the property that goes with it.
-    if new.contains(.compress), !old.contains(.compress) {
-      throw .unsupported("compression cannot be asked for through this mount")
-    }
   }
 
   /// The inode is locked.
   private func apply(_ flags: FileFlags, to inode: Inode) throws(FilesystemError) {
-    // It says how to compress.
+    // It says how to compress. As with Linux each change of flags says it anew.
     let property = ExtendedAttributes.compressionProperty
     let value = try ExtendedAttributes.value(of: property, inode, isLocked: true)
-    let losesProperty = value != nil && !flags.contains(.compress)
+    let algorithm = flags.contains(.compress) ? usualCompression : nil
+    let isChanged = value != algorithm.map { Array($0.name.utf8) }
     let now = Timestamp.now
-    try transactions.perform(reserving: losesProperty ? 2 : 1) {
+    try transactions.perform(reserving: isChanged ? 3 : 1) {
       (handle: borrowing TransactionHandle) throws(FilesystemError) in
-      if losesProperty {
+      if isChanged {
         var edits = ItemEdits()
-        try ExtendedAttributes.remove(property, of: inode, &edits)
+        if let algorithm {
+          try ExtendedAttributes.set(
+            property, to: Array(algorithm.name.utf8), of: inode, generation: handle.generation,
+            &edits)
+          ExtendedAttributes.noteSome(inode)
+          features.note(algorithm)
+        } else {
+          try ExtendedAttributes.remove(property, of: inode, &edits)
+        }
         try edits.write(in: handle)
       }
       try inode.update(in: handle) { item in

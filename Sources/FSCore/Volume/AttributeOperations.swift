@@ -4,7 +4,8 @@
 /// 1. Attributes change with the inode's `lock` held, exclusively but for an access time, and under
 ///    an open transaction handle: rank `inode`, and nothing of a higher rank is held meanwhile.
 /// 2. What the inode's flags and its subvolume forbid is refused before anything changes.
-/// 3. An access control list and the mode that stands for it change in one transaction.
+/// 3. An access control list and the mode that stands for it change in one transaction; so do the
+///    property that names a compression and the flags that stand for it.
 package final class AttributeOperations: Sendable {
   let inodes: InodeTable
   let files: FileStore
@@ -13,10 +14,13 @@ package final class AttributeOperations: Sendable {
   let isReadOnly: Bool
   let accessTimes: VolumeOptions.AccessTimes
   let directoryAccessTimes: Bool
+  let features: CompressionFeatures
+  /// What chattr(1) asks for with `+c`.
+  let usualCompression: FileExtentItem.Compression
 
   init(
     inodes: InodeTable, files: FileStore, transactions: TransactionManager, geometry: Geometry,
-    isReadOnly: Bool, options: VolumeOptions
+    isReadOnly: Bool, features: CompressionFeatures, options: VolumeOptions
   ) {
     self.inodes = inodes
     self.files = files
@@ -25,6 +29,8 @@ package final class AttributeOperations: Sendable {
     self.isReadOnly = isReadOnly
     accessTimes = options.accessTimes
     directoryAccessTimes = options.directoryAccessTimes
+    self.features = features
+    usualCompression = options.compression?.method.algorithm ?? .zlib
   }
 
   /// Throws unless the subvolume of `inode` may be changed.

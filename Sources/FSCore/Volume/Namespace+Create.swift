@@ -236,10 +236,16 @@ extension Namespace {
   func inheritedProperty(in subvolume: Subvolume) throws(FilesystemError) -> [UInt8]? {
     let root = try inodes.inode(InodeID(tree: subvolume.id, number: .firstFree))
     let value = try ExtendedAttributes.value(of: ExtendedAttributes.compressionProperty, root)
-    guard let value, ["zlib", "lzo", "zstd"].contains(where: { value.starts(with: $0.utf8) }) else {
+    return value.flatMap(Self.inherited)
+  }
+
+  /// What a new inode takes over from the property of its directory: the algorithm alone. That
+  /// nothing is to be compressed is handed on as a flag.
+  private static func inherited(_ property: [UInt8]) -> [UInt8]? {
+    guard let algorithm = FileExtentItem.Compression(property: property), algorithm != .none else {
       return nil
     }
-    return value
+    return Array(algorithm.name.utf8)
   }
 
   /// What the root directory of a new subvolume is to be: flags do not come from its directory, which
@@ -319,10 +325,11 @@ extension Namespace {
     if !compression.isEmpty {
       result.flags.formUnion(compression.contains(.noCompress) ? .noCompress : .compress)
       let name = ExtendedAttributes.compressionProperty
-      if !node.isSymbolicLink,
-        let value = try ExtendedAttributes.value(of: name, directory, isLocked: true)
+      if node.isRegular || node.isDirectory,
+        let value = try ExtendedAttributes.value(of: name, directory, isLocked: true),
+        let inherited = Self.inherited(value)
       {
-        result.attributes.append((name, value))
+        result.attributes.append((name, inherited))
       }
     }
     if parent.flags.contains(.noDataCow) {

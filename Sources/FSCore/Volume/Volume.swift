@@ -45,17 +45,25 @@ package final class Volume: @unchecked Sendable {
 
   package var isReadOnly: Bool { readOnlyReason != nil }
 
+  /// Whether files may be compressed, as far as the image and the mount say: that there are files
+  /// compressed with zlib no image says.
+  package let mayHaveCompressed: Bool
+
   init(
     image: OpenedImage, space: Space, references: DelayedReferences,
     checksums: ChecksumTree, record: any FreeSpaceRecord, remover: ChunkRemover,
     committer: Committer,
-    transactions: TransactionManager, options: VolumeOptions, log: Logger
+    transactions: TransactionManager, features: CompressionFeatures, options: VolumeOptions,
+    log: Logger
   ) {
     self.remover = remover
     geometry = image.geometry
     device = image.device
     trees = image.trees
     readOnlyReason = image.readOnlyReason
+    mayHaveCompressed =
+      options.compression != nil
+      || !image.superblock.features.isDisjoint(with: [.compressLZO, .compressZSTD])
     rootDirectory = image.rootDirectory
     self.transactions = transactions
     self.space = space
@@ -73,10 +81,10 @@ package final class Volume: @unchecked Sendable {
     files = FileStore(
       geometry: image.geometry, device: image.device, transactions: transactions, space: space,
       references: references, checksums: checksums, workers: workers, log: log,
-      memory: memory)
+      memory: memory, compression: options.compression, features: features)
     attributes = AttributeOperations(
       inodes: inodes, files: files, transactions: transactions, geometry: geometry,
-      isReadOnly: image.readOnlyReason != nil, options: options)
+      isReadOnly: image.readOnlyReason != nil, features: features, options: options)
     orphans = Orphans(
       inodes: inodes, files: files, trees: trees, transactions: transactions, log: log)
     cleaner = SubvolumeCleaner(

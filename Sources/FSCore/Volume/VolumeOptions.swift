@@ -51,6 +51,9 @@ package struct VolumeOptions: Sendable {
   /// Mount an image with a log tree as its last commit left it, read-only.
   package var noLogReplay = false
 
+  /// How to compress what is written; nil leaves it to each file.
+  package var compression: CompressionChoice?
+
   /// Let the device go of what a commit has freed.
   package var discards = false
 

@@ -21,6 +21,14 @@ struct MountCommand: ParsableCommand {
                         keep free space in caches, in a free space tree, or not
                         at all (default: as the image does)
         clear_cache     believe nothing of that record, and write it anew
+        compress=zlib[:1-9]|lzo|zstd[:1-15]|no
+                        compress what is written (zlib if no algorithm is named,
+                        level 3 if no level is; zstd:-15 to zstd:-1 are faster).
+                        Files that do not become shorter are left alone. Also
+                        for single files and directories, without this option:
+                        chattr +c, or their btrfs.compression attribute
+        compress-force=…
+                        the same, and try with every file all the time
         discard         free ranges of the image file become holes at each commit
         skip_balance    leave a balance paused that is not finished
         relatime, noatime, strictatime, nodiratime

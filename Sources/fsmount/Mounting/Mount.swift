@@ -28,7 +28,7 @@ struct Mount {
 
     let loopStatus = session.run(
       threads: options.threads, cloneDescriptors: options.cloneDescriptors,
-      readAheadBytes: options.readAheadBytes
+      readAheadBytes: options.readAheadBytes(hasCompressed: volume.mayHaveCompressed)
     ) { [background, image, mountPoint] in
       background.ready(name: "fsmount")
       log.info("\(image) is mounted on \(mountPoint)")

@@ -59,9 +59,26 @@ extension MountOptions {
     "space_cache": "v1 or v2",
     "rescue": "nologreplay only",
     "discard": "sync or async",
+    "compress": compressionHint,
+    "compress-force": compressionHint,
     "subvolid": "a subvolume's number, or 5 for the top level",
     "max_threads": "1 to 1024",
   ]
+
+  private static let compressionHint =
+    "zlib or zlib:1 to zlib:9, lzo, zstd or zstd:1 to zstd:15 (zstd:-15 to zstd:-1 are faster), or no"
+
+  private static func compression(isForced: Bool) -> Meaning {
+    .settingWithValue(orElse: "zlib") { options, value in
+      guard value != "no", value != "none" else {
+        options.volume.compression = nil
+        return true
+      }
+      guard let method = CompressionMethod(option: value) else { return false }
+      options.volume.compression = CompressionChoice(method, isForced: isForced)
+      return true
+    }
+  }
 
   private static let settings: [String: Meaning] = [
     "ro": .setting { $0.volume.readOnly = true },
@@ -91,6 +108,8 @@ extension MountOptions {
       options.volume.discards = true
       return value == "sync" || value == "async"
     },
+    "compress": compression(isForced: false),
+    "compress-force": compression(isForced: true),
     "nodiscard": .setting { $0.volume.discards = false },
     "skip_balance": .setting { $0.volume.skipBalance = true },
     "cache": .settingWithValue { options, value in

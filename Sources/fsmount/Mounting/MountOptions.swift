@@ -15,8 +15,11 @@ struct MountOptions {
   /// The largest read that the kernel is to ask for; 0 leaves it to the kernel.
   var maximumRead: UInt32 = 0
   /// What the kernel reads ahead of a program; nil when libfuse was told.
-  var readAheadBytes: Int? {
-    library.contains { $0.hasPrefix("max_readahead=") } ? nil : 1 << 20
+  ///
+  /// - Parameter hasCompressed: files may be compressed. Then several requests are to be on their way
+  ///   at a time, as decompressing takes longer than all else and has processors to itself.
+  func readAheadBytes(hasCompressed: Bool) -> Int? {
+    library.contains { $0.hasPrefix("max_readahead=") } ? nil : (hasCompressed ? 4 : 1) << 20
   }
   /// Threads that serve requests; nil for as many as suit the machine.
   var threads: UInt32?

@@ -14,6 +14,7 @@ import Testing
     var isMixed = false
     var record: MakeFilesystem.SpaceRecord?
     var hasBlockGroupTree = false
+    var compression: String?
     var testDescription: String { "\(name), seed \(seed)" }
   }
 
@@ -22,6 +23,8 @@ import Testing
     Variant(name: "mixed", seed: 13, isMixed: true),
     Variant(name: "free space tree", seed: 14, nodeSize: 4096, record: .v2),
     Variant(name: "block group tree", seed: 15, hasBlockGroupTree: true),
+    Variant(name: "compressed", seed: 16, compression: "zstd"),
+    Variant(name: "compressed, small nodes", seed: 17, nodeSize: 4096, compression: "lzo"),
   ])
   func everyCutHoldsTheOldOrTheNewState(variant: Variant) throws {
     print("power cut: \(variant.name), seed \(TestSeed.of(variant.seed))")
@@ -34,7 +37,7 @@ import Testing
     }
     let hasTree = variant.record == .v2 || variant.hasBlockGroupTree
     let device = try SimulatedDevice(base, recording: true)
-    let volume = try Volume.mountForTest(device)
+    let volume = try Volume.mountForTest(device) { $0.compress(variant.compression) }
 
     // States and how many events had happened when each was durable.
     var states: [(lines: [String], events: Int)] = [([], 0)]

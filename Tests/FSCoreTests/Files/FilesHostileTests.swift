@@ -11,9 +11,9 @@ import Testing
   ]
 
   /// A file with data, preallocated space, a hole and a tail, and a small one.
-  private static func image() throws -> MemoryDevice {
+  private static func image(compression: String? = nil) throws -> MemoryDevice {
     let device = try TestImage.make(sizeBytes: 256 << 20)
-    let volume = try Volume.mountForTest(device)
+    let volume = try Volume.mountForTest(device) { $0.compress(compression) }
     let file = try volume.makeFile("/f")
     try volume.writeBytes(file, at: 0, [UInt8](repeating: 7, count: 262_144))
     try volume.content.allocate(file, .keepSize, offset: 400_000, length: 100_000)
@@ -24,9 +24,14 @@ import Testing
     return device
   }
 
-  @Test(.timeLimit(.minutes(4)), arguments: ["INODE_ITEM", "EXTENT_DATA"])
-  func numbersNearTheLargest(item: String) throws {
-    let forge = try FieldForge(Self.image())
+  @Test(
+    .timeLimit(.minutes(4)),
+    arguments: [
+      ("INODE_ITEM", nil), ("EXTENT_DATA", nil), ("EXTENT_DATA", "zstd"), ("EXTENT_DATA", "lzo"),
+      ("EXTENT_DATA", "zlib"),
+    ] as [(String, String?)])
+  func numbersNearTheLargest(item: String, compression: String?) throws {
+    let forge = try FieldForge(Self.image(compression: compression))
     let fields = forge.fields.filter {
       $0.name.hasPrefix("tree 5 ") && $0.name.contains(item) && !$0.name.contains("key")
         && $0.size == 8

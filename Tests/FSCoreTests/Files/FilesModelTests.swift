@@ -18,6 +18,8 @@ import Testing
     var data = MakeFilesystem.Profile.single
     var isConcurrent = false
     var isOverwritten = false
+    /// What mounts are told of compression, in turn; nil is one that says nothing.
+    var compression: [String?] = [nil]
     var operations = 600
     var testDescription: String { "\(name), seed \(seed)" }
   }
@@ -33,6 +35,19 @@ import Testing
     Variant(name: "DUP data, xxhash", seed: 8, checksum: .xxhash64, data: .dup),
     Variant(name: "without copy on write", seed: 9, isOverwritten: true),
     Variant(name: "without copy on write", seed: 10, isConcurrent: true, isOverwritten: true),
+    Variant(name: "zstd", seed: 11, compression: ["zstd:3"]),
+    Variant(
+      name: "zstd, written back all the time", seed: 12, isConcurrent: true, compression: ["zstd:1"]
+    ),
+    Variant(
+      name: "lzo, holes with items", seed: 13, kernelTool: ["-O", "^no-holes"], compression: ["lzo"]
+    ),
+    Variant(
+      name: "zlib, mixed, sha256", seed: 14, checksum: .sha256, isMixed: true, compression: ["zlib"]
+    ),
+    Variant(
+      name: "compression changes", seed: 15, isConcurrent: true,
+      compression: ["zstd:15", nil, "zlib:9", "lzo"]),
   ]
 
   @Test(arguments: variants)
@@ -46,7 +61,8 @@ import Testing
     var states: [FilesModel.State] = []
     for round in 0..<4 {
       // A volume that nothing refers to any more lets go of the image.
-      let volume = try Self.mount(image)
+      let compression = variant.compression[round % variant.compression.count]
+      let volume = try Self.mount(image, compression: compression)
       if round == 0 { states = try Self.makeFiles(volume, variant) }
       var models = states.map { FilesModel(volume, $0) }
       for model in models { try model.checkAll() }
@@ -91,9 +107,10 @@ import Testing
     _ = try MakeFilesystem.write(to: device, options: options)
   }
 
-  static func mount(_ image: String) throws -> Volume {
+  static func mount(_ image: String, compression: String? = nil) throws -> Volume {
     try Volume.mountForTest(try FileDevice(path: image, readOnly: false, waitSeconds: 10)) {
       $0.cacheBytes = 64 << 20
+      $0.compress(compression)
     }
   }
 }

@@ -64,11 +64,13 @@ import Testing
   }
 
   @Test(.timeLimit(.minutes(1)))
-  func identityStoresEverythingAsItIs() throws {
+  func withoutCompressionEverythingIsStoredAsItIs() throws {
     try write(0, 300_000)
     let batch = try batch()
     var pieces: [EncodedPiece] = []
-    try stages.encoder.encode(0..<303_104, of: batch) { pieces.append($0) }
+    var plan = stages.encoder.plan(for: inode)
+    #expect(plan == nil)
+    try stages.encoder.encode(0..<303_104, of: batch, by: &plan) { pieces.append($0) }
     #expect(pieces.count == 1)
     #expect(pieces[0].range == 0..<303_104 && pieces[0].compression == .none)
     #expect(pieces[0].diskLength == 303_104 && pieces[0].fileLength == 303_104)
@@ -235,8 +237,10 @@ private struct RunEncoder: PieceEncoder {
     return buffer
   }
 
+  func plan(for inode: Inode) -> CompressionPlan? { nil }
+
   func encode(
-    _ part: Range<UInt64>, of batch: borrowing WriteBatch,
+    _ part: Range<UInt64>, of batch: borrowing WriteBatch, by plan: inout CompressionPlan?,
     _ body: (EncodedPiece) throws(FilesystemError) -> Void
   ) throws(FilesystemError) {
     var start = part.lowerBound

@@ -107,6 +107,15 @@ extension Volume {
   }
 }
 
+extension VolumeOptions {
+  /// As `-o compress=` or, unless told otherwise, `-o compress-force=` has it; nil does not compress.
+  mutating func compress(_ option: String?, isForced: Bool = true) {
+    compression = option.flatMap { CompressionMethod(option: $0) }.map {
+      CompressionChoice($0, isForced: isForced)
+    }
+  }
+}
+
 enum TestImage {
   /// A new file system in memory.
   static func make(

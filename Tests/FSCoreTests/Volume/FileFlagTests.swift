@@ -40,7 +40,7 @@ import Testing
     let file = try volume.file("file", in: root)
     let unknown = FileFlags(rawValue: 1)
     let refused: [(old: FileFlags, new: FileFlags, code: Int32)] = [
-      ([], unknown, EOPNOTSUPP), ([], [unknown, .noDump], EOPNOTSUPP), ([], .compress, EOPNOTSUPP),
+      ([], unknown, EOPNOTSUPP), ([], [unknown, .noDump], EOPNOTSUPP),
       ([], [.compress, .noCompress], EINVAL), ([], [.compress, .noDataCow], EINVAL),
       (.noDataCow, .noCompress, EINVAL), (.noCompress, .noDataCow, EINVAL),
     ]
@@ -109,7 +109,8 @@ import Testing
 
       #expect(set(volume, directory, [.compress, .noDump]) == 0)
       #expect(try volume.attributes.flags(of: directory) == [.compress, .noDump])
-      #expect(try volume.attributes.getAttribute(directory, property) == Array("zstd".utf8))
+      // As with Linux the mount's usual one is named anew by each change of flags.
+      #expect(try volume.attributes.getAttribute(directory, property) == Array("zlib".utf8))
       #expect(set(volume, directory, wanted) == 0)
       #expect(try volume.attributes.flags(of: directory) == wanted)
       #expect(try volume.attributes.listAttributes(directory).isEmpty)

@@ -31,6 +31,26 @@ import Testing
     #expect(options.volume.subvolume == .id(.topLevel))
   }
 
+  @Test func compression() throws {
+    #expect(try MountOptions([]).volume.compression == nil)
+    #expect(
+      try MountOptions(["compress"]).volume.compression
+        == CompressionChoice(CompressionMethod(.zlib), isForced: false))
+    #expect(
+      try MountOptions(["compress=zstd:15"]).volume.compression
+        == CompressionChoice(CompressionMethod(.zstd, level: 15), isForced: false))
+    #expect(
+      try MountOptions(["compress-force=lzo"]).volume.compression
+        == CompressionChoice(CompressionMethod(.lzo), isForced: true))
+    // The last one counts.
+    #expect(
+      try MountOptions(["compress-force=zstd,compress=zlib:1"]).volume.compression
+        == CompressionChoice(CompressionMethod(.zlib, level: 1), isForced: false))
+    for none in ["compress=no", "compress=none", "compress-force=no"] {
+      #expect(try MountOptions(["compress-force=zstd", none]).volume.compression == nil)
+    }
+  }
+
   /// What mount(8) passes besides, and what is for others to read.
   @Test func theirs() throws {
     let options = try MountOptions([
@@ -62,6 +82,8 @@ import Testing
   @Test(arguments: [
     "bogus", "commit", "commit=0", "commit=x", "commit=99999999", "ro=1", "cache=1K", "cache=",
     "space_cache=v3", "subvolid=7", "remount", "noacl", "max_threads=0", "suid=1", "rescue=all",
+    "compress=", "compress=zlib:10", "compress=zstd:16", "compress=zstd:-16", "compress=lzo:1",
+    "compress=lz4", "compress-force=zlib:", "compress=zstd:3x",
   ])
   func refuses(_ option: String) {
     let error = #expect(throws: CommandFailure.self) { try MountOptions(["rw,\(option)"]) }

@@ -92,6 +92,7 @@ package final class DifferentialRun {
     var sequenceOptions = SequenceOptions(seed: seed)
     sequenceOptions.operations = options.operations
     sequenceOptions.exactHoles = options.exactHoles
+    sequenceOptions.isCompressible = options.variant.isCompressed
     sequenceOptions.allocatesBeyondTheEnd = !options.variant.withoutFeatures.contains("no-holes")
     let sequence = try OperationSequence(
       root: root, options: sequenceOptions, protected: protectedNames(round: round))

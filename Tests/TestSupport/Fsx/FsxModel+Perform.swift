@@ -145,7 +145,12 @@ extension FsxModel {
   }
 
   private func setExpected(_ offset: Int, _ length: Int) {
-    random.fillNonZero(UnsafeMutableRawBufferPointer(rebasing: expected[offset..<offset + length]))
+    let bytes = UnsafeMutableRawBufferPointer(rebasing: expected[offset..<offset + length])
+    if options.isCompressible, !random.oneIn(4) {
+      random.fillCompressible(bytes)
+    } else {
+      random.fillNonZero(bytes)
+    }
     size = max(size, offset + length)
   }
 

@@ -7,6 +7,8 @@ package struct FsxOptions: Sendable {
   package var maximumTransfer = 64 << 10
   package var usesMapping = true
   package var usesDirectIO = false
+  /// Most of what is written can be compressed.
+  package var isCompressible = false
   /// One `fsync` in so many operations.
   package var syncInterval = 500
   /// One remount in so many operations, when there is a way to remount.

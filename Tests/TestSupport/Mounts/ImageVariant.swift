@@ -14,6 +14,10 @@ package struct ImageVariant: Sendable, CustomStringConvertible {
   package var isBalanced = false
   package var size = "3G"
   package var record = Record.v1
+  /// How each mount compresses, in turn; an empty one does not.
+  package var compression: [String] = []
+
+  package var isCompressed: Bool { !compression.isEmpty }
 
   /// What keeps free space in the image.
   package enum Record: Sendable {
@@ -79,6 +83,30 @@ package struct ImageVariant: Sendable, CustomStringConvertible {
         $0.nodeSize = 4096
       },
       make("balanced") { $0.isBalanced = true },
+      make("zstd") { $0.compression = ["compress-force=zstd:3"] },
+      make("zlib-snapshots") {
+        $0.compression = ["compress=zlib"]
+        $0.hasSnapshots = true
+      },
+      make("lzo4k") {
+        $0.compression = ["compress-force=lzo"]
+        $0.nodeSize = 4096
+        $0.metadata = "single"
+      },
+      make("compression-changes") {
+        $0.compression = ["compress=zstd:9", "", "compress-force=zlib:1", "compress=lzo"]
+        $0.checksum = "xxhash"
+      },
+      make("zstd-old") {
+        $0.compression = ["compress-force=zstd:1"]
+        $0.withoutFeatures = ["skinny-metadata", "no-holes", "extref"]
+        $0.nodeSize = 4096
+      },
+      make("zstd-balanced") {
+        $0.compression = ["compress=zstd"]
+        $0.isBalanced = true
+        $0.hasSnapshots = true
+      },
       make("balanced-snapshots") {
         $0.isBalanced = true
         $0.hasSnapshots = true
@@ -91,6 +119,16 @@ package struct ImageVariant: Sendable, CustomStringConvertible {
 
   /// How the kernel mounts the image; `turn` counts the mounts.
   package func kernelOptions(turn: Int) -> String {
+    recordOptions(turn: turn) + compression(turn: turn).map { ",\($0)" }.joined()
+  }
+
+  /// What a mount is told of compression, if anything.
+  private func compression(turn: Int) -> [String] {
+    guard isCompressed else { return [] }
+    return [compression[turn % compression.count]].filter { !$0.isEmpty }
+  }
+
+  private func recordOptions(turn: Int) -> String {
     switch record {
     case .v1: LoopMount.kernelOptions
     case .v2, .blockGroupTree: "space_cache=v2,noatime"
@@ -102,10 +140,12 @@ package struct ImageVariant: Sendable, CustomStringConvertible {
     }
   }
 
-  /// What fsmount is told of the record, with a comma behind it; `turn` counts the mounts.
+  /// What fsmount is told of the record and of compression, with a comma behind it; `turn` counts the
+  /// mounts.
   package func fsmountOptions(turn: Int) -> String {
-    guard record == .changing else { return "" }
-    return ["space_cache=v1,", "nospace_cache,", "space_cache=v2,", ""][turn % 4]
+    let compression = compression(turn: turn).map { "\($0)," }.joined()
+    guard record == .changing else { return compression }
+    return compression + ["space_cache=v1,", "nospace_cache,", "space_cache=v2,", ""][turn % 4]
   }
 
   /// An image by `mkfs.btrfs`, or where that cannot make such images by `fsmount mkfs`.

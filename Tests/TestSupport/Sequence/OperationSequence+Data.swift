@@ -52,7 +52,11 @@ extension OperationSequence {
 
   private func random(bytes length: Int) -> UnsafeRawBufferPointer {
     let part = UnsafeMutableRawBufferPointer(rebasing: buffer[..<length])
-    random.fillNonZero(part)
+    if options.isCompressible, !random.oneIn(4) {
+      random.fillCompressible(part)
+    } else {
+      random.fillNonZero(part)
+    }
     return UnsafeRawBufferPointer(part)
   }
 

@@ -10,6 +10,8 @@ package struct SequenceOptions: Sendable {
   /// Preallocate beyond the end of files. Where holes have items Linux 6.18 writes too small a size
   /// for some such files: after a remount they are shorter than they were, for Linux itself, too.
   package var allocatesBeyondTheEnd = true
+  /// Most of what is written can be compressed.
+  package var isCompressible = false
   /// One `fsync` in so many operations.
   package var syncInterval = 40
 

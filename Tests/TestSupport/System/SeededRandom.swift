@@ -44,6 +44,17 @@ package struct SeededRandom: RandomNumberGenerator, Sendable {
   package mutating func fillNonZero(_ buffer: UnsafeMutableRawBufferPointer) {
     NonZeroBytes.copy(to: buffer, from: below(NonZeroBytes.count))
   }
+
+  /// The same with bytes that can be compressed: one stretch of up to 300 over and over, here and
+  /// there another byte.
+  package mutating func fillCompressible(_ buffer: UnsafeMutableRawBufferPointer) {
+    let length = min(within(1...300), buffer.count)
+    fillNonZero(UnsafeMutableRawBufferPointer(rebasing: buffer[..<length]))
+    for index in stride(from: length, to: buffer.count, by: 1) {
+      buffer[index] = buffer[index - length]
+    }
+    for _ in 0..<(buffer.count / 200) { buffer[below(buffer.count)] = UInt8(below(255) + 1) }
+  }
 }
 
 /// A stock of random bytes to copy from: quick even where nothing is optimised.

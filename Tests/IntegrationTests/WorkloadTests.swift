@@ -15,7 +15,7 @@ extension MountTests {
         FsxCase(seed: 5, variant: "plain", compression: "compress-force=zstd:3"),
         FsxCase(
           seed: 6, variant: "node4k", isDirect: true, maximumSize: 4 << 20,
-          compression: "compress=lzo"),
+          compression: "compress-force=lzo"),
       ])
     func fsx(_ test: FsxCase) throws {
       var options = FsxOptions(seed: TestSeed.of(test.seed))

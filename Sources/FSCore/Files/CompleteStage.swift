@@ -18,22 +18,23 @@ struct CompleteStage: Sendable {
   /// Adds the extents to the file, in a transaction for some at a time; with the last the cells
   /// of the batch go. Takes the inode's `content`. On a worker.
   ///
-  /// - Parameter isIncompressible: from now on the file is not compressed any more.
+  /// - Parameter plan: how the batch was compressed. When that was of no use the file is not
+  ///   compressed any more from now on.
   func complete(
-    _ batch: borrowing WriteBatch, _ extents: [OrderedExtent], isIncompressible: Bool = false
+    _ batch: borrowing WriteBatch, _ extents: [OrderedExtent], _ plan: CompressionPlan? = nil
   ) {
     let inode = batch.inode
-    let added: InodeFlags = isIncompressible ? .noCompress : []
+    let hopeless = plan?.isHopeless == true ? plan : nil
     var rest = extents[...]
     while rest.count > Self.mostInTransaction {
       let group = rest.prefix(Self.mostInTransaction)
-      inode.content.exclusive { add(clip(group, inode), isLast: false, inode, added) }
+      inode.content.exclusive { add(clip(group, inode), isLast: false, inode, hopeless) }
       rest = rest.dropFirst(Self.mostInTransaction)
     }
 
     // In one step: a thread that finds cells leaves it to write-back to bring the size to disk.
     inode.content.exclusive {
-      add(clip(rest, inode), isLast: true, inode, added)
+      add(clip(rest, inode), isLast: true, inode, hopeless)
       buffer.remove(batch, next: extents.last?.end)
       sizes.settle(inode)
     }
@@ -65,11 +66,11 @@ struct CompleteStage: Sendable {
 
   /// Adds a group of extents; one at a time when there is too little room for all.
   private func add(
-    _ group: ArraySlice<OrderedExtent>, isLast: Bool, _ inode: Inode, _ flags: InodeFlags
+    _ group: ArraySlice<OrderedExtent>, isLast: Bool, _ inode: Inode, _ hopeless: CompressionPlan?
   ) {
     guard !group.isEmpty else { return }
     do throws(FilesystemError) {
-      try addOnce(group, isLast: isLast, for: .opportune, inode, flags)
+      try addOnce(group, isLast: isLast, for: .opportune, inode, hopeless)
     } catch {
       guard case .noSpace = error, transactions.failure == nil else {
         return fail(group, error, inode)
@@ -79,7 +80,7 @@ struct CompleteStage: Sendable {
         do throws(FilesystemError) {
           // These data were accepted: they come before what the reserve is kept for.
           let isLast = isLast && index == group.endIndex - 1
-          try addOnce(single, isLast: isLast, for: .acceptedData, inode, flags)
+          try addOnce(single, isLast: isLast, for: .acceptedData, inode, hopeless)
         } catch {
           fail(single, error, inode)
         }
@@ -100,7 +101,7 @@ struct CompleteStage: Sendable {
 
   private func addOnce(
     _ group: ArraySlice<OrderedExtent>, isLast: Bool, for purpose: MetadataPurpose,
-    _ inode: Inode, _ flags: InodeFlags
+    _ inode: Inode, _ hopeless: CompressionPlan?
   ) throws(FilesystemError) {
     // All that may fail for what stands on the device is read before anything is changed.
     var replaced: [[FileExtent]] = []
@@ -134,7 +135,7 @@ struct CompleteStage: Sendable {
       let reached = group[group.endIndex - 1].range.upperBound
       try editor.raiseDiskSize(
         of: inode, to: isLast && inode.file.dirty.isEmpty ? .max : reached, in: handle)
-      if !flags.isEmpty { inode.item.withLock { $0.flags.formUnion(flags) } }
+      if let hopeless { inode.item.withLock { hopeless.remember(in: &$0.flags) } }
       try inode.writeItem(in: handle)
     }
   }

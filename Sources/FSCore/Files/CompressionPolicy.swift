@@ -7,6 +7,17 @@ struct CompressionPlan {
   let isRemembered: Bool
   /// Such a piece was met: the rest of the batch is stored as it is.
   var isHopeless = false
+  /// What the file's flags said of compression when the plan was made.
+  let flags: InodeFlags
+
+  /// The flags that are about compression.
+  fileprivate static let about: InodeFlags = [.compress, .noCompress]
+
+  /// Lets a file's flags say that compressing is of no use, unless somebody has asked for something
+  /// else meanwhile.
+  func remember(in flags: inout InodeFlags) {
+    if flags.intersection(Self.about) == self.flags { flags.insert(.noCompress) }
+  }
 }
 
 /// Says which files are compressed, and how: as Linux does.
@@ -34,7 +45,8 @@ struct CompressionPolicy: Sendable {
     let algorithm = property ?? mount?.method.algorithm ?? .zlib
     return CompressionPlan(
       method: CompressionMethod(algorithm, level: mount?.method.level), isForced: isForced,
-      isRemembered: !isForced && property == nil)
+      isRemembered: !isForced && property == nil,
+      flags: flags.intersection(CompressionPlan.about))
   }
 
   /// The algorithm that a file's property names. One that cannot be read does not keep data from

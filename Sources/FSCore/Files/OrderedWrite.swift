@@ -22,24 +22,32 @@ struct OrderedWrite: Sendable {
   func run(_ batch: borrowing WriteBatch) {
     let inode = batch.inode
     let gate = inode.subvolume.inPlace
-    let inPlace = gate.enter()
-    defer { if inPlace { gate.leave() } }
+    var mayBeInPlace = gate.enter()
+    defer { if mayBeInPlace { gate.leave() } }
     var plan = encoder.plan(for: inode)
-    let written = written(batch, inPlace: inPlace, by: &plan)
-    complete.complete(batch, written, isIncompressible: plan?.isHopeless == true)
+    let written = written(batch, inPlace: &mayBeInPlace, by: &plan)
+    complete.complete(batch, written, plan)
   }
 
   /// Brings the batch to the device, piece by piece: while one is written, workers encode others.
   /// Returns what the device has.
+  ///
+  /// - Parameter inPlace: whether the gate was entered. When nothing is written in place it is left
+  ///   at once: compressing may take long, and a snapshot need not wait for it.
   private func written(
-    _ batch: borrowing WriteBatch, inPlace: Bool, by plan: inout CompressionPlan?
+    _ batch: borrowing WriteBatch, inPlace: inout Bool, by plan: inout CompressionPlan?
   ) -> [OrderedExtent] {
     var extents: [OrderedExtent] = []
     var reserved = batch.reservedBytes
     do throws(FilesystemError) {
       // Nothing reaches the device any more once a commit has failed.
       if let refusal = transactions.refusal { throw refusal }
-      for part in try cut.cut(batch, inPlace: inPlace) {
+      let parts = try cut.cut(batch, inPlace: inPlace)
+      if inPlace, parts.allSatisfy({ $0.existing == nil }) {
+        batch.inode.subvolume.inPlace.leave()
+        inPlace = false
+      }
+      for part in parts {
         if let existing = part.existing {
           extents.append(OrderedExtent(part.range, at: existing.address, existing.place))
           transfer(&extents, from: extents.count - 1, of: batch)

@@ -191,7 +191,8 @@ final class WriteBuffer: Sendable {
   }
 
   /// Buffers the first sector, as it is, when it stands in an inline extent and the file is
-  /// about to grow: an inline extent must be the only one, and as long as the file.
+  /// about to grow: an inline extent that is shorter than a sector must be the only one, and as long
+  /// as the file. One that fills its sector may stay, as Linux leaves it.
   func keepInlineAlone(_ inode: Inode, size: UInt64) throws(FilesystemError) {
     inode.content.assertHeldExclusively()
     guard size > 0, size < sectorSize, !isDirty(inode.file, 0),

@@ -73,6 +73,12 @@ package final class SharedWork<Steps: WorkSteps>: Sendable {
       return state.running == 0
     }
     if !isOver { state.when({ $0.running == 0 }) { _ in } }
+    // Helpers that have not begun keep this object, but nothing in it.
+    let left = state.withLock { state in
+      defer { state.outcomes = [:] }
+      return state.outcomes
+    }
+    withExtendedLifetime(left) {}
   }
 
   /// Sees to it that some workers perform steps, if there are enough for them.
@@ -84,7 +90,10 @@ package final class SharedWork<Steps: WorkSteps>: Sendable {
       state.helpers += wanted
       return wanted
     }
-    for _ in 0..<wanted { workers.submit { [self] in help() } }
+    for _ in 0..<wanted where !workers.offer({ [self] in help() }) {
+      // The volume is being closed; the owner can do it all.
+      state.withLock { $0.helpers -= 1 }
+    }
   }
 
   private func help() {

@@ -39,7 +39,13 @@ package final class WorkerPool: Sendable {
     self.init(threadCount: max(4, 2 * Self.processorCount))
   }
 
-  package func submit(_ task: @escaping Task) { queue.append(task) }
+  package func submit(_ task: @escaping Task) {
+    let isAccepted = queue.append(task)
+    precondition(isAccepted, "a task for workers that have ended")
+  }
+
+  /// The same for a task that need not be done: false once the workers are to end.
+  package func offer(_ task: @escaping Task) -> Bool { queue.append(task) }
 
   /// For tests: from now on tasks that have not begun wait until `resume`.
   package func suspend() { queue.setSuspended(true) }
@@ -47,7 +53,7 @@ package final class WorkerPool: Sendable {
   package func resume() { queue.setSuspended(false) }
 
   /// Runs what has been submitted, then ends the threads. Called once, at the end, by a thread
-  /// that is not one of them; nothing is submitted after it.
+  /// that is not one of them; after it tasks can only be offered.
   package func stop() {
     guard queue.end() else { return }
     for thread in threads { pthread_join(thread, nil) }
@@ -103,11 +109,13 @@ private final class TaskQueue: @unchecked Sendable {
 
   var waitingCount: Int { locked { tasks.count } }
 
-  func append(_ task: @escaping WorkerPool.Task) {
+  /// False when there will be no workers.
+  func append(_ task: @escaping WorkerPool.Task) -> Bool {
     locked {
-      precondition(!isEnding, "a task for workers that have ended")
+      if isEnding { return false }
       tasks.append(task)
       pthread_cond_signal(condition)
+      return true
     }
   }
 

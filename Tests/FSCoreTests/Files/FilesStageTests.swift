@@ -146,6 +146,28 @@ import Testing
     try volume.unmount()
   }
 
+  /// A plan that did not help is remembered with the file, but not when somebody has asked for
+  /// compression while the batch was on its way.
+  @Test(.timeLimit(.minutes(1)), arguments: [false, true])
+  func hopelessPlansAreRemembered(isAskedForMeanwhile: Bool) throws {
+    try write(0, Int(RunEncoder.length), byte: 5)
+    let batch = try batch()
+    var reserved = batch.reservedBytes
+    var placed: [OrderedExtent] = []
+    try stages.place.place(
+      EncodedPiece(0..<RunEncoder.length), of: batch, reserved: &reserved, into: &placed)
+    volume.space.reservations.releaseData(reserved)
+    let written = try placed.map { try stages.transfer.transfer($0, of: batch) }
+    let plan = CompressionPlan(
+      method: CompressionMethod(.lzo, level: nil), isForced: false, isRemembered: true,
+      isHopeless: true, flags: [])
+    if isAskedForMeanwhile { inode.item.withLock { _ = $0.flags.insert(.compress) } }
+    stages.complete.complete(batch, written, plan)
+    let flags = inode.item.withLock { $0.flags }
+    #expect(flags.contains(.noCompress) == !isAskedForMeanwhile)
+    try volume.unmount()
+  }
+
   @Test(.timeLimit(.minutes(1)), arguments: [false, true])
   func completionCountsByFileLength(isCutMeanwhile: Bool) throws {
     try write(0, Int(RunEncoder.length), byte: 5)

@@ -65,6 +65,17 @@ import Testing
     #expect(counts.begun.withLock { $0.count } == 50)
   }
 
+  /// A volume that is shut down ends its workers while batches are still under way.
+  @Test func workersMayHaveEnded() {
+    let workers = WorkerPool(threadCount: 2)
+    workers.stop()
+    let counts = Counts()
+    let work = SharedWork(Steps(counts: counts), count: 20, window: 8, workers: workers)
+    for step in 0..<20 { #expect(work.take() == step * 7) }
+    work.end()
+    #expect(counts.threads.withLock { $0.count } == 1)
+  }
+
   /// What the steps refer to may go when the owner leaves early.
   @Test func nothingRunsAfterTheEnd() {
     let workers = WorkerPool(threadCount: 4)

@@ -46,14 +46,14 @@ package struct SeededRandom: RandomNumberGenerator, Sendable {
   }
 
   /// The same with bytes that can be compressed: one stretch of up to 300 over and over, here and
-  /// there another byte.
+  /// there another byte. There are few different ones, so that samples show it, too.
   package mutating func fillCompressible(_ buffer: UnsafeMutableRawBufferPointer) {
     let length = min(within(1...300), buffer.count)
-    fillNonZero(UnsafeMutableRawBufferPointer(rebasing: buffer[..<length]))
+    for index in 0..<length { buffer[index] = UInt8(below(40) + 1) }
     for index in stride(from: length, to: buffer.count, by: 1) {
       buffer[index] = buffer[index - length]
     }
-    for _ in 0..<(buffer.count / 200) { buffer[below(buffer.count)] = UInt8(below(255) + 1) }
+    for _ in 0..<(buffer.count / 200) { buffer[below(buffer.count)] = UInt8(below(40) + 1) }
   }
 }
 

@@ -18,11 +18,11 @@ package final class Space: Sendable {
   ///
   /// - Parameter notesChanges: groups note what changes in them, and the record of free space takes
   ///   it at every commit.
-  /// - Parameter memory: for what is known of free space.
+  /// - Parameter memory: for block groups, and what is known of free space.
   package init(
     trees: Trees, chunks map: ChunkMap, geometry: Geometry, superblock: Superblock,
     demand: SpaceDemand, commits: CommitRequests, isReadOnly: Bool, notesChanges: Bool = false,
-    memory: MemoryShare, log: Logger
+    memory: MemoryBudget, log: Logger
   ) throws(FilesystemError) {
     let device = try superblock.deviceItem
     self.trees = trees

@@ -3,10 +3,10 @@ import Synchronization
 /// What a volume may keep in memory, `cache=`, and who has how much of it. Every pool that grows
 /// with the work charges here what it holds.
 ///
-/// 1. Each pool but one has a share of its own, and somebody who waits, or commits, or lets
+/// 1. Each pool but two has a share of its own, and somebody who waits, or commits, or lets
 ///    something go, when it is used up. A pool may go beyond its share by what a few operations
 ///    add before they look.
-/// 2. Clean tree blocks, which can be dropped at any time, have what the others leave, but for a
+/// 2. Block groups take what they need. Clean tree blocks, which can be dropped at any time, have what the others leave, but for a
 ///    sixteenth that stays free; and a sixteenth of the whole at least.
 /// 3. Not charged: what does not grow with the work, and what each thread has in hand.
 package final class MemoryBudget: Sendable {
@@ -34,6 +34,10 @@ package final class MemoryBudget: Sendable {
   /// Where block groups are free.
   package let freeSpace: MemoryShare
 
+  /// Block groups and their chunks, but for where they are free. They cannot be let go of, so that
+  /// on an image with very many of them less is left for clean tree blocks.
+  package let groups: MemoryShare
+
   package init(totalBytes: UInt64) {
     let total = Int(clamping: totalBytes)
     self.totalBytes = total
@@ -43,6 +47,7 @@ package final class MemoryBudget: Sendable {
     references = MemoryShare(limit: total / 16)
     trees = MemoryShare(limit: total / 32)
     freeSpace = MemoryShare(limit: total / 32)
+    groups = MemoryShare(limit: total)
     cleanBlocks = MemoryShare(limit: total)
   }
 
@@ -50,7 +55,7 @@ package final class MemoryBudget: Sendable {
   var cleanBlockLimit: Int {
     let others =
       dirtyBlocks.used + fileData.used + inodes.used + references.used + trees.used
-      + freeSpace.used
+      + freeSpace.used + groups.used
     return max(totalBytes / 16 * 15 - others, totalBytes / 16)
   }
 

@@ -31,7 +31,7 @@ extension MemoryBudget {
           name: "clean tree blocks", used: cleanBlocks.used, limit: cleanBlockLimit),
         pool("file data", fileData), pool("inodes", inodes),
         pool("references", references), pool("trees", trees),
-        pool("free space", freeSpace),
+        pool("free space", freeSpace), pool("block groups", groups),
       ],
       pagesUsed: PageMemory.shared.usedBytes, pagesSpare: PageMemory.shared.spareBytes)
   }

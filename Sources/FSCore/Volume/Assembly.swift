@@ -21,7 +21,7 @@ extension Volume {
       superblock: image.superblock, demand: demand, commits: commitRequests,
       isReadOnly: image.readOnlyReason != nil,
       notesChanges: recordKind == .freeSpaceTree && image.readOnlyReason == nil,
-      memory: image.memory.freeSpace, log: log)
+      memory: image.memory, log: log)
     let transactions = TransactionManager(
       committed: image.superblock.generation, reserver: space.reservations, commits: commitRequests,
       repairs: image.device.repairs, log: log)

@@ -67,6 +67,33 @@ import Testing
 
   // The budget.
 
+  /// Block groups cannot be let go of: what many of them take, clean tree blocks do without.
+  @Test func blockGroupsAreCharged() throws {
+    let device = try TestImage.make(sizeBytes: 64 << 30)
+    let volume = try Volume.mountForTest(device)
+    let memory = volume.memory
+    let few = volume.space.groups.all.count
+    let each = memory.groups.used / few
+    #expect(each > 1000)
+    let file = try volume.makeFile("/large")
+    for part in 0..<40 as Range<UInt64> {
+      try volume.content.allocate(file, .plain, offset: part << 30, length: 1 << 30)
+    }
+    try volume.synchronizeAll()
+    let many = volume.space.groups.all.count
+    #expect(many > few + 30 && memory.groups.used == many * each)
+    #expect(memory.cleanBlockLimit + memory.groups.used <= memory.totalBytes / 16 * 15)
+    #expect(memory.cleanBlockLimit > memory.totalBytes / 2)
+
+    try volume.remove("/large")
+    try volume.synchronizeAll()
+    try volume.periodicCommit.commitForSpace()
+    try volume.synchronizeAll()
+    #expect(volume.space.groups.all.count < many)
+    #expect(memory.groups.used == volume.space.groups.all.count * each)
+    try volume.unmount()
+  }
+
   /// What is charged is what is there, and no pool goes far beyond its share, whatever the work.
   @Test(arguments: [UInt64(4096), 16384, 65536])
   func poolsKeepToTheirShares(nodeSize: UInt64) throws {

@@ -47,7 +47,9 @@ import Testing
     #expect(counts.begun.withLock { $0.sorted() } == Array(0..<count))
     // The owner may have taken one that is not noted as taken yet.
     #expect(counts.furthest.load(ordering: .relaxed) <= window)
-    if count == 100, window == 40 { #expect(counts.threads.withLock { $0.count } > 1) }
+    if count == 100, window == 40, WorkerPool.processorCount > 1 {
+      #expect(counts.threads.withLock { $0.count } > 1)
+    }
   }
 
   /// Workers that have other things to do hold nobody up.

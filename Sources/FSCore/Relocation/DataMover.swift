@@ -12,7 +12,7 @@ import Logging
 ///    extent and its copy are both whole; what refers to either is counted.
 /// 4. Checksums of the copy come with its first reference; those of the extent go with its last.
 /// 5. The bytes on the device stay as they are: compressed data are not unpacked, and preallocated
-///    space is not written.
+///    space to which nothing was ever written is not written to.
 struct DataMover: Sendable {
   let geometry: Geometry
   let space: Space
@@ -93,7 +93,9 @@ struct DataMover: Sendable {
         geometry: geometry, device: device, checksums: checksums,
         mirrors: MirroredReader(device: device, log: log))
       let sums = try copier.sums(of: address, length: length)
-      if try !isUnwritten(places) {
+      // What was written and is not referred to any more has its checksums still.
+      let isUnwritten = try isUnwritten(places)
+      if !isUnwritten || !sums.runs.isEmpty {
         try copier.copy(from: address, to: target, length: length, sums)
       }
       // Nobody has looked at the items of these files and not yet acted on it.

@@ -43,6 +43,23 @@ import Testing
   }
 
   /// Groups that are nearly empty become one.
+  /// Of preallocated space that was written to and punched, what is left are preallocated items, and
+  /// checksums for bytes that nobody has any more. They have to agree after the move, too.
+  @Test func punchedPreallocatedSpaceMoves() throws {
+    let device = try TestImage.make()
+    let volume = try Volume.mountForTest(device)
+    let id = try volume.makeFile("/file")
+    try volume.content.allocate(id, .plain, offset: 0, length: 1 << 20)
+    try volume.writeBytes(id, at: 40960, [UInt8](repeating: 3, count: 20480))
+    try volume.synchronizeAll()
+    try volume.content.allocate(id, .punchHole, offset: 40960, length: 20480)
+    try volume.balanceAll()
+    #expect(
+      try volume.readBytes(id, at: 0, count: 1 << 20) == [UInt8](repeating: 0, count: 1 << 20))
+    try volume.unmount()
+    try CacheJudge.check(device)
+  }
+
   @Test func usageFilterGathers() throws {
     let variant = BalanceVariant.all[0]
     let device = try variant.makeImage(megabytes: 1024)

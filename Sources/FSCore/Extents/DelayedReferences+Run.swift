@@ -20,7 +20,7 @@ extension DelayedReferences {
       let isAtEnd = try lock.withLock { pass throws(FilesystemError) -> Bool in
         guard let (address, head) = nextHead(&pass) else { return true }
         do throws(FilesystemError) {
-          space.creditReference(to: handle)
+          for _ in 0..<head.weight { space.creditReference(to: handle) }
           freed = try apply(head, to: address, in: handle)
         } catch {
           putBack(head, at: address, unlessHalfDone: handle)

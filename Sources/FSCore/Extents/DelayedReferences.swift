@@ -63,7 +63,8 @@ struct FreedData {
 ///    aborts the volume.
 package final class DelayedReferences: ExtentReferences {
   struct Queue {
-    /// What a head takes, about: a hash table is half empty on average.
+    /// What a head takes, about, and each of its changes beyond the first: a hash table is half empty
+    /// on average.
     static let headBytes = 2 * (MemoryLayout<(LogicalAddress, DelayedHead)>.stride + 8)
     /// Room that is kept while there are none.
     static let usualCount = 4096
@@ -167,18 +168,21 @@ extension DelayedReferences.Queue {
       var head = DelayedHead(kind: kind, isNew: newExtent)
       body(&head)
       heads[address] = head
-      didAdd()
+      didAdd(head.weight)
       return false
     }
+    let before = heads.values[index].weight
     body(&heads.values[index])
+    let after = heads.values[index].weight
+    if after != before { didAdd(after - before) }
     guard heads.values[index].isSettled else { return false }
-    didRemove()
+    didRemove(after)
     return heads.remove(at: index).value.isNew
   }
 
   mutating func take(_ address: LogicalAddress) -> DelayedHead? {
     guard let head = heads.removeValue(forKey: address) else { return nil }
-    didRemove()
+    didRemove(head.weight)
     return head
   }
 
@@ -189,11 +193,11 @@ extension DelayedReferences.Queue {
     let later = heads.removeValue(forKey: address)
     if let later {
       head.add(later)
-      didRemove()
+      didRemove(later.weight)
     }
     if later != nil, head.isSettled { return head.isNew }
     heads[address] = head
-    didAdd()
+    didAdd(head.weight)
     return false
   }
 
@@ -202,23 +206,24 @@ extension DelayedReferences.Queue {
 
   mutating func addUnfinished(_ freed: FreedData) {
     unfinished.append(freed)
-    didAdd()
+    didAdd(1)
   }
 
   mutating func takeUnfinished() -> FreedData? {
     guard let freed = unfinished.popLast() else { return nil }
-    didRemove()
+    didRemove(1)
     return freed
   }
 
-  private func didAdd() {
-    memory.charge(Self.headBytes)
-    demand.addPendingReferences(1)
+  private func didAdd(_ weight: Int) {
+    if weight < 0 { return didRemove(-weight) }
+    memory.charge(weight * Self.headBytes)
+    demand.addPendingReferences(weight)
   }
 
-  private func didRemove() {
-    memory.giveBack(Self.headBytes)
-    demand.addPendingReferences(-1)
+  private func didRemove(_ weight: Int) {
+    memory.giveBack(weight * Self.headBytes)
+    demand.addPendingReferences(-weight)
   }
 
   /// Lets go of room that many heads have left.

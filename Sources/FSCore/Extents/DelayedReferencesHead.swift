@@ -64,6 +64,9 @@ struct DelayedHead: Sendable {
   /// Whether no reference changes in the end.
   var isEmpty: Bool { only == nil && others.isEmpty }
 
+  /// How many places in the extent tree it may change: what is kept back for it goes by that.
+  var weight: Int { max(1, others.count + (only == nil ? 0 : 1)) }
+
   /// Whether nothing is left to be done by `run`. The checksums of new data that has lost its
   /// references still are.
   var isSettled: Bool {

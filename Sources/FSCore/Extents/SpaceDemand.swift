@@ -8,7 +8,7 @@ package final class SpaceDemand: Sendable {
 
   package init() {}
 
-  /// Extents with changes that are not in the extent tree.
+  /// Changes of extents' references that are not in the extent tree; one of each extent at least.
   package var pendingReferences: Int { references.load(ordering: .relaxed) }
 
   package func addPendingReferences(_ count: Int) { references.add(count, ordering: .relaxed) }

@@ -95,6 +95,10 @@ extension MountTests {
       let own = try Shell.run(user + [program, "stats", "--json", scratch.mountPoint]).orThrow()
       #expect(own.output.contains(#""generation""#))
       try Shell.run(user + [program, "usage", scratch.mountPoint]).orThrow()
+      let (file, clone) = (scratch.mountPoint + "/file", scratch.mountPoint + "/clone")
+      try Shell.run(user + ["sh", "-c", "seq 9999 > \(file)"]).orThrow()
+      try Shell.run(user + [program, "reflink", file, clone]).orThrow()
+      try Shell.run(user + ["cmp", file, clone]).orThrow()
       let other = try Shell.run(Self.stranger + [program, "stats", scratch.mountPoint])
       #expect(other.status != 0)
       if mayLetIn {

@@ -91,6 +91,36 @@ struct FileExtentEditor: Sendable {
     changeBytes(of: inode, from: 0, to: extent.item.length)
   }
 
+  /// Notes a reference of `inode` to an extent that others refer to as well, for `insertShared`.
+  func addReference(
+    to extent: FileExtent, _ inode: Inode, in handle: borrowing TransactionHandle
+  ) {
+    changeReferences(of: extent, inode, by: 1, in: handle)
+  }
+
+  /// Inserts an item for which `addReference` was called, where the file has none.
+  func insertShared(
+    _ extent: FileExtent, _ inode: Inode, in handle: borrowing TransactionHandle
+  ) throws(FilesystemError) {
+    inode.content.assertHeldExclusively()
+    try insert(extent, inode, in: handle)
+    changeBytes(of: inode, from: 0, to: extent.allocatedBytes)
+  }
+
+  /// Stores an inline extent of another file, as it is, as the file's only extent.
+  func insertInline(
+    _ extent: FileExtent, _ inode: Inode, in handle: borrowing TransactionHandle
+  ) throws(FilesystemError) {
+    inode.content.assertHeldExclusively()
+    let header = FileExtentItem.inlineHeaderSize
+    let size = header + extent.inlineBytes.count
+    try inode.tree.insert(inode.extentKey(0), size: size, in: handle) { bytes in
+      extent.item.encode(into: bytes)
+      extent.inlineBytes.withUnsafeBytes { bytes.store($0, at: header) }
+    }
+    changeBytes(of: inode, from: 0, to: extent.item.length)
+  }
+
   /// Stores `content` as the file's only extent.
   func insertInline(
     _ content: UnsafeRawBufferPointer, _ inode: Inode, in handle: borrowing TransactionHandle

@@ -24,6 +24,7 @@ package final class FileStore: Sendable {
   private let truncation: Truncation
   private let holePuncher: HolePuncher
   private let preallocator: Preallocator
+  private let copier: RangeCopier
 
   package init(
     geometry: Geometry, device: LogicalDevice, transactions: TransactionManager,
@@ -72,6 +73,12 @@ package final class FileStore: Sendable {
     preallocator = Preallocator(
       geometry: geometry, transactions: transactions, space: space, decompressed: decompressed,
       buffer: buffer, editor: editor, sizes: sizes, writeBack: writeBack)
+    copier = RangeCopier(
+      geometry: geometry, reader: reader, writer: writer,
+      cloner: FileCloner(
+        geometry: geometry, transactions: transactions, buffer: buffer, editor: editor,
+        writeBack: writeBack),
+      writeBack: writeBack, failures: failures)
   }
 
   /// Bytes that are buffered in memory.
@@ -126,6 +133,14 @@ package final class FileStore: Sendable {
     _ inode: Inode, at offset: UInt64, length: UInt64
   ) throws(FilesystemError) {
     try holePuncher.punchHole(inode, at: offset, length: length)
+  }
+
+  /// Copies a range of a file into another, or into another part of its own: by sharing extents as
+  /// far as that goes. Returns how many bytes were done.
+  func copy(
+    _ source: Inode, _ target: Inode, _ range: CopiedRange
+  ) throws(FilesystemError) -> UInt64 {
+    try copier.copy(source, target, range)
   }
 
   /// Space was allocated for data by somebody else: what stood there before is not the same any more.

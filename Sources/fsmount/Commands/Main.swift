@@ -14,7 +14,7 @@ struct Fsmount: ParsableCommand {
     subcommands: [
       MkfsCommand.self, MountCommand.self, UnmountCommand.self, SyncCommand.self,
       TrimCommand.self, StatsCommand.self, UsageCommand.self, BalanceCommand.self,
-      ResizeCommand.self, SubvolumeCommand.self, MapCommand.self,
+      ResizeCommand.self, SubvolumeCommand.self, ReflinkCommand.self, MapCommand.self,
       CacheCommand.self, InspectCommand.self,
     ],
     defaultSubcommand: MountCommand.self)

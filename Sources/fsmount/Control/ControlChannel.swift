@@ -16,6 +16,12 @@ struct ControlChannel: ~Copyable {
     }
   }
 
+  /// A channel by what is open already; `descriptor` is closed with it.
+  init(_ path: String, closing descriptor: Int32) {
+    self.path = path
+    self.descriptor = descriptor
+  }
+
   deinit { close(descriptor) }
 
   /// Asks, and waits for the whole answer. Throws what the mount says when it refuses.

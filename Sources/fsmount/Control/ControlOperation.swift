@@ -3,24 +3,35 @@ import FSCore
 /// By what a request came: the file or directory that was opened for it, and who asks.
 struct ControlContext: Sendable {
   let inode: InodeID
+  /// Means something of a regular file.
+  let isOpenForWriting: Bool
   let credentials: Credentials
-  let changes: DirectoryChanges
+  let changes: UnaskedChanges
 }
 
-/// What a request has changed of a directory that the kernel knows of: it has to be told, as it was not
-/// asked to change that. Lock rank: `leaf`.
-final class DirectoryChanges: Sendable {
-  private let state = Guarded<[[UInt8]]>([], rank: .leaf)
+/// What a request has changed of the file or directory by which it came, and the kernel was not asked to
+/// change: it has to be told. Lock rank: `leaf`.
+final class UnaskedChanges: Sendable {
+  private let state = Guarded(State(), rank: .leaf)
+
+  private struct State {
+    var names: [[UInt8]] = []
+    var hasContent = false
+  }
 
   /// A name is new, or gone. What cannot be a name is not noted.
   func note(_ name: [UInt8]) {
     guard (1...Format.maximumNameLength).contains(name.count), !name.contains(0),
       !name.contains(UInt8(ascii: "/"))
     else { return }
-    state.withLock { $0.append(name) }
+    state.withLock { $0.names.append(name) }
   }
 
-  var names: [[UInt8]] { state.withLock { $0 } }
+  /// The content of the file is another one.
+  func noteContent() { state.withLock { $0.hasContent = true } }
+
+  var names: [[UInt8]] { state.withLock { $0.names } }
+  var hasContent: Bool { state.withLock { $0.hasContent } }
 }
 
 /// One command of the control channel, on the side of the mount.

@@ -16,7 +16,7 @@ struct ControlledMount: Sendable {
       ControlOperation(UsageCall.self, "how the space is used") { (_) throws(ControlFailure) in
         try ControlFailure.telling { () throws(FilesystemError) in try usage() }
       },
-    ] + balanceOperations + resizeOperations + subvolumeOperations
+    ] + balanceOperations + resizeOperations + subvolumeOperations + reflinkOperations
   }
 
   private func statistics() -> MountStatistics {

@@ -10,7 +10,7 @@ final class SignalStopper: @unchecked Sendable {
   private let session: OpaquePointer
   private let mountPoint: String
   private let writes: WriteActivity
-  private let notices: DirectoryNotices
+  private let notices: KernelNotices
   private let log: Logger
   private let loopThread = pthread_self()
   private let pipe: (read: Int32, write: Int32)
@@ -20,7 +20,7 @@ final class SignalStopper: @unchecked Sendable {
 
   /// Created on the thread that will run the session's loop.
   init(
-    session: OpaquePointer, mountPoint: String, writes: WriteActivity, notices: DirectoryNotices,
+    session: OpaquePointer, mountPoint: String, writes: WriteActivity, notices: KernelNotices,
     log: Logger
   ) {
     self.session = session

@@ -81,6 +81,23 @@ extension FuseCallbacks {
       }
     }
 
+    // Before, the kernel has us write what it has of both ranges; afterwards it forgets what it has of
+    // the target's, and reckons with its new size.
+    operations.copy_file_range = {
+      request, source, sourceOffset, _, number, offset, _, length, _ in
+      FuseServer.answer(request, .copyFileRange) { server throws(FilesystemError) in
+        guard sourceOffset >= 0, offset >= 0 else { throw .invalidArgument("a negative offset") }
+        try server.dropPrivileges(of: number, for: request, .unknown)
+        let (from, to) = (try server.inode(source), try server.inode(number))
+        let count = try server.writes.during { () throws(FilesystemError) in
+          try server.volume.content.copy(
+            from, at: UInt64(sourceOffset), to: to, at: UInt64(offset),
+            length: min(UInt64(length), FuseServer.longestCopy))
+        }
+        return .written(Int(count))
+      }
+    }
+
     operations.lseek = { request, number, offset, whence, _ in
       FuseServer.answer(request, .lseek) { server throws(FilesystemError) in
         // SEEK_DATA and SEEK_HOLE; the kernel does the others.
@@ -103,6 +120,13 @@ extension FuseCallbacks {
     case 17: .zeroRangeKeepSize
     default: throw .unsupported("fallocate mode \(flags)")
     }
+  }
+}
+
+extension FuseCallbacks {
+  /// Whether a regular file was opened for writing; of anything else it means nothing.
+  static func isOpenForWriting(_ file: UnsafeMutablePointer<fuse_file_info>?) -> Bool {
+    (file?.pointee.fh ?? 0) != 0
   }
 }
 
@@ -136,6 +160,9 @@ extension Unmanaged where Instance == OpenFile {
 }
 
 extension FuseServer {
+  /// Bytes of one copy within the mount: the answer has 32 bits for them.
+  fileprivate static let longestCopy: UInt64 = 1 << 30
+
   /// The answer to an open: the content in the kernel's memory stays good. But the kernel
   /// does not say what is read from there; where every read is to be noted, it has to forget.
   func opened(_ file: UnsafeMutablePointer<fuse_file_info>?) -> fuse_file_info {

@@ -7,9 +7,8 @@ import Glibc
 /// They are formed in ordinary functions, without captures: libfuse calls them on threads that
 /// Swift's main actor knows nothing of.
 ///
-/// Left out are `access`, whose absence the kernel remembers and which has nothing to do here;
-/// locks, which the kernel then keeps; and `copy_file_range`, which it does by reading and
-/// writing.
+/// Left out are `access`, whose absence the kernel remembers and which has nothing to do here; and
+/// locks, which the kernel then keeps.
 enum FuseCallbacks {
   static func all() -> fuse_lowlevel_ops {
     var operations = fuse_lowlevel_ops()
@@ -45,14 +44,20 @@ enum FuseCallbacks {
       }
     }
 
-    operations.ioctl = { request, number, command, _, _, _, input, inputSize, _ in
+    operations.ioctl = { request, number, command, _, file, _, input, inputSize, _ in
       guard let request else { return }
       let server = FuseCallbacks.server(of: request)
-      let changes = DirectoryChanges()
-      FuseServer.answer(request, .ioctl) { server throws(FilesystemError) in
+      let changes = UnaskedChanges()
+      let isOpenForWriting = FuseCallbacks.isOpenForWriting(file)
+      let answer = FuseServer.outcome(of: request, .ioctl) { server throws(FilesystemError) in
         let input = UnsafeRawBufferPointer(start: input, count: inputSize)
-        return try server.control(request, number, UInt(command), input, changes)
+        return try server.control(
+          request, number, UInt(command), input, changes, isOpenForWriting: isOpenForWriting)
       }
+      if changes.hasContent, case .control(let bytes) = answer {
+        return server.notices.add(contentOf: number, before: LateAnswer(request, bytes))
+      }
+      FuseReply(request).send(answer)
       server.notices.add(changes.names, in: number)
     }
   }
@@ -92,7 +97,7 @@ enum FuseCallbacks {
 extension FuseServer {
   fileprivate func control(
     _ request: fuse_req_t?, _ number: fuse_ino_t, _ command: UInt,
-    _ input: UnsafeRawBufferPointer, _ changes: DirectoryChanges
+    _ input: UnsafeRawBufferPointer, _ changes: UnaskedChanges, isOpenForWriting: Bool
   ) throws(FilesystemError) -> FuseAnswer {
     switch command {
     case ControlCommand.synchronize:
@@ -129,8 +134,8 @@ extension FuseServer {
         [start, trimmed, minimum].flatMap { withUnsafeBytes(of: $0) { [UInt8]($0) } })
     case ControlCommand.exchange:
       let context = ControlContext(
-        inode: try inode(number), credentials: FuseCallbacks.credentials(request),
-        changes: changes)
+        inode: try inode(number), isOpenForWriting: isOpenForWriting,
+        credentials: FuseCallbacks.credentials(request), changes: changes)
       return .control(control.answer(input, isAllowed: mayControl(request), context))
     case ControlCommand.shutDown:
       guard Self.has(.administration, request) else { throw .notPermitted }

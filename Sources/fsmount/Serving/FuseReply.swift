@@ -80,6 +80,26 @@ struct FuseReply: ~Copyable {
   }
 }
 
+/// An answer to an ioctl that is sent later, and no later than this object ends.
+final class LateAnswer: @unchecked Sendable {
+  /// Nil when it was sent. Whoever has this object hands it over as a whole.
+  private var request: fuse_req_t?
+  private let bytes: [UInt8]
+
+  init(_ request: fuse_req_t, _ bytes: [UInt8]) {
+    self.request = request
+    self.bytes = bytes
+  }
+
+  deinit { send() }
+
+  func send() {
+    guard let request else { return }
+    self.request = nil
+    FuseReply(request).send(.control(bytes))
+  }
+}
+
 extension FuseServer {
   /// Answers `request` with what `body` returns, or with its error's number.
   @inline(__always)
@@ -89,16 +109,23 @@ extension FuseServer {
   ) {
     guard let request else { return }
     let reply = FuseReply(request)
+    reply.send(outcome(of: request, operation, body))
+  }
+
+  /// What `request` is to be answered with.
+  @inline(__always)
+  static func outcome(
+    of request: fuse_req_t, _ operation: FuseOperation,
+    _ body: (FuseServer) throws(FilesystemError) -> FuseAnswer
+  ) -> FuseAnswer {
     let server = Unmanaged<FuseServer>.fromOpaque(fuse_req_userdata(request)).takeUnretainedValue()
     server.requests.note(operation)
-    let answer: FuseAnswer
     do throws(FilesystemError) {
-      answer = try body(server)
+      return try body(server)
     } catch {
       server.noteFailure(of: operation, error)
-      answer = .failure(error.errno)
+      return .failure(error.errno)
     }
-    reply.send(answer)
   }
 
   /// Logs what is no ordinary outcome.

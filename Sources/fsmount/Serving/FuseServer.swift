@@ -23,7 +23,7 @@ final class FuseServer: Sendable {
   let watchers = UnmountWatchers()
   let directoryReaders = DirectoryReaders()
   let writes = WriteActivity()
-  let notices = DirectoryNotices()
+  let notices = KernelNotices()
   let requests: RequestCounters
   let control: ControlServer
   let resizes: ResizeJob

@@ -5,9 +5,9 @@ enum FuseOperation: Int, CaseIterable, Sendable {
   case lookup, forget, getattr, setattr, readlink, mknod, mkdir, unlink, rmdir, symlink, rename
   case link, open, read, write, statfs, release, fsync, setxattr, getxattr, listxattr
   case removexattr, flush, opendir, readdir, releasedir, fsyncdir, create, ioctl, fallocate
-  case readdirplus, lseek
+  case readdirplus, lseek, copyFileRange
 
-  var name: String { "\(self)" }
+  var name: String { self == .copyFileRange ? "copy_file_range" : "\(self)" }
 }
 
 /// How many requests of each kind have come: one addition each, without a lock.

@@ -62,6 +62,17 @@ import Testing
     Operation("preallocate") {
       try $0.content.allocate($0.find("/d/f-26"), .plain, offset: 1 << 20, length: 1 << 20)
     },
+    Operation("clone") {
+      try $0.cloneAll($0.find("/d/f-28"), to: $0.find("/d/f-29"), at: 8192)
+    },
+    Operation("clone a small file") { volume in
+      let source = try volume.find("/d/an-inline-file-with-a-long-name-7")
+      try volume.cloneAll(source, to: volume.find("/d/an-inline-file-with-a-long-name-8"))
+    },
+    Operation("copy within a file") { volume in
+      let id = try volume.find("/d/f-30")
+      _ = try volume.content.copy(id, at: 100, to: id, at: 40_960 + 100, length: 12_000)
+    },
     Operation("list") { volume in
       let directory = try volume.find("/d")
       for name in try volume.names(directory) { _ = try volume.id(name, in: directory) }
@@ -226,7 +237,7 @@ import Testing
   }
 
   /// Where every block of every tree stands, on the device too.
-  private static func treeBlocks(
+  static func treeBlocks(
     of device: MemoryDevice
   ) throws -> [(tree: TreeID, logical: LogicalAddress, address: UInt64)] {
     let reader = try ImageReader(device: device)

@@ -146,6 +146,31 @@ extension OperationSequence {
     }
   }
 
+  /// Copies whole blocks within the file system: the kernel shares these, too. Its answers may be
+  /// shorter or longer than ours, so it is asked until all is done.
+  func copyRange() -> String {
+    let source = existing(.file)
+    let opened = outcome { full(source).withCPath { open($0, O_RDONLY | O_NOFOLLOW | O_NONBLOCK) } }
+    guard opened >= 0 else { return "copy \(show(source)): open = \(resultText(opened))" }
+    defer { close(Int32(opened)) }
+    return withTarget(O_RDWR, "copy \(show(source)) to") { descriptor in
+      let from = random.oneIn(2) ? 0 : randomRange().offset & ~4095
+      let to = random.oneIn(3) ? 0 : randomRange().offset & ~4095
+      let length = random.oneIn(2) ? 1 << 18 : (randomRange().length + 4095) & ~4095
+      var done = 0
+      while done < length {
+        let count = Linux.copyFileRange(
+          Int32(opened), at: from + done, to: descriptor, at: to + done, length: length - done)
+        if count < 0 {
+          return "\(from)+\(length) at \(to) = \(errorName(Int32(-count))) after \(done)"
+        }
+        if count == 0 { break }
+        done += count
+      }
+      return "\(from)+\(length) at \(to) = \(done)"
+    }
+  }
+
   func syncSomething() -> String {
     if random.oneIn(3) {
       let path = directory()

@@ -56,7 +56,7 @@ package final class OperationSequence {
     case removeTree, rename, write, append, truncate, allocate, read, content
     case setAttribute, removeAttribute, getAttribute, listAttributes
     case changeMode, changeOwner, setTimes, status, listDirectory, readLink, sync
-    case openHandle, closeHandle, linkBurst, createBurst, wrongPath
+    case openHandle, closeHandle, linkBurst, createBurst, wrongPath, copyRange
 
     var weight: Int {
       switch self {
@@ -82,6 +82,7 @@ package final class OperationSequence {
       case .listDirectory: 3
       case .readLink, .wrongPath: 2
       case .openHandle, .closeHandle: 4
+      case .copyRange: 6
       }
     }
   }
@@ -130,6 +131,7 @@ package final class OperationSequence {
     case .linkBurst: linkBurst()
     case .createBurst: createBurst()
     case .wrongPath: wrongPath()
+    case .copyRange: copyRange()
     }
   }
 

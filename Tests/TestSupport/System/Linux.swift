@@ -47,6 +47,29 @@ package enum Linux {
   package static let lremovexattr: @Sendable @convention(c) (CPath, CPath) -> Int32 =
     symbol("lremovexattr")
 
+  /// FICLONERANGE; 0 or an errno. A length of 0 reaches to the end of the source.
+  package static func cloneRange(
+    _ source: Int32, at from: UInt64, to target: Int32, at to: UInt64, length: UInt64
+  ) -> Int32 {
+    var argument = [UInt64(UInt32(bitPattern: source)), from, length, to]
+    return argument.withUnsafeMutableBytes { ioctl(target, 0x4020_940d, $0.baseAddress!) } == 0
+      ? 0 : errno
+  }
+
+  /// copy_file_range(2): how many bytes, or a negative errno.
+  package static func copyFileRange(
+    _ source: Int32, at from: Int, to target: Int32, at to: Int, length: Int
+  ) -> Int {
+    var (from, to) = (off_t(from), off_t(to))
+    let count = copyFileRangeCall(source, &from, target, &to, length, 0)
+    return count < 0 ? -Int(errno) : count
+  }
+
+  private static let copyFileRangeCall:
+    @Sendable @convention(c) (
+      Int32, UnsafeMutablePointer<off_t>, Int32, UnsafeMutablePointer<off_t>, Int, UInt32
+    ) -> Int = symbol("copy_file_range")
+
   private static func symbol<Function>(_ name: String) -> Function {
     guard let address = dlsym(dlopen(nil, RTLD_NOW), name) else {
       fatalError("the C library has no \(name)")

@@ -1,0 +1,163 @@
+import ArgumentParser
+import CFuse
+import FSCore
+import Glibc
+
+struct ReflinkCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "reflink",
+    abstract: "Make a copy of a file that shares its data.",
+    discussion: """
+      Nothing is copied, and no space is needed but for what tells where the data are; what is changed in \
+      one of the files later is not changed in the other. Where sharing is not possible nothing is done: \
+      'cp' copies then, and shares by itself what can be shared.
+
+      DEST is made. Where it is a directory, the copy gets SOURCE's name in it. A file that exists is left \
+      alone, unless --force lets all of its content be replaced, or one of the options for ranges is \
+      given: then that range of it is replaced, and the rest stays.
+
+      Ranges begin and end at multiples of the block size (4096 bytes), but that they may end with both \
+      files. A file with very many extents is shared in several steps. The user who mounted the image may \
+      do this, and root.
+      """)
+
+  @Flag(name: .shortAndLong, help: "Replace the content of DEST if it exists.")
+  var force = false
+
+  @Option(
+    name: .customLong("source-offset"),
+    help: ArgumentHelp(
+      "Where in SOURCE the range begins; 0 where it is not given.", valueName: "bytes"))
+  var sourceOffset: ByteSize?
+
+  @Option(
+    name: .customLong("dest-offset"),
+    help: ArgumentHelp("Where in DEST it goes; 0 where it is not given.", valueName: "bytes"))
+  var destinationOffset: ByteSize?
+
+  @Option(
+    help: ArgumentHelp(
+      "How long the range is; up to the end of SOURCE where it is not given.", valueName: "bytes"))
+  var length: ByteSize?
+
+  @Argument(help: ArgumentHelp("The file whose data are shared.", valueName: "source"))
+  var source: String
+
+  @Argument(help: ArgumentHelp("The copy.", valueName: "dest"))
+  var destination: String
+
+  private var isRange: Bool { sourceOffset != nil || destinationOffset != nil || length != nil }
+
+  func validate() throws {
+    if isRange, force {
+      throw ValidationError("--force replaces all of DEST; with a range the rest of it stays")
+    }
+    if let length, length.bytes == 0 { throw ValidationError("--length is 0: nothing to share") }
+  }
+
+  func run() throws {
+    guard !SubvolumePath.isDirectory(source) else {
+      throw CommandFailure(
+        "\(source) is a directory; 'fsmount subvolume snapshot' shares all of a subvolume")
+    }
+    let descriptor = try opened(source, O_RDONLY)
+    let status = try Self.regularFile(descriptor, source)
+    let target = try target(status)
+    var hasSucceeded = false
+    defer { if target.isNew, !hasSucceeded { unlink(target.path) } }
+
+    // What the kernel holds of mapped files belongs to the content.
+    try SubvolumePath.flushMappedFiles(source)
+    let identity = try ControlChannel(source, closing: descriptor).ask(FileIdentityCall())
+    try share(identity, with: target)
+    hasSucceeded = true
+  }
+
+  private struct Target {
+    let path: String
+    let descriptor: Int32
+    let isNew: Bool
+  }
+
+  private func opened(_ path: String, _ flags: Int32) throws -> Int32 {
+    let descriptor = open(path, flags | O_NONBLOCK | O_CLOEXEC)
+    guard descriptor >= 0 else {
+      throw CommandFailure("\(path): \(String(cString: strerror(errno)))")
+    }
+    return descriptor
+  }
+
+  /// Closes the descriptor where it is of something else.
+  private static func regularFile(_ descriptor: Int32, _ path: String) throws -> stat {
+    var status = stat()
+    guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
+      close(descriptor)
+      throw CommandFailure("\(path) is not a regular file")
+    }
+    return status
+  }
+
+  /// The destination, opened, and made where it does not exist.
+  private func target(_ source: stat) throws -> Target {
+    var path = destination
+    if SubvolumePath.isDirectory(path) { path += "/\(try PlaceInMount(self.source).name)" }
+    let place = try PlaceInMount(path)
+    let existing = SubvolumePath.status(path)
+    guard let other = existing ?? SubvolumePath.status(place.directory) else {
+      throw CommandFailure("\(place.directory): \(String(cString: strerror(errno)))")
+    }
+    guard other.st_dev == source.st_dev else {
+      throw CommandFailure(
+        "'\(path)' is not in the same mount as '\(self.source)': data are shared within one")
+    }
+    guard let existing else {
+      let mode = source.st_mode & 0o777
+      let descriptor = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode)
+      guard descriptor >= 0 else {
+        throw CommandFailure("\(path): \(String(cString: strerror(errno)))")
+      }
+      return Target(path: path, descriptor: descriptor, isNew: true)
+    }
+
+    guard existing.st_mode & S_IFMT == S_IFREG else {
+      throw CommandFailure("\(path) is not a regular file")
+    }
+    if !isRange {
+      guard existing.st_ino != source.st_ino else {
+        throw CommandFailure("'\(self.source)' and '\(path)' are the same file")
+      }
+      guard force else {
+        throw CommandFailure(
+          "\(path) exists: --force replaces its content, and --dest-offset a range of it")
+      }
+    }
+    let descriptor = try opened(path, O_WRONLY | (force ? O_TRUNC : 0))
+    _ = try Self.regularFile(descriptor, path)
+    return Target(path: path, descriptor: descriptor, isNew: false)
+  }
+
+  private func share(_ source: FileIdentityCall.Answer, with target: Target) throws {
+    let channel = ControlChannel(target.path, closing: target.descriptor)
+    var done: UInt64 = 0
+    let (from, to) = (sourceOffset?.bytes ?? 0, destinationOffset?.bytes ?? 0)
+    while true {
+      let (from, isBeyond) = from.addingReportingOverflow(done)
+      let (to, isToBeyond) = to.addingReportingOverflow(done)
+      guard !isBeyond, !isToBeyond else { throw CommandFailure("the range is too long") }
+      let answer: ReflinkCall.Answer
+      do throws(CommandFailure) {
+        answer = try channel.ask(
+          ReflinkCall(
+            source: source, sourceOffset: from, offset: to, length: length.map { $0.bytes - done }))
+      } catch {
+        guard done > 0, !target.isNew else { throw error }
+        throw CommandFailure("\(error) (the first \(done) bytes are shared already)")
+      }
+      done += answer.bytes
+      if answer.isComplete { return }
+      guard answer.bytes > 0 else {
+        throw CommandFailure("\(target.path): the mount does not go on")
+      }
+    }
+  }
+}

@@ -79,18 +79,6 @@ struct FileExtentEditor: Sendable {
     if difference < 0 { changeReferences(of: old[0], inode, by: Int32(difference), in: handle) }
   }
 
-  /// Inserts an item for an extent that was allocated just now, where the file has none.
-  func insertNewExtent(
-    _ extent: FileExtent, _ inode: Inode, in handle: borrowing TransactionHandle
-  ) throws(FilesystemError) {
-    inode.content.assertHeldExclusively()
-    references.add(
-      extent.item.diskAddress, .data(length: extent.item.diskLength), extent.identity(of: inode),
-      count: 1, newExtent: true, in: handle)
-    try insert(extent, inode, in: handle)
-    changeBytes(of: inode, from: 0, to: extent.item.length)
-  }
-
   /// Notes a reference of `inode` to an extent that others refer to as well, for `insertShared`.
   func addReference(
     to extent: FileExtent, _ inode: Inode, in handle: borrowing TransactionHandle
@@ -118,6 +106,18 @@ struct FileExtentEditor: Sendable {
       extent.item.encode(into: bytes)
       extent.inlineBytes.withUnsafeBytes { bytes.store($0, at: header) }
     }
+    changeBytes(of: inode, from: 0, to: extent.item.length)
+  }
+
+  /// Inserts an item for an extent that was allocated just now, where the file has none.
+  func insertNewExtent(
+    _ extent: FileExtent, _ inode: Inode, in handle: borrowing TransactionHandle
+  ) throws(FilesystemError) {
+    inode.content.assertHeldExclusively()
+    references.add(
+      extent.item.diskAddress, .data(length: extent.item.diskLength), extent.identity(of: inode),
+      count: 1, newExtent: true, in: handle)
+    try insert(extent, inode, in: handle)
     changeBytes(of: inode, from: 0, to: extent.item.length)
   }
 

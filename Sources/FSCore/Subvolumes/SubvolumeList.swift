@@ -94,7 +94,7 @@ package struct SubvolumeList {
 
   /// The path of a directory from its subvolume's root; empty for that itself, nil when it cannot be
   /// found, or is too long.
-  private func path(
+  func path(
     of directory: ObjectID, in id: TreeID
   ) throws(FilesystemError) -> [UInt8]? {
     guard directory != .firstFree else { return [] }

@@ -82,3 +82,45 @@ extension SubvolumeOperations {
     if let refusal = transactions.refusal { throw refusal }
   }
 }
+
+/// What btrfs's own ioctls ask.
+extension SubvolumeOperations {
+  /// Subvolumes that stand in this one, from a number on, and the directories in which they do; at most
+  /// `limit`.
+  package func children(
+    of id: TreeID, from first: TreeID, atMost limit: Int
+  ) throws(FilesystemError) -> [(child: TreeID, directory: ObjectID)] {
+    var found: [(child: TreeID, directory: ObjectID)] = []
+    guard limit > 0 else { return found }
+    try trees.root.forEach(
+      from: Key(id.objectID, .rootRef, first.rawValue), through: Key(id.objectID, .rootRef, .max)
+    ) { (key, bytes) throws(FilesystemError) in
+      found.append((TreeID(key.offset), try RootReference(bytes).directory))
+      return found.count < limit
+    }
+    return found
+  }
+
+  package func isReadOnly(_ id: TreeID) throws(FilesystemError) -> Bool {
+    try inodes.subvolume(id).isReadOnly
+  }
+
+  /// The path of a file or directory from the root of its subvolume, by one of its names. Throws
+  /// `.notFound` where there is none.
+  package func path(of number: ObjectID, in id: TreeID) throws(FilesystemError) -> [UInt8] {
+    guard id.isSubvolume, try trees.rootItem(of: id) != nil,
+      let path = try SubvolumeList(trees).path(of: number, in: id)
+    else { throw .notFound }
+    return path
+  }
+
+  /// Deletes a subvolume by its number. Returns the directory in which it stood, and its name there.
+  package func delete(_ id: TreeID) throws(FilesystemError) -> (directory: InodeID, name: [UInt8]) {
+    guard let record = try SubvolumeList(trees).record(of: id), let parent = record.parent,
+      let number = record.directory
+    else { throw .notFound }
+    let directory = InodeID(tree: parent, number: number)
+    try delete(record.name, in: directory)
+    return (directory, record.name)
+  }
+}

@@ -67,8 +67,9 @@ final class FuseSession {
   ) -> Int32 {
     let first = FirstAnswer()
     first.observe()
-    let starter = BackgroundThread { [mountPoint] in
+    let starter = BackgroundThread { [mountPoint, server] in
       guard first.wait() else { return }
+      server.mountDevice()
       if let readAheadBytes { ReadAhead.set(readAheadBytes, of: mountPoint) }
       onReady()
     }

@@ -54,8 +54,11 @@ enum FuseCallbacks {
         return try server.control(
           request, number, UInt(command), input, changes, isOpenForWriting: isOpenForWriting)
       }
-      if changes.hasContent, case .control(let bytes) = answer {
-        return server.notices.add(contentOf: number, before: LateAnswer(request, bytes))
+      // Whoever asked is to see at once what was changed.
+      if case .control(let bytes, status: 0) = answer {
+        let late = LateAnswer(request, bytes)
+        if changes.hasContent { return server.notices.add(contentOf: number, before: late) }
+        return server.notices.add(changes.names, in: number, before: late)
       }
       FuseReply(request).send(answer)
       server.notices.add(changes.names, in: number)
@@ -142,7 +145,7 @@ extension FuseServer {
       try volume.shutDown()
       return .control([])
     default:
-      return .failure(ENOTTY)
+      return try subvolumeControl(request, number, command, input, changes) ?? .failure(ENOTTY)
     }
   }
 

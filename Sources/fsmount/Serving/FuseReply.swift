@@ -21,8 +21,8 @@ enum FuseAnswer {
   case target([UInt8])
   case offset(UInt64)
   case statistics(statvfs)
-  /// The result of an ioctl, with the bytes that it hands out.
-  case control([UInt8])
+  /// The result of an ioctl, a negative errno among them, with the bytes that it hands out in any case.
+  case control([UInt8], status: Int32 = 0)
   case failure(Int32)
 }
 
@@ -67,8 +67,8 @@ struct FuseReply: ~Copyable {
       fuse_reply_lseek(request, off_t(clamping: offset))
     case .statistics(var statistics):
       fuse_reply_statfs(request, &statistics)
-    case .control(let bytes):
-      _ = bytes.withUnsafeBytes { fuse_reply_ioctl(request, 0, $0.baseAddress, $0.count) }
+    case .control(let bytes, let status):
+      _ = bytes.withUnsafeBytes { fuse_reply_ioctl(request, status, $0.baseAddress, $0.count) }
     case .failure(let code):
       fuse_reply_err(request, code)
     }

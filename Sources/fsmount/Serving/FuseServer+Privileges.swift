@@ -67,6 +67,8 @@ extension FuseServer {
 
   /// Rights of a process, by their numbers in Linux.
   enum Capability: UInt64 {
+    /// CAP_DAC_OVERRIDE
+    case passPermissions = 1
     /// CAP_FSETID
     case setID = 4
     /// CAP_LINUX_IMMUTABLE
@@ -89,7 +91,7 @@ extension FuseServer {
   }
 
   /// The supplementary groups of the caller; none when it has ended meanwhile.
-  private static func otherGroups(_ request: fuse_req_t?) -> [gid_t] {
+  static func otherGroups(_ request: fuse_req_t?) -> [gid_t] {
     // The most that Linux has.
     var groups = [gid_t](repeating: 0, count: 65536)
     let count = fuse_req_getgroups(request, Int32(groups.count), &groups)

@@ -31,7 +31,10 @@ final class FuseServer: Sendable {
   private let maximumRead: UInt32
   /// Whether the kernel checks permissions, and is to look at access control lists for that. It
   /// would check them all the more once it was told of lists.
-  private let checksPermissions: Bool
+  let checksPermissions: Bool
+  private let mountPoint: String
+  /// The number of the device that the mount shows; nil while it was not looked for.
+  private let device = Guarded<String?>(nil, rank: .leaf)
 
   /// libfuse's own parsed options; set before the session begins.
   nonisolated(unsafe) var connectionOptions: OpaquePointer?
@@ -47,6 +50,7 @@ final class FuseServer: Sendable {
     volume = mount.volume
     requests = mount.requests
     resizes = mount.resizes
+    mountPoint = mount.mountPoint
     control = ControlServer(mount.operations, readOnlyReason: mount.volume.readOnlyReason)
     self.log = log
     self.maximumRead = maximumRead
@@ -89,6 +93,16 @@ final class FuseServer: Sendable {
       cfuse_set_wanted(connection, capability, 0)
     }
     isWrittenByPages = cfuse_is_wanted(connection, cfuse_cap_writeback_cache) != 0
+  }
+
+  /// The number of the device that the mount shows, `0:45`; nil where the table of mounts does not have it.
+  /// Looked for when it has just been mounted, for it may be moved.
+  @discardableResult
+  func mountDevice() -> String? {
+    if let known = device.withLock({ $0 }) { return known }
+    let found = MountTable.entry(at: mountPoint)?.device
+    device.withLock { $0 = found }
+    return found
   }
 
   /// The inode that the kernel means. Throws when the number cannot be from here.

@@ -9,13 +9,13 @@ import FSCore
 ///    requests may wait for them.
 /// 2. A notice that is on its way ends while requests are served. So `end` comes before the session
 ///    is told to exit, as well as before it is destroyed.
-/// 3. An answer that goes with a notice about content is sent when the kernel has forgotten the content,
-///    or no later than at the end.
+/// 3. An answer that goes with a notice is sent when the kernel has forgotten what the notice is about, or
+///    no later than at the end.
 ///
 /// Lock rank: `leaf`.
 final class KernelNotices: Sendable {
   private enum Notice {
-    case names([[UInt8]], directory: fuse_ino_t)
+    case names([[UInt8]], directory: fuse_ino_t, LateAnswer?)
     case content(of: fuse_ino_t, LateAnswer)
   }
 
@@ -30,12 +30,15 @@ final class KernelNotices: Sendable {
   /// libfuse's session; set before it begins.
   nonisolated(unsafe) var session: OpaquePointer?
 
-  /// Returns at once.
+  /// Returns at once. Where there are no names, `answer` is sent at once.
   ///
   /// - Parameter names: not empty, 255 bytes at most, without zero bytes.
-  func add(_ names: [[UInt8]], in directory: fuse_ino_t) {
-    guard !names.isEmpty else { return }
-    add(.names(names, directory: directory))
+  func add(_ names: [[UInt8]], in directory: fuse_ino_t, before answer: LateAnswer? = nil) {
+    guard !names.isEmpty else {
+      answer?.send()
+      return
+    }
+    add(.names(names, directory: directory, answer))
   }
 
   /// Has the kernel forget what it has of a file's content, and sends `answer` then. Returns at once.
@@ -81,7 +84,7 @@ final class KernelNotices: Sendable {
 
   private func send(_ notice: Notice) {
     switch notice {
-    case .names(let names, let directory):
+    case .names(let names, let directory, let answer):
       for name in names {
         // libfuse sends a zero byte behind the name, from the same memory.
         (name + [0]).withUnsafeBytes { bytes in
@@ -90,6 +93,7 @@ final class KernelNotices: Sendable {
         }
       }
       fuse_lowlevel_notify_inval_inode(session, directory, 0, 0)
+      answer?.send()
     case .content(let number, let answer):
       fuse_lowlevel_notify_inval_inode(session, number, 0, 0)
       answer.send()

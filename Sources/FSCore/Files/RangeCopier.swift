@@ -86,7 +86,8 @@ struct RangeCopier: Sendable {
     let whole = clonable(source, target, rest)
     guard whole > 0 else { return try copyBytes(source, target, rest, &work) }
     if let inline = try cloner.inlineExtent(of: source, at: rest.from) {
-      if rest.from == 0, rest.to == 0, whole == inline.item.length, source.fileSize == whole,
+      if rest.from == 0, rest.to == 0, whole == inline.item.length, whole <= sectorSize,
+        source.fileSize == whole,
         try cloner.cloneInline(inline, target)
       {
         work.done += whole

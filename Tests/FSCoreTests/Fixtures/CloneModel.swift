@@ -68,7 +68,7 @@ struct CloneModel {
     if random.oneIn(5) { start = 0 }
     var length = 1 + random.below(random.oneIn(3) ? Self.largest : 20_000)
     if random.below(3) > 0 { length = length.roundedUp(to: 4096) }
-    return start..<min(start + length, Self.largest)
+    return start..<max(start, min(start + length, Self.largest))
   }
 
   private mutating func write(_ index: Int) throws {

@@ -95,7 +95,10 @@ extension SubvolumeOperations {
     try trees.root.forEach(
       from: Key(id.objectID, .rootRef, first.rawValue), through: Key(id.objectID, .rootRef, .max)
     ) { (key, bytes) throws(FilesystemError) in
-      found.append((TreeID(key.offset), try RootReference(bytes).directory))
+      let child = TreeID(key.offset)
+      // An image may say anything.
+      guard child.isSubvolume else { return true }
+      found.append((child, try RootReference(bytes).directory))
       return found.count < limit
     }
     return found

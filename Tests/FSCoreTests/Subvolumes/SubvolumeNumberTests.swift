@@ -20,4 +20,24 @@ import Testing
     #expect(errorNumber { try volume.find("/w") } == ENOENT)
     try volume.unmount()
   }
+
+  /// The numbers of children are what an image says.
+  @Test func childrenOfAnyNumber() throws {
+    let volume = try Volume.mountForTest(try TestImage.make { $0.spaceRecord = .v2 })
+    try volume.makeSubvolume("/v")
+    let one = try volume.find("/v").tree
+    for number in [0, 255, UInt64.max - 1, .max] {
+      try volume.transactions.performAlone(reserving: 3) { (handle) throws(FilesystemError) in
+        let key = Key(ObjectID(rawValue: 5), .rootRef, number)
+        try volume.trees.root.replace(key, size: 18, in: handle) { bytes in
+          bytes.store(UInt64(256), at: 0)
+          bytes.store(UInt64(2), at: 8)
+          bytes.store(UInt16(0), at: 16)
+        }
+      }
+    }
+    let found = try volume.subvolumes.children(of: .topLevel, from: TreeID(0), atMost: 99)
+    #expect(found.map(\.child) == [one])
+    try? volume.unmount()
+  }
 }

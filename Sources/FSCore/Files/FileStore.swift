@@ -77,7 +77,7 @@ package final class FileStore: Sendable {
       geometry: geometry, reader: reader, writer: writer,
       cloner: FileCloner(
         geometry: geometry, transactions: transactions, buffer: buffer, editor: editor,
-        writeBack: writeBack),
+        writeBack: writeBack, failures: failures),
       writeBack: writeBack, failures: failures)
   }
 

@@ -21,6 +21,37 @@ import Testing
     try volume.unmount()
   }
 
+  /// Two subvolumes change their names all the time, while one of them is deleted by its number.
+  @Test func otherIsLeftWhileNamesChange() throws {
+    let volume = try Volume.mountForTest(try TestImage.make { $0.spaceRecord = .v2 })
+    let root = InodeID(tree: .topLevel, number: .firstFree)
+    for round in 0..<30 {
+      try volume.makeSubvolume("/a")
+      try volume.makeSubvolume("/b")
+      let ids = [try volume.find("/a").tree, try volume.find("/b").tree]
+      let isOver = Guarded(false, rank: .leaf)
+      let renamer = BackgroundThread {
+        while !isOver.withLock({ $0 }) {
+          // It fails when one of them is gone.
+          _ = errorNumber {
+            try volume.namespace.rename(
+              Array("a".utf8), in: root, to: Array("b".utf8), in: root, flags: .exchange)
+          }
+        }
+      }
+      let error = errorNumber { try volume.subvolumes.delete(ids[round % 2]) }
+      isOver.withLock { $0 = true }
+      renamer.join()
+      #expect(error == 0)
+      #expect(try volume.subvolumes.record(of: ids[round % 2]) == nil, "round \(round)")
+      let other = ids[1 - round % 2]
+      #expect(try volume.subvolumes.record(of: other) != nil, "round \(round)")
+      guard try volume.subvolumes.record(of: other) != nil else { break }
+      _ = try volume.subvolumes.delete(other)
+    }
+    try volume.unmount()
+  }
+
   /// The numbers of children are what an image says.
   @Test func childrenOfAnyNumber() throws {
     let volume = try Volume.mountForTest(try TestImage.make { $0.spaceRecord = .v2 })

@@ -88,7 +88,10 @@ let package = Package(
       ],
       swiftSettings: strict),
     .testTarget(
-      name: "FsmountTests", dependencies: ["fsmount", "CFuse", "FSCore"],
+      name: "FsmountTests",
+      dependencies: [
+        "fsmount", "CFuse", "FSCore", .product(name: "Logging", package: "swift-log"),
+      ],
       swiftSettings: strict),
     .testTarget(
       name: "IntegrationTests", dependencies: ["FSCore", "CCodecs", "TestSupport"],

@@ -52,10 +52,11 @@ extension MountTests {
 
     /// What the kernel has in memory of the destination is forgotten before the command ends: read(2)
     /// and mapped memory show the new content, and the size is right.
-    @Test(.needsFuse) func nothingOldIsSeen() throws {
+    @Test(.needsFuse, arguments: ["", "writeback_cache"])
+    func nothingOldIsSeen(options: String) throws {
       let scratch = try Scratch()
       try scratch.make("--size", "512M")
-      let mounted = try scratch.mount()
+      let mounted = try options.isEmpty ? scratch.mount() : scratch.mount(options)
       defer { try? mounted.unmount() }
       let root = scratch.mountPoint
       let (one, two) = ([UInt8](repeating: 1, count: 65536), [UInt8](repeating: 2, count: 65536))
@@ -86,6 +87,17 @@ extension MountTests {
       #expect(try readFile(BytePath("\(root)/two")) == expected)
       try reflink("--force", "\(root)/one", "\(root)/two").orThrow()
       #expect(try readFile(BytePath("\(root)/two")) == one)
+
+      // What is written at the end of a new copy goes there.
+      try writeFile(BytePath("\(root)/odd"), one.prefix(9000) + [4])
+      for name in ["one", "odd"] {
+        try reflink("\(root)/\(name)", "\(root)/new").orThrow()
+        try Shell.run("bash", "-c", "printf tail >> '\(root)/new'").orThrow()
+        #expect(
+          try readFile(BytePath("\(root)/new"))
+            == readFile(BytePath("\(root)/\(name)")) + Array("tail".utf8))
+        unlink("\(root)/new")
+      }
       munmap(memory, 65536)
       close(descriptor)
       try mounted.unmount()
@@ -153,6 +165,87 @@ extension MountTests {
       let missing = offset + bytes.count - file.count
       if missing > 0 { file += [UInt8](repeating: 0, count: missing) }
       file.replaceSubrange(offset..<(offset + bytes.count), with: bytes)
+    }
+
+    /// A file is cloned behind itself, in one go and with its end, which is within a block.
+    @Test(.needsFuse, arguments: ["", "writeback_cache"])
+    func fileBehindItself(options: String) throws {
+      let scratch = try Scratch()
+      try scratch.make("--size", "512M")
+      let mounted = try options.isEmpty ? scratch.mount() : scratch.mount(options)
+      defer { try? mounted.unmount() }
+      let path = "\(scratch.mountPoint)/file"
+      let descriptor = try check("open") { open(path, O_RDWR | O_CREAT, 0o644) }
+      let count = 20_000
+      for number in 0..<count {
+        let block = [UInt8](repeating: UInt8(1 + number % 200), count: 4096)
+        try check("write") { pwrite(descriptor, block, 4096, number * 8192) }
+      }
+      try check("write") {
+        pwrite(descriptor, [UInt8](repeating: 9, count: 100), 100, count * 8192)
+      }
+      try check("fsync") { fsync(descriptor) }
+      let before = try freeBytes(scratch.mountPoint)
+      let start = (count + 1) * 8192
+      try reflink("--dest-offset", "\(start)", path, path).orThrow()
+      var status = stat()
+      try check("fstat") { fstat(descriptor, &status) }
+      #expect(status.st_size == start + count * 8192 + 100)
+      #expect(try before - min(before, freeBytes(scratch.mountPoint)) < 16 << 20)
+      let size = count * 8192 + 100
+      try Shell.run("cmp", "-n", "\(size)", "-i", "0:\(start)", path, path).orThrow()
+      close(descriptor)
+      try mounted.unmount()
+      try scratch.expectSound()
+    }
+
+    /// Rights that go with the old content are gone, a limit of file sizes holds, and where sharing is
+    /// refused all is as it was.
+    @Test(.needsFuse) func rightsAndLimits() throws {
+      let scratch = try Scratch()
+      try scratch.make("--size", "256M")
+      let mounted = try scratch.mount()
+      defer { try? mounted.unmount() }
+      let root = scratch.mountPoint
+      try writeFile(BytePath("\(root)/file"), [UInt8](repeating: 1, count: 10_000))
+      let old = [UInt8](repeating: 2, count: 30_000)
+      try writeFile(BytePath("\(root)/program"), old)
+      // VFS_CAP_REVISION_2, cap_net_raw.
+      let capability: [UInt8] = [1, 0, 0, 2, 0, 0x20, 0, 0] + [UInt8](repeating: 0, count: 12)
+      let program = BytePath("\(root)/program")
+      func hasCapability() -> Bool {
+        var value = [UInt8](repeating: 0, count: 64)
+        return program.withCPath {
+          Linux.lgetxattr($0, "security.capability", &value, value.count) > 0
+        }
+      }
+      try check("lsetxattr") {
+        program.withCPath {
+          Linux.lsetxattr($0, "security.capability", capability, capability.count, 0)
+        }
+      }
+      expectRefusal(
+        try reflink("--dest-offset", "0", "\(root)/file", "\(root)/program"),
+        naming: "both files end")
+      #expect(hasCapability())
+      try reflink(
+        "--dest-offset", "0", "--length", "8K", "\(root)/file", "\(root)/program"
+      ).orThrow()
+      #expect(!hasCapability())
+
+      try Shell.run("bash", "-c", "cd '\(root)' && touch nocow && chattr +C nocow").orThrow()
+      try writeFile(BytePath("\(root)/nocow"), old)
+      expectRefusal(try reflink("--force", "\(root)/file", "\(root)/nocow"), naming: "checksums")
+      #expect(try readFile(BytePath("\(root)/nocow")) == old)
+
+      try writeFile(BytePath("\(root)/other"), old)
+      let limited = try Shell.run(
+        "bash", "-c", "ulimit -f 8; exec \"$@\"", "bash", FsmountProgram.required(), "reflink",
+        "--dest-offset", "32K", "\(root)/file", "\(root)/other")
+      expectRefusal(limited, naming: "File too large")
+      #expect(try readFile(BytePath("\(root)/other")) == old)
+      try mounted.unmount()
+      try scratch.expectSound()
     }
 
     @Test(.needsFuse) func refusals() throws {

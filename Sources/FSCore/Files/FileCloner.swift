@@ -10,6 +10,8 @@
 ///    the same one.
 /// 4. Items are as they were, but for their place and what was cut off: compressed extents stay
 ///    compressed, and preallocated space stays preallocated, shared from then on.
+/// 5. Whether the target's subvolume has become read-only is asked in the transaction, as the flag is set
+///    while no handle is open: nothing changes after that.
 struct FileCloner: Sendable {
   /// Items that are inserted in one transaction, at the most.
   static let mostInTransaction = 64
@@ -19,27 +21,43 @@ struct FileCloner: Sendable {
   let buffer: WriteBuffer
   let editor: FileExtentEditor
   let writeBack: WriteBack
+  let failures: WriteFailures
 
   private var sectorSize: UInt64 { geometry.sectorSize }
 
   /// Brings the target into a state in which extents can be put into `range`. May wait for
-  /// write-back.
+  /// write-back. Throws where an inline extent is in the way and could not be written elsewhere.
   func prepare(_ target: Inode, for range: CopiedRange) throws(FilesystemError) {
+    let size = target.fileSize
     try target.content.exclusive { () throws(FilesystemError) in
-      let size = target.fileSize
       if range.targetEnd > sectorSize { target.file.forbidsInline = true }
       // At 0 the inline extent goes with the first step.
       if range.to > 0 { try buffer.keepInlineAlone(target, size: size) }
       if range.to > size { try buffer.settleTail(of: target, size: size, upTo: range.to) }
     }
     writeBack.flush(target)
+    guard range.to > 0, size < sectorSize else { return }
+    let isInline = try target.content.shared { () throws(FilesystemError) in
+      try target.extents(in: 0..<sectorSize, atMost: 1).first?.isInline == true
+    }
+    if isInline {
+      throw failures.last(of: target) ?? .corrupt("\(target.id) keeps an inline extent")
+    }
+  }
+
+  static func requireWritable(_ target: Inode) throws(FilesystemError) {
+    if target.subvolume.isReadOnly {
+      throw .readOnly("subvolume \(target.id.tree) is read-only")
+    }
   }
 
   /// The source's first extent in `range`, if it is an inline one: its bytes are to be copied.
   func inlineExtent(
     of source: Inode, at offset: UInt64
   ) throws(FilesystemError) -> FileExtent? {
-    let first = try source.extents(in: offset..<(offset + 1), atMost: 1).first
+    let first = try source.content.shared { () throws(FilesystemError) in
+      try source.extents(in: offset..<(offset + 1), atMost: 1).first
+    }
     return first?.isInline == true ? first : nil
   }
 
@@ -112,6 +130,7 @@ struct FileCloner: Sendable {
     let items = plan.replaced.count + 2 * plan.new.count
     try transactions.perform(reserving: 8 + items / 4 + holes) {
       (handle) throws(FilesystemError) in
+      try Self.requireWritable(target)
       handle.noteChange()
       for extent in plan.new { editor.addReference(to: extent, target, in: handle) }
       try editor.drop(plan.replaced, plan.sectors, of: target, in: handle)
@@ -146,6 +165,7 @@ struct FileCloner: Sendable {
         return false
       }
       try transactions.perform(reserving: 4) { (handle) throws(FilesystemError) in
+        try Self.requireWritable(target)
         handle.noteChange()
         try editor.drop(found, 0..<sectorSize, of: target, in: handle)
         try editor.insertInline(extent, target, in: handle)

@@ -81,7 +81,7 @@ package final class FileStore: Sendable {
       geometry: geometry, reader: reader, writer: writer,
       cloner: FileCloner(
         geometry: geometry, transactions: transactions, buffer: buffer, editor: editor,
-        writeBack: writeBack),
+        writeBack: writeBack, failures: failures),
       writeBack: writeBack, failures: failures)
   }
 
@@ -141,10 +141,15 @@ package final class FileStore: Sendable {
 
   /// Copies a range of a file into another, or into another part of its own: by sharing extents as
   /// far as that goes. Returns how many bytes were done.
+  ///
+  /// - Parameter sourceSize: where the source is taken to end, if that is the same file and it has grown.
+  /// - Parameter knownFailures: of the source; later ones are thrown.
   func copy(
-    _ source: Inode, _ target: Inode, _ range: CopiedRange
+    _ source: Inode, _ target: Inode, _ range: CopiedRange, sourceSize: UInt64? = nil,
+    knownFailures: UInt64
   ) throws(FilesystemError) -> UInt64 {
-    try copier.copy(source, target, range)
+    try copier.copy(
+      source, target, range, sourceSize: sourceSize, knownFailures: knownFailures)
   }
 
   /// Space was allocated for data by somebody else: what stood there before is not the same any more.

@@ -23,21 +23,32 @@ struct RangeCopier: Sendable {
 
   /// Copies what there is of `range` before the end of the source, and returns how many bytes were
   /// done: 0 at the end of the source only.
+  ///
+  /// - Parameter sourceSize: how long the source was before the request began, of which this may be a
+  ///   part: in one file the parts before have made it longer.
+  /// - Parameter knownFailures: how many failures to write back the source had before anything of it was
+  ///   written back for this. What was lost since must not go on as if it were what the file holds.
   func copy(
-    _ source: Inode, _ target: Inode, _ range: CopiedRange
+    _ source: Inode, _ target: Inode, _ range: CopiedRange, sourceSize: UInt64?,
+    knownFailures: UInt64
   ) throws(FilesystemError) -> UInt64 {
     source.lock.assertHeldExclusively()
     target.lock.assertHeldExclusively()
-    try flush(source)
+    writeBack.flush(source)
+    if source.file.failures > knownFailures, let failure = failures.last(of: source) {
+      throw failure
+    }
     if target !== source { writeBack.flush(target) }
 
     let size = source.fileSize
     guard range.from < size else { return 0 }
     let range = range.prefix(size - range.from)
-    let canShare = canShare(source, target, range)
-    var work = Work(range: range)
+    let end = source === target ? sourceSize ?? size : size
+    let isAtEnd = range.sourceEnd == end && range.targetEnd >= target.fileSize
+    var work = Work(
+      range: range, canShare: canShare(source, target, range), sharesTail: isAtEnd)
     do throws(FilesystemError) {
-      while work.mustGoOn { try step(source, target, &work, canShare: canShare) }
+      while work.mustGoOn { try step(source, target, &work) }
     } catch {
       if work.done == 0 { throw error }
     }
@@ -52,6 +63,12 @@ struct RangeCopier: Sendable {
 
   private struct Work {
     let range: CopiedRange
+    /// Whether sectors of it can be shared.
+    let canShare: Bool
+    /// Whether the last sector is shared though the range ends within it: at the end of the source, and
+    /// the target does not go on behind it. Found out before the first change: where both are one file
+    /// its end moves.
+    let sharesTail: Bool
     var done: UInt64 = 0
     var copiedBytes = 0
     var clonedItems = 0
@@ -65,25 +82,17 @@ struct RangeCopier: Sendable {
     }
   }
 
-  /// Writes back what is buffered of the source. What was lost of it must not go on as if it were
-  /// what the file holds.
-  private func flush(_ source: Inode) throws(FilesystemError) {
-    let before = source.file.failures
-    writeBack.flush(source)
-    if source.file.failures > before, let failure = failures.last(of: source) { throw failure }
-  }
-
   private func step(
-    _ source: Inode, _ target: Inode, _ work: inout Work, canShare: Bool
+    _ source: Inode, _ target: Inode, _ work: inout Work
   ) throws(FilesystemError) {
     let rest = work.rest
-    guard canShare else {
+    guard work.canShare else {
       return try copyBytes(source, target, rest.prefix(UInt64(FileStore.longestWrite)), &work)
     }
     let beyond = rest.from % sectorSize
     if beyond > 0 { return try copyBytes(source, target, rest.prefix(sectorSize - beyond), &work) }
 
-    let whole = clonable(source, target, rest)
+    let whole = work.sharesTail ? rest.length : rest.length.roundedDown(to: sectorSize)
     guard whole > 0 else { return try copyBytes(source, target, rest, &work) }
     if let inline = try cloner.inlineExtent(of: source, at: rest.from) {
       if rest.from == 0, rest.to == 0, whole == inline.item.length, whole <= sectorSize,
@@ -104,17 +113,11 @@ struct RangeCopier: Sendable {
     work.clonedItems += 1 + items
   }
 
-  /// How many bytes at the beginning of `range` are whole sectors: the last one of the source is,
-  /// too, where the target does not go on behind it.
-  private func clonable(_ source: Inode, _ target: Inode, _ range: CopiedRange) -> UInt64 {
-    let isAtEnd = range.sourceEnd == source.fileSize && range.targetEnd >= target.fileSize
-    return isAtEnd ? range.length : range.length.roundedDown(to: sectorSize)
-  }
-
   /// Reads and writes `range`, no more than one write may have.
   private func copyBytes(
     _ source: Inode, _ target: Inode, _ range: CopiedRange, _ work: inout Work
   ) throws(FilesystemError) {
+    try FileCloner.requireWritable(target)
     let buffer = AlignedBuffer(count: Int(range.length.roundedUp(to: sectorSize)))
     let bytes = buffer.bytes.part(0, Int(range.length))
     let count = try reader.read(source, at: range.from, into: bytes)

@@ -5,11 +5,23 @@ extension SubvolumeOperations {
   /// Throws `.invalidArgument` for what is no subvolume, `.refused` for the one that is mounted when
   /// none is named, `.notEmpty` where others stand in it.
   package func delete(_ name: [UInt8], in directory: InodeID) throws(FilesystemError) {
+    _ = try delete(name, in: directory, expected: nil)
+  }
+
+  /// As `delete`, but leaves alone what is not `expected`, if that is not nil. Returns whether it was.
+  func delete(
+    _ name: [UInt8], in directory: InodeID, expected: TreeID?
+  ) throws(FilesystemError) -> Bool {
     try namespace.requireName(name)
     let directory = try inodes.inode(directory)
     guard directory.isDirectory else { throw .notDirectory }
     for _ in 0..<Namespace.attempts {
-      guard let entry = try namespace.named(name, in: directory) else { throw .notFound }
+      guard let entry = try namespace.named(name, in: directory) else {
+        if expected != nil { return false }
+        throw .notFound
+      }
+      // The name still leads there when it goes, see `Namespace.deleteSubvolume`.
+      if let expected, !entry.isSubvolume || entry.inode.id.tree != expected { return false }
       guard entry.isSubvolume else { throw .invalidArgument("this is not a subvolume") }
       try namespace.attributes.requireWritable(directory)
       let isDone = try InodeTable.exclusivelyIfThere([directory, entry.inode]) {
@@ -19,7 +31,10 @@ extension SubvolumeOperations {
         try entry.inode.requireFlagsAllow(unless: [.immutable, .append])
         return try namespace.deleteSubvolume(entry)
       }
-      if isDone == true { return namespace.cleaner.add(entry.inode.id.tree) }
+      if isDone == true {
+        namespace.cleaner.add(entry.inode.id.tree)
+        return true
+      }
       if directory.isDeleted { throw .stale }
     }
     throw .busy("the name keeps changing")

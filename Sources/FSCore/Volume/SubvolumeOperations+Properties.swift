@@ -95,7 +95,10 @@ extension SubvolumeOperations {
     try trees.root.forEach(
       from: Key(id.objectID, .rootRef, first.rawValue), through: Key(id.objectID, .rootRef, .max)
     ) { (key, bytes) throws(FilesystemError) in
-      found.append((TreeID(key.offset), try RootReference(bytes).directory))
+      let child = TreeID(key.offset)
+      // An image may say anything.
+      guard child.isSubvolume else { return true }
+      found.append((child, try RootReference(bytes).directory))
       return found.count < limit
     }
     return found
@@ -116,11 +119,13 @@ extension SubvolumeOperations {
 
   /// Deletes a subvolume by its number. Returns the directory in which it stood, and its name there.
   package func delete(_ id: TreeID) throws(FilesystemError) -> (directory: InodeID, name: [UInt8]) {
-    guard let record = try SubvolumeList(trees).record(of: id), let parent = record.parent,
-      let number = record.directory
-    else { throw .notFound }
-    let directory = InodeID(tree: parent, number: number)
-    try delete(record.name, in: directory)
-    return (directory, record.name)
+    for _ in 0..<Namespace.attempts {
+      guard let record = try SubvolumeList(trees).record(of: id), let parent = record.parent,
+        let number = record.directory
+      else { throw .notFound }
+      let directory = InodeID(tree: parent, number: number)
+      if try delete(record.name, in: directory, expected: id) { return (directory, record.name) }
+    }
+    throw .busy("the subvolume's name keeps changing")
   }
 }

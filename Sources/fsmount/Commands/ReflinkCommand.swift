@@ -14,7 +14,8 @@ struct ReflinkCommand: ParsableCommand {
 
       DEST is made. Where it is a directory, the copy gets SOURCE's name in it. A file that exists is left \
       alone, unless --force lets all of its content be replaced, or one of the options for ranges is \
-      given: then that range of it is replaced, and the rest stays.
+      given: then that range of it is replaced, and the rest stays. With --force it stays the same file, \
+      with its owner, permissions and attributes.
 
       Ranges begin and end at multiples of the block size (4096 bytes), but that they may end with both \
       files. A file with very many extents is shared in several steps. The user who mounted the image may \
@@ -60,16 +61,20 @@ struct ReflinkCommand: ParsableCommand {
       throw CommandFailure(
         "\(source) is a directory; 'fsmount subvolume snapshot' shares all of a subvolume")
     }
+    // A file size limit is told by an error then.
+    signal(SIGXFSZ, SIG_IGN)
     let descriptor = try opened(source, O_RDONLY)
-    let status = try Self.regularFile(descriptor, source)
+    var status = try Self.regularFile(descriptor, source)
     let target = try target(status)
     var hasSucceeded = false
     defer { if target.isNew, !hasSucceeded { unlink(target.path) } }
 
     // What the kernel holds of mapped files belongs to the content.
     try SubvolumePath.flushMappedFiles(source)
+    // Taken once: where both are one file it grows.
+    status = try Self.regularFile(descriptor, source)
     let identity = try ControlChannel(source, closing: descriptor).ask(FileIdentityCall())
-    try share(identity, with: target)
+    try share(identity, size: UInt64(clamping: status.st_size), with: target)
     hasSucceeded = true
   }
 
@@ -131,33 +136,69 @@ struct ReflinkCommand: ParsableCommand {
           "\(path) exists: --force replaces its content, and --dest-offset a range of it")
       }
     }
-    let descriptor = try opened(path, O_WRONLY | (force ? O_TRUNC : 0))
+    let descriptor = try opened(path, O_WRONLY)
     _ = try Self.regularFile(descriptor, path)
     return Target(path: path, descriptor: descriptor, isNew: false)
   }
 
-  private func share(_ source: FileIdentityCall.Answer, with target: Target) throws {
-    let channel = ControlChannel(target.path, closing: target.descriptor)
-    var done: UInt64 = 0
+  /// Asks for one part after the other. The destination gets its new size before, from the kernel, which
+  /// may keep the size that it knows, and knows how large a file may be.
+  private func share(
+    _ source: FileIdentityCall.Answer, size: UInt64, with target: Target
+  ) throws {
     let (from, to) = (sourceOffset?.bytes ?? 0, destinationOffset?.bytes ?? 0)
-    while true {
-      let (from, isBeyond) = from.addingReportingOverflow(done)
-      let (to, isToBeyond) = to.addingReportingOverflow(done)
-      guard !isBeyond, !isToBeyond else { throw CommandFailure("the range is too long") }
+    guard from <= size else {
+      throw CommandFailure("the range begins behind the end of \(self.source), at \(size) bytes")
+    }
+    let length = self.length?.bytes ?? (size - from)
+    let (end, isBeyond) = to.addingReportingOverflow(length)
+    guard !isBeyond, end <= UInt64(Int64.max) else {
+      throw CommandFailure("\(target.path): \(String(cString: strerror(EFBIG)))")
+    }
+    let descriptor = target.descriptor
+    defer { close(descriptor) }
+    let channel = ControlChannel(target.path, closing: dup(descriptor))
+    var call = ReflinkCall(
+      source: source, sourceOffset: from, offset: to, length: length, sourceSize: size)
+    call.isCheck = true
+    call.replaces = force
+    _ = try channel.ask(call)
+    call.isCheck = nil
+    call.replaces = nil
+    guard length > 0 || force else { return }
+
+    if force { try Self.setSize(descriptor, 0, target.path) }
+    var status = stat()
+    fstat(descriptor, &status)
+    let oldSize = UInt64(clamping: status.st_size)
+    if oldSize < end { try Self.setSize(descriptor, end, target.path) }
+    var done: UInt64 = 0
+    while done < length {
+      call.sourceOffset = from + done
+      call.offset = to + done
+      call.length = length - done
       let answer: ReflinkCall.Answer
       do throws(CommandFailure) {
-        answer = try channel.ask(
-          ReflinkCall(
-            source: source, sourceOffset: from, offset: to, length: length.map { $0.bytes - done }))
+        answer = try channel.ask(call)
+        guard answer.bytes > 0, answer.bytes <= length - done else {
+          throw CommandFailure("\(target.path): the mount does not go on")
+        }
       } catch {
+        // Nothing was there before.
+        let reached = max(oldSize, done > 0 ? to + done : 0)
+        if fstat(descriptor, &status) == 0, UInt64(clamping: status.st_size) == end, reached < end {
+          ftruncate(descriptor, Int(reached))
+        }
         guard done > 0, !target.isNew else { throw error }
         throw CommandFailure("\(error) (the first \(done) bytes are shared already)")
       }
       done += answer.bytes
-      if answer.isComplete { return }
-      guard answer.bytes > 0 else {
-        throw CommandFailure("\(target.path): the mount does not go on")
-      }
+    }
+  }
+
+  private static func setSize(_ descriptor: Int32, _ size: UInt64, _ path: String) throws {
+    guard ftruncate(descriptor, Int(size)) == 0 else {
+      throw CommandFailure("\(path): \(String(cString: strerror(errno)))")
     }
   }
 }

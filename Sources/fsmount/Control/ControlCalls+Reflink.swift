@@ -26,8 +26,14 @@ struct ReflinkCall: ControlCall {
   var source: FileIdentityCall.Answer
   var sourceOffset: UInt64?
   var offset: UInt64?
-  /// Missing: up to the end of the source.
+  /// Missing: up to the end of the source, as it is now.
   var length: UInt64?
+  /// The size of the source when the first part was asked for.
+  var sourceSize: UInt64?
+  /// Says only whether it would be refused.
+  var isCheck: Bool?
+  /// Of a check: the file that is asked would be made empty before.
+  var replaces: Bool?
 }
 
 extension ControlledMount {
@@ -44,21 +50,37 @@ extension ControlledMount {
         }
         let source = InodeID(
           tree: TreeID(call.source.subvolume), number: ObjectID(call.source.inode))
+        let (from, to) = (call.sourceOffset ?? 0, call.offset ?? 0)
+        let isCheck = call.isCheck ?? false
+        try ControlFailure.telling { () throws(FilesystemError) in
+          try volume.content.checkClone(
+            source, at: from, to: context.inode, at: to, length: call.length,
+            sourceSize: call.sourceSize, replaces: isCheck && call.replaces ?? false)
+        }
+        if isCheck { return ReflinkCall.Answer(bytes: 0, isComplete: false) }
         try dropPrivileges(context)
+        // An error does not say that nothing has changed.
+        defer { context.changes.noteContent() }
         let (bytes, isComplete) = try ControlFailure.telling { () throws(FilesystemError) in
           try volume.content.clone(
-            source, at: call.sourceOffset ?? 0, to: context.inode, at: call.offset ?? 0,
-            length: call.length)
+            source, at: from, to: context.inode, at: to, length: call.length,
+            sourceSize: call.sourceSize, keepsSize: context.keepsSizes)
         }
-        if bytes > 0 { context.changes.noteContent() }
         return ReflinkCall.Answer(bytes: bytes, isComplete: isComplete)
       },
     ]
   }
 
-  /// Takes set-user-ID and set-group-ID bits off, as the content is about to change.
+  /// Takes capabilities off, and set-user-ID and set-group-ID bits unless root asks, as the content is
+  /// about to change.
   private func dropPrivileges(_ context: ControlContext) throws(ControlFailure) {
     let caller = context.credentials
+    try ControlFailure.telling { () throws(FilesystemError) in
+      let name = Array("security.capability".utf8)
+      if try volume.attributes.listAttributes(context.inode).contains(name) {
+        try volume.attributes.removeAttribute(context.inode, name)
+      }
+    }
     guard caller.uid != 0 else { return }
     try ControlFailure.telling { () throws(FilesystemError) in
       let group = try volume.attributes.attributes(of: context.inode).item.gid

@@ -5,6 +5,8 @@ struct ControlContext: Sendable {
   let inode: InodeID
   /// Means something of a regular file.
   let isOpenForWriting: Bool
+  /// Whether the kernel keeps the size of files, whatever it is told (writeback_cache).
+  var keepsSizes = false
   let credentials: Credentials
   let changes: UnaskedChanges
 }

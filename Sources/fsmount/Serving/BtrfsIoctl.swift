@@ -126,3 +126,25 @@ enum SubvolumeInfo {
     return result.bytes
   }
 }
+
+/// btrfs_ioctl_get_subvol_rootref_args
+enum SubvolumeReferences {
+  /// Of what one answer tells.
+  static let most = 255
+
+  /// Also says from which number on to ask again. Numbers are what an image says.
+  static func encode(
+    _ found: [(child: TreeID, directory: ObjectID)], from first: UInt64
+  ) -> [UInt8] {
+    var result = IoctlResult(size: BtrfsIoctl.argumentsSize)
+    var next = first
+    for (index, reference) in found.prefix(most).enumerated() {
+      result.put(reference.child.rawValue, at: 8 + 16 * index)
+      result.put(reference.directory.rawValue, at: 16 + 16 * index)
+      next = max(reference.child.rawValue, reference.child.rawValue &+ 1)
+    }
+    result.put(next, at: 0)
+    result.put(UInt8(min(found.count, most)), at: 8 + 16 * most)
+    return result.bytes
+  }
+}

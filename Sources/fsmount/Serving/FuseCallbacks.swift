@@ -138,7 +138,8 @@ extension FuseServer {
     case ControlCommand.exchange:
       let context = ControlContext(
         inode: try inode(number), isOpenForWriting: isOpenForWriting,
-        credentials: FuseCallbacks.credentials(request), changes: changes)
+        keepsSizes: isWrittenByPages, credentials: FuseCallbacks.credentials(request),
+        changes: changes)
       return .control(control.answer(input, isAllowed: mayControl(request), context))
     case ControlCommand.shutDown:
       guard Self.has(.administration, request) else { throw .notPermitted }

@@ -150,18 +150,11 @@ extension FuseServer {
   private func references(
     from first: UInt64, of id: InodeID
   ) throws(FilesystemError) -> FuseAnswer {
-    let most = 255
-    let found = try volume.subvolumes.children(of: id.tree, from: TreeID(first), atMost: most + 1)
-    var result = IoctlResult(size: BtrfsIoctl.argumentsSize)
-    var next = first
-    for (index, reference) in found.prefix(most).enumerated() {
-      result.put(reference.child.rawValue, at: 8 + 16 * index)
-      result.put(reference.directory.rawValue, at: 16 + 16 * index)
-      next = reference.child.rawValue + 1
-    }
-    result.put(next, at: 0)
-    result.put(UInt8(min(found.count, most)), at: 8 + 16 * most)
-    return .control(result.bytes, status: found.count > most ? -EOVERFLOW : 0)
+    let found = try volume.subvolumes.children(
+      of: id.tree, from: TreeID(first), atMost: SubvolumeReferences.most + 1)
+    let bytes = SubvolumeReferences.encode(found, from: first)
+    return .control(
+      bytes, status: found.count > SubvolumeReferences.most ? -EOVERFLOW : 0)
   }
 
   /// btrfs_ioctl_ino_lookup_args: a subvolume, or 0 for that of the file that is asked; an inode; and

@@ -208,9 +208,13 @@ extension Volume {
     length: UInt64? = nil
   ) throws {
     var done: UInt64 = 0
+    let size = try attributes.attributes(of: source).item.size
+    // Behind the end it is the volume that refuses.
+    let length = length ?? (from <= size ? size - from : nil)
     while true {
       let (bytes, isComplete) = try content.clone(
-        source, at: from + done, to: target, at: to + done, length: length.map { $0 - done })
+        source, at: from + done, to: target, at: to + done, length: length.map { $0 - done },
+        sourceSize: size)
       done += bytes
       if isComplete { return }
       if bytes == 0 { throw TestFailure("a clone does not go on") }

@@ -45,6 +45,20 @@ import Testing
     #expect(error(flags, 4) == nil)
   }
 
+  /// Numbers come from the image; the answer has room for 255.
+  @Test func referencesOfAnyNumber() throws {
+    func encode(_ numbers: [UInt64]) -> (next: UInt64, count: UInt8) {
+      let found = numbers.map { (child: TreeID($0), directory: ObjectID(256)) }
+      let bytes = SubvolumeReferences.encode(found, from: 7)
+      let next = bytes.withUnsafeBytes { $0.loadUnaligned(as: UInt64.self) }
+      return (next, bytes[8 + 16 * 255])
+    }
+    #expect(encode([]) == (7, 0))
+    #expect(encode([256, 300]) == (301, 2))
+    #expect(encode([256, .max]) == (.max, 2))
+    #expect(encode(Array(1000..<1256)) == (1255, 255))
+  }
+
   @Test func descriptorsAreFoundInProc() {
     let table = """
       22 1 8:1 / / rw - ext4 /dev/sda1 rw

@@ -50,6 +50,9 @@ struct DataMover: Sendable {
       let found: Set<ExtentPlace>
       switch try places.find(address, length: length) {
       case .gone: return .gone
+      case .nowhere:
+        try requirePlaces(places, address, length)
+        continue
       case .record(let files): return .record(files)
       case .places(let places): found = places
       }
@@ -67,6 +70,16 @@ struct DataMover: Sendable {
       if isDone == true { return .moved }
     }
     throw .busy("the files that refer to the extent at \(address) change all the time")
+  }
+
+  /// Throws when an extent has references that lead nowhere although nobody changes anything.
+  private func requirePlaces(
+    _ places: ExtentPlaces, _ address: LogicalAddress, _ length: UInt64
+  ) throws(FilesystemError) {
+    try transactions.performAlone(reserving: 1) { (_) throws(FilesystemError) in
+      guard case .nowhere = try places.find(address, length: length) else { return }
+      throw .corrupt("extent \(address) has references, and no file that can be seen has it")
+    }
   }
 
   /// The inodes of the files that have these items, loaded. Linux's tree for moving data has none.

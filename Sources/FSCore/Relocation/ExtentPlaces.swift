@@ -16,6 +16,9 @@ struct ExtentPlaces {
   enum Found {
     /// Nothing refers to the extent any more.
     case gone
+    /// It has references, but what they name does not have it: while no handle is open that is damage, else
+    /// items may just be on their way from one file to another.
+    case nowhere
     case places(Set<ExtentPlace>)
     /// These files of the root tree, which do not move as others do.
     case record(Set<ObjectID>)
@@ -56,10 +59,7 @@ struct ExtentPlaces {
       }
     }
     if !shared.isEmpty { try addOthers(shared, address, length, into: &places) }
-    guard !places.isEmpty else {
-      throw .corrupt("extent \(address) has references, and no file that can be seen has it")
-    }
-    return .places(places)
+    return places.isEmpty ? .nowhere : .places(places)
   }
 
   private func addOthers(

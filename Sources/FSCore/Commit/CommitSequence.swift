@@ -17,8 +17,8 @@ package final class CommitSequence: Sendable {
   /// How often blocks are prepared for the critical section; each pass leaves fewer.
   private static let pathPasses = 3
 
-  /// With fewer new blocks than this nothing is prepared for the critical section: all that it could
-  /// change then takes less time there than looking twice for it.
+  /// With fewer new blocks than this one pass is enough: it reads what the critical section could
+  /// fail to read, and what changes after it takes less time there than looking again for it.
   private static let smallTransaction = 32
 
   private let transactions: TransactionManager
@@ -109,7 +109,8 @@ package final class CommitSequence: Sendable {
         }
         clock.end(areRecords[index] ? .settingUp : .references)
       }
-      if blockCache.dirtyCount >= Self.smallTransaction { try preparePaths() }
+      let isSmall = blockCache.dirtyCount < Self.smallTransaction
+      try preparePaths(passes: isSmall ? 1 : Self.pathPasses)
       isUnprepared.store(false, ordering: .relaxed)
     } catch {
       let isSecond = isUnprepared.exchange(true, ordering: .relaxed)
@@ -125,8 +126,8 @@ package final class CommitSequence: Sendable {
 
   /// Copies what the critical section will change. Others change trees meanwhile, so there is no end
   /// that could be waited for.
-  private func preparePaths() throws(FilesystemError) {
-    for _ in 0..<Self.pathPasses {
+  private func preparePaths(passes: Int) throws(FilesystemError) {
+    for _ in 0..<passes {
       let hasChanged = try transactions.performUnreserved {
         (handle) throws(FilesystemError) -> Bool in
         var hasChanged = false

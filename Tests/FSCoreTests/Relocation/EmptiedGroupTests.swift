@@ -68,6 +68,35 @@ import Testing
     try CacheJudge.check(device)
   }
 
+  /// A group that was read-only when the commit looked at it, and is not when its turn comes.
+  @Test func groupIsLeftWhileCachesAreSetUp() throws {
+    var random = SeededRandom(testSeed: 83)
+    let device = try TestImage.make(sizeBytes: 4 << 30)
+    let volume = try Volume.mountForTest(device)
+    try volume.populate(&random, files: 60)
+    try volume.content.allocate(
+      try volume.makeFile("/more"), .plain, offset: 0, length: 300 << 20)
+    try volume.synchronizeAll()
+    let group = try dataGroup(volume)
+    let isReadOnly = group.makeReadOnly { _, _ in true }
+    try #require(isReadOnly)
+    let isLeft = Atomic<Bool>(false)
+    volume.caches.hooks.withLock {
+      $0.refusesSetup = { other in
+        if other < group.start, !isLeft.exchange(true, ordering: .relaxed) { group.makeWritable() }
+        return false
+      }
+    }
+    try volume.remove("/large0")
+    try volume.synchronizeAll()
+    let wasLeft = isLeft.load(ordering: .relaxed)
+    #expect(wasLeft)
+    #expect(volume.caches.isExact(group))
+    try CacheJudge.judge(device.copy())
+    try volume.unmount()
+    try CacheJudge.check(device)
+  }
+
   /// With commits at every moment of a balance, no cache is written of a group that is emptied.
   @Test(arguments: [0, 4, 6]) func noCacheIsWrittenMeanwhile(number: Int) throws {
     let variant = BalanceVariant.all[number]

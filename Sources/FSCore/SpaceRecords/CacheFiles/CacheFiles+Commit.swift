@@ -86,8 +86,11 @@ extension CacheFiles {
     if groups.isEmpty { return false }
     // The commit itself may be what has changed them.
     loadMissing(groups.prefix(Self.setUpBatch))
-    let lengths = groups.map { $0.isReadOnly ? 0 : fileLength(of: $0, handle.generation) }
-    makeRoom(for: lengths)
+    // None of a group that is read-only, which may have changed when its turn comes.
+    let lengths = groups.map { group -> UInt64? in
+      group.isReadOnly ? nil : fileLength(of: group, handle.generation)
+    }
+    makeRoom(for: lengths.compactMap { $0 })
     var hasChanged = false
     var rest = groups[...]
     while !rest.isEmpty {

@@ -25,6 +25,8 @@ package final class SubvolumeCleaner: Sendable {
     var failed = 0
     /// How many were added.
     var added = 0
+    /// How many are being deleted, which the trees may say before they are added.
+    var beingDeleted = 0
     var mustStop = false
     /// The thread may have work.
     var isRunning = false
@@ -78,17 +80,26 @@ package final class SubvolumeCleaner: Sendable {
     let deleted = try trees.deletedSubvolumes()
     guard !deleted.isEmpty else { return }
     log.notice("\(deleted.count) deleted subvolumes have space that is given back now")
-    for id in deleted { add(id) }
+    for id in deleted { state.update { add(id, &$0) } }
   }
 
-  /// A subvolume was deleted. Returns at once.
-  func add(_ id: TreeID) {
+  /// A subvolume is to be deleted: from here on until `endDeletion` no deletion is missed by anybody
+  /// who looks at the trees.
+  func beginDeletion() { state.withLock { $0.beingDeleted += 1 } }
+
+  /// The subvolume was deleted; nil if it was not. Returns at once.
+  func endDeletion(of id: TreeID?) {
     state.update { state in
-      state.lookForSpaceAgain()
-      if !state.due.contains(id) { state.due.append(id) }
-      state.added += 1
-      run(&state)
+      state.beingDeleted -= 1
+      if let id { add(id, &state) }
     }
+  }
+
+  private func add(_ id: TreeID, _ state: inout State) {
+    state.lookForSpaceAgain()
+    if !state.due.contains(id) { state.due.append(id) }
+    state.added += 1
+    run(&state)
   }
 
   /// A file of some deleted subvolume was closed.
@@ -117,8 +128,10 @@ package final class SubvolumeCleaner: Sendable {
   /// Whether no subvolume is deleted and has space still.
   package var isIdle: Bool { state.withLock { $0.isIdle } }
 
-  /// How many subvolumes have been deleted so far; nil while one of them has space still.
-  var quietCount: Int? { isIdle ? state.withLock { $0.added } : nil }
+  /// How many subvolumes have been deleted so far; nil while one is being deleted or has space still.
+  var quietCount: Int? {
+    state.withLock { $0.isIdle && $0.beingDeleted == 0 ? $0.added : nil }
+  }
 
   /// Whether all that is left waits for files to be closed, for room, or for the next mount.
   var isHeldUp: Bool { state.withLock { $0.isHeldUp } }

@@ -85,7 +85,7 @@ extension Namespace {
         return entry.isSubvolume ? try deleteSubvolume(entry) : try remove(entry)
       }
       if isDone == true {
-        if entry.isSubvolume { return cleaner.add(inode.id.tree) }
+        if entry.isSubvolume { return }
         return orphans.removeIfUnheld(inode)
       }
       if directory.isDeleted { throw .stale }

@@ -31,10 +31,7 @@ extension SubvolumeOperations {
         try entry.inode.requireFlagsAllow(unless: [.immutable, .append])
         return try namespace.deleteSubvolume(entry)
       }
-      if isDone == true {
-        namespace.cleaner.add(entry.inode.id.tree)
-        return true
-      }
+      if isDone == true { return true }
       if directory.isDeleted { throw .stale }
     }
     throw .busy("the name keeps changing")
@@ -52,8 +49,11 @@ extension Namespace {
     }
     let now = Timestamp.now
     let directory = entry.directory
+    cleaner.beginDeletion()
+    var deleted: TreeID?
+    defer { cleaner.endDeletion(of: deleted) }
     // Alone, as what has no subvolumes in it must not get one in the same moment.
-    return try transactions.performAlone(reserving: 14, for: .freeing) {
+    let isDone = try transactions.performAlone(reserving: 14, for: .freeing) {
       (handle) throws(FilesystemError) in
       var edits = ItemEdits()
       guard try isCurrent(entry, &edits), let (_, item) = try trees.rootItem(of: id),
@@ -79,5 +79,7 @@ extension Namespace {
       entry.inode.subvolume.markDeleted()
       return true
     }
+    if isDone { deleted = id }
+    return isDone
   }
 }

@@ -44,6 +44,27 @@ import Testing
     return volume.space.groups.classes.reduce(0) { $0 + $1.counters.withLock { $0.used } }
   }
 
+  /// A balance that finds a tree gone must know that somebody is about to delete it, also in the
+  /// moment before the cleaner is told.
+  @Test func deletionsAreKnownBeforehand() throws {
+    let fixture = try NamesFixture(nodeSize: 4096)
+    let volume = fixture.volume
+    let before = try #require(volume.cleaner.quietCount)
+    volume.cleaner.beginDeletion()
+    #expect(volume.cleaner.quietCount == nil)
+    volume.cleaner.endDeletion(of: nil)
+    #expect(volume.cleaner.quietCount == before)
+    try volume.makeSubvolume("/s")
+    try volume.deleteSubvolume("/s")
+    #expect(volume.cleaner.wait(seconds: 60))
+    #expect(volume.cleaner.quietCount == before + 1)
+    try volume.makeSubvolume("/t")
+    try volume.namespace.removeDirectory(Array("t".utf8), in: volume.rootDirectory)
+    #expect(volume.cleaner.wait(seconds: 60))
+    #expect(volume.cleaner.quietCount == before + 2)
+    try fixture.unmountAndCheck()
+  }
+
   @Test(arguments: [(4096, false), (16384, false), (4096, true)] as [(UInt64, Bool)])
   func spaceComesBack(nodeSize: UInt64, sourceGoesFirst: Bool) throws {
     let fixture = try NamesFixture(nodeSize: nodeSize)

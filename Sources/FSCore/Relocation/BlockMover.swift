@@ -56,8 +56,10 @@ struct BlockMover: Sendable {
       default:
         let path = try SharedPath(trees.context)
         let outcome = try transactions.perform(reserving: having.count + 1) {
-          (handle) throws(FilesystemError) in
-          try path.move(address, level: level, key: key, in: having, by: handle)
+          (handle) throws(FilesystemError) -> SharedPath.Outcome in
+          // Deleted since it was looked at.
+          if having.contains(where: \.isDoomed) { return .changed }
+          return try path.move(address, level: level, key: key, in: having, by: handle)
         }
         if case .moved = outcome { return true }
       }
@@ -73,8 +75,10 @@ struct BlockMover: Sendable {
   ) throws(FilesystemError) -> Bool {
     // Most trees do not have it, and need no transaction to say so.
     guard try tree.hasBlock(at: address, level: level, key: key) else { return false }
-    return try transactions.perform(reserving: 2) { (handle) throws(FilesystemError) in
-      try tree.moveBlock(at: address, level: level, key: key, in: handle)
+    return try transactions.perform(reserving: 2) { (handle) throws(FilesystemError) -> Bool in
+      // Deleted since it was looked at.
+      if tree.isDoomed { return false }
+      return try tree.moveBlock(at: address, level: level, key: key, in: handle)
     }
   }
 

@@ -59,6 +59,14 @@ package final class Tree: @unchecked Sendable {
 
   var readsUnderLock: Bool { id == .extent }
 
+  private let doomed = Atomic<Bool>(false)
+
+  /// Whether its subvolume was deleted. Then only `TreeDropper` deals with it, by blocks that it keeps
+  /// in hand: nobody else may move any. Exact while a handle is open.
+  package var isDoomed: Bool { doomed.load(ordering: .acquiring) }
+
+  func doom() { doomed.store(true, ordering: .releasing) }
+
   /// Opens a tree by what its root item or the superblock says of its root block.
   package init(
     id: TreeID, address: LogicalAddress, level: UInt8, generation: Generation,

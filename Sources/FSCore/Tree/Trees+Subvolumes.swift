@@ -122,7 +122,10 @@ extension Trees {
       item.dropLevel = 0
     }
     try root.replace(Self.orphanKey(id), size: 0, in: handle) { _ in }
-    state.withLock { _ = $0.deleted.insert(id) }
+    state.withLock { state in
+      state.deleted.insert(id)
+      state.entries[id]?.tree.doom()
+    }
   }
 
   /// Deleted subvolumes whose trees are there still.

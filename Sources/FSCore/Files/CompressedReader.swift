@@ -1,6 +1,6 @@
 import Logging
 
-/// What is wanted of one compressed extent.
+/// A part of a compressed extent that a read asks for.
 struct CompressedPart {
   let extent: FileExtent
   /// Where in the file it begins.

@@ -1,4 +1,4 @@
-/// What is done about the data of one file, while a batch of them is written back.
+/// How the data of one file are compressed while a batch of them is written back.
 struct CompressionPlan {
   let method: CompressionMethod
   /// Try with everything, whatever it looks like.

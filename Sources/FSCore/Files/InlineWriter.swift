@@ -22,7 +22,7 @@ struct InlineWriter: Sendable {
     return min(2048, sectorSize - 1, inItem)
   }
 
-  /// What is stored in an item.
+  /// The form in which the content stands in an item.
   private enum Stored {
     case plain
     case compressed(FileExtentItem.Compression, [UInt8])

@@ -12,7 +12,7 @@ struct OrderedExtent {
   /// How many bytes of the file they hold.
   let fileLength: UInt64
   let compression: FileExtentItem.Compression
-  /// What is written; `.buffered` once it is, so that other bytes go as soon as the device has them.
+  /// The bytes to write; `.buffered` once the device has them, so that memory for compressed ones goes.
   var content: EncodedPiece.Content
   let place: Place
   /// One for each sector on the device; empty when the file has none.

@@ -8,7 +8,7 @@
 ///    reserved.
 /// 4. What cannot be encoded is stored as it is: there are no errors here.
 protocol PieceEncoder: Sendable {
-  /// What is to be done about the data of a batch of this file; asked once for each batch.
+  /// How the data of a batch of this file are to be compressed, if they are; asked once for each batch.
   func plan(for inode: Inode) -> CompressionPlan?
 
   /// - Parameter plan: what `plan(for:)` said, and what became of it with the parts before this one.

@@ -43,7 +43,7 @@ package final class SharedWork<Steps: WorkSteps>: Sendable {
   package func take() -> Steps.Outcome {
     askForHelp()
     while true {
-      // What is there already comes first, then what nobody has begun.
+      // An outcome that is there comes first, then a step that nobody has begun.
       let found = state.withLock { state -> Found in
         precondition(state.taken < count && !state.isEnded)
         if let outcome = state.outcomes.removeValue(forKey: state.taken) {

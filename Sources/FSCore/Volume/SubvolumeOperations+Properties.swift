@@ -120,12 +120,31 @@ extension SubvolumeOperations {
   /// Deletes a subvolume by its number. Returns the directory in which it stood, and its name there.
   package func delete(_ id: TreeID) throws(FilesystemError) -> (directory: InodeID, name: [UInt8]) {
     for _ in 0..<Namespace.attempts {
-      guard let record = try SubvolumeList(trees).record(of: id), let parent = record.parent,
-        let number = record.directory
-      else { throw .notFound }
-      let directory = InodeID(tree: parent, number: number)
-      if try delete(record.name, in: directory, expected: id) { return (directory, record.name) }
+      let (directory, name) = try place(of: id)
+      if try delete(name, in: directory, expected: id) { return (directory, name) }
     }
     throw .busy("the subvolume's name keeps changing")
+  }
+
+  /// Where a subvolume stands, and its name there. Throws `.notFound` where it stands nowhere.
+  private func place(
+    of id: TreeID
+  ) throws(FilesystemError) -> (directory: InodeID, name: [UInt8]) {
+    if let found = try recordedPlace(of: id) { return found }
+    // A rename takes it out of one place before it is in the other.
+    let found = try transactions.performAlone(reserving: 1) { (_) throws(FilesystemError) in
+      try recordedPlace(of: id)
+    }
+    guard let found else { throw .notFound }
+    return found
+  }
+
+  private func recordedPlace(
+    of id: TreeID
+  ) throws(FilesystemError) -> (directory: InodeID, name: [UInt8])? {
+    guard let record = try SubvolumeList(trees).record(of: id), let parent = record.parent,
+      let number = record.directory
+    else { return nil }
+    return (InodeID(tree: parent, number: number), record.name)
   }
 }

@@ -54,7 +54,7 @@ enum FuseCallbacks {
         return try server.control(
           request, number, UInt(command), input, changes, isOpenForWriting: isOpenForWriting)
       }
-      // Whoever asked is to see at once what was changed.
+      // The program that asked is to see the change at once.
       if case .control(let bytes, status: 0) = answer {
         let late = LateAnswer(request, bytes)
         if changes.hasContent { return server.notices.add(contentOf: number, before: late) }

@@ -1,4 +1,5 @@
 import Glibc
+import TestSupport
 import Testing
 
 @testable import FSCore
@@ -111,6 +112,59 @@ import Testing
     #expect(try volume.readBytes(other, at: 0, count: 1 << 20) == Self.content)
     #expect(try volume.readBytes(id, at: 9, count: 4) == [1, 7, 7, 1])
     try volume.unmount()
+  }
+
+  /// Each write of compressed data fails once. What it was to write is lost, which is reported, and the
+  /// rest is there; all that was kept back for it is given back.
+  @Test(arguments: ["zstd", "lzo"]) func anyWriteOfCompressedDataMayFail(option: String) throws {
+    let text = CompressionTests.text(700_000)
+    let old = [UInt8](repeating: 3, count: text.count)
+    var number = 0
+    while true {
+      let memory = try TestImage.make()
+      let device = try SimulatedDevice(memory)
+      let volume = try Volume.mountForTest(device) { $0.compress(option) }
+      let id = try volume.makeFile("/file")
+      try volume.writeBytes(id, at: 0, old)
+      try volume.synchronizeAll()
+      let places = try volume.space.groups.data.groups.map { group in
+        let start = try volume.device.locate(group.start, length: 4096, copy: 0).offset.rawValue
+        return start..<(start + group.length)
+      }
+      try volume.writeBytes(id, at: 0, text)
+      device.fail(.init([.write], in: places, after: number, times: 1))
+      volume.files.flushAll()
+      device.heal()
+      #expect(volume.space.groups.data.counters.withLock { $0.reservedData } == 0)
+
+      let found = try volume.readBytes(id, at: 0, count: 1 << 20)
+      #expect(found.count == text.count)
+      var lost = 0
+      for start in stride(from: 0, to: text.count, by: 4096) {
+        let range = start..<min(start + 4096, text.count)
+        guard found[range] != text[range] else { continue }
+        #expect(found[range] == old[range], "write \(number), at \(start)")
+        lost += 1
+      }
+      guard lost > 0 else {
+        try volume.content.synchronize(id, dataOnly: false)
+        try volume.unmount()
+        break
+      }
+      let error = #expect(throws: FilesystemError.self) {
+        try volume.content.synchronize(id, dataOnly: false)
+      }
+      #expect(error?.errno == EIO, "write \(number)")
+      try volume.writeBytes(id, at: 0, text)
+      try? volume.synchronizeAll()
+      try volume.synchronizeAll()
+      #expect(volume.brokenInvariants() == [])
+      #expect(try volume.readBytes(id, at: 0, count: 1 << 20) == text)
+      try volume.unmount()
+      try CacheJudge.check(memory)
+      number += 1
+    }
+    #expect(number > 3)
   }
 
   /// fsync(2) says it once to each that had the file open, close(2) as long as fsync did not.

@@ -137,19 +137,14 @@ extension MountTests {
       let (mountPoint, image, copy) = (scratch.mountPoint, scratch.image, other.image)
       let daemon = mounted.processID
       let kept = Mutex<[Set<String>]>([])
-      defer { kill(daemon, SIGCONT) }
 
       try writers.run(mayFail: false) {
         for (round, size) in ["700M", "1G", "600M", "800M"].enumerated() {
           usleep(300_000)
           try Self.command(["resize", size, mountPoint])
           try Self.command(["trim", mountPoint])
-          // A process that is stopped writes nothing while the copy is made. No other process makes
-          // it: one would inherit files of the mount, and wait for the daemon when it closes them.
           let names = try writers.durableThroughout {
-            kill(daemon, SIGSTOP)
-            defer { kill(daemon, SIGCONT) }
-            try Self.copy(image, to: "\(copy)-\(round)")
+            try whileStopped(daemon) { try Self.copy(image, to: "\(copy)-\(round)") }
           }
           kept.withLock { $0.append(names) }
         }

@@ -46,3 +46,32 @@ private final class ThreadArgument {
     self.work = work
   }
 }
+
+/// Runs `body` while no thread of the process runs.
+///
+/// SIGSTOP alone does not promise that: the threads go on until one of them takes the signal, and
+/// what a thread has asked of the kernel goes on to its end. Where the process serves a mount,
+/// `body` may start no process: one would inherit files of the mount, and wait for the server when
+/// it closes them.
+package func whileStopped<Result>(
+  _ processID: pid_t, _ body: () throws -> Result
+) throws -> Result {
+  try check("stop \(processID)") { kill(processID, SIGSTOP) }
+  defer { kill(processID, SIGCONT) }
+  let deadline = monotonicSeconds() + 20
+  while try !allThreadsAreStopped(processID) {
+    if monotonicSeconds() > deadline { throw TestFailure("\(processID) does not stop") }
+    usleep(500)
+  }
+  return try body()
+}
+
+private func allThreadsAreStopped(_ processID: pid_t) throws -> Bool {
+  let threads = BytePath("/proc/\(processID)/task")
+  return try directoryNames(threads).allSatisfy { thread in
+    let text = (try? readFile(threads.appending(thread).appending("stat"))) ?? []
+    // "number (name) state …"; the name may hold anything. A thread that ended has no text.
+    guard let end = text.lastIndex(of: UInt8(ascii: ")")) else { return true }
+    return text.dropFirst(end + 2).first.map { "TtXZ".utf8.contains($0) } ?? true
+  }
+}

@@ -66,6 +66,9 @@ struct ScaleCommand: ParsableCommand {
   @Option(help: "Instead of files: this many snapshots, which Linux makes. Needs root.")
   var snapshots = 0
 
+  @Flag(help: "The snapshots are made, and most of them deleted in the end, by fsmount.")
+  var own = false
+
   @Option(help: "In how many of the snapshots a file is changed.")
   var changed = 300
 
@@ -100,6 +103,7 @@ struct ScaleCommand: ParsableCommand {
     guard isRoot else { return say("SKIPPED: snapshots need root, for the kernel's loop mounts") }
     var options = SnapshotsOnImage.Options()
     options.snapshots = snapshots
+    options.areOwn = own
     options.changed = min(changed, snapshots)
     options.cacheMebibytes = cache
     options.overheadMebibytes = overhead

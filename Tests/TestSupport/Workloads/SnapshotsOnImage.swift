@@ -1,11 +1,13 @@
 import Glibc
 
-/// Thousands of snapshots that Linux made of one subvolume, in a mount with little memory: each is
-/// entered, and a file is changed in some. Memory keeps to its bound, a commit costs what was
-/// changed however many snapshots there are, and Linux judges the image.
+/// Thousands of snapshots of one subvolume, in a mount with little memory. Linux has made them, or
+/// the mount does. Each is entered, and a file is changed in some. Memory keeps to its bound, a
+/// commit costs what was changed however many snapshots there are, and Linux judges the image.
 package struct SnapshotsOnImage {
   package struct Options: Sendable {
     package var snapshots = 5_000
+    /// The mount makes them, and deletes all but every third in the end.
+    package var areOwn = false
     /// In how many of them a file is changed.
     package var changed = 300
     package var filesEach = 200
@@ -38,6 +40,7 @@ package struct SnapshotsOnImage {
       image, at: mountPoint, options: "cache=\(options.cacheMebibytes)M", lifetime: 3600)
     defer { try? mount.unmount() }
     let first = try commitSeconds(root)
+    if options.areOwn { try makeOwn(mount, mountPoint) }
     try measured("enter", options.snapshots, mount) {
       for number in 0..<options.snapshots { try verify(root, number, isChanged: false) }
     }
@@ -53,13 +56,14 @@ package struct SnapshotsOnImage {
       throw TestFailure("commits have become slower with the snapshots that were entered")
     }
     try measured("enter again", options.snapshots, mount) { try verifyAll(root) }
+    if options.areOwn { try deleteOwn(mount, mountPoint) }
     try mount.unmount()
 
     try ImageCheck(image, timeout: 3600).expectSound()
     try FsmountProgram.verifyCache(image)
     let kernel = try LoopMount(image, at: mountPoint, options: LoopMount.kernelOptions + ",ro")
     defer { try? kernel.unmount() }
-    try verifyAll(root)
+    if options.areOwn { try verifyKept(root) } else { try verifyAll(root) }
     try kernel.expectCleanLog()
     try kernel.unmount()
   }
@@ -81,10 +85,52 @@ package struct SnapshotsOnImage {
     for file in 0..<options.filesEach {
       try writeFile(BytePath("\(base)/file-\(file)"), content(file, isChanged: false))
     }
-    try makeSnapshots(options.snapshots, of: base, in: mountPoint)
+    if !options.areOwn { try makeSnapshots(options.snapshots, of: base, in: mountPoint) }
     try kernel.unmount()
+    if options.areOwn { return }
     report(
       "\(options.snapshots) snapshots by Linux in \(rounded(monotonicSeconds() - start)) s")
+  }
+
+  private func makeOwn(_ mount: FsmountMount, _ mountPoint: String) throws {
+    var times: [Double] = []
+    try measured("snapshots", options.snapshots, mount) {
+      for number in 0..<options.snapshots {
+        let start = monotonicSeconds()
+        try makeSnapshot("s\(number)", of: "\(mountPoint)/base", in: mountPoint)
+        times.append(monotonicSeconds() - start)
+      }
+    }
+    let part = min(times.count, 200)
+    let (early, late) = (median(times.prefix(part)), median(times.suffix(part)))
+    report(
+      "a snapshot: \(milliseconds(early)) ms at first, \(milliseconds(late)) ms in the end")
+    guard late < 2 * early + 0.005 else {
+      throw TestFailure("snapshots have become slower with their number")
+    }
+  }
+
+  private func median(_ times: ArraySlice<Double>) -> Double { times.sorted()[times.count / 2] }
+
+  private func deleteOwn(_ mount: FsmountMount, _ mountPoint: String) throws {
+    try measured("delete", options.snapshots - options.snapshots / 3, mount) {
+      for number in 0..<options.snapshots where !isKept(number) {
+        try deleteSubvolume("s\(number)", in: mountPoint)
+      }
+    }
+  }
+
+  private func isKept(_ number: Int) -> Bool { number % 3 == 0 }
+
+  private func verifyKept(_ root: BytePath) throws {
+    let changed = Set(changed)
+    for number in 0..<options.snapshots {
+      if isKept(number) {
+        try verify(root, number, isChanged: changed.contains(number))
+      } else if (try? verify(root, number, isChanged: false)) != nil {
+        throw TestFailure("\(path(root, number, file: 0)) is there still")
+      }
+    }
   }
 
   private func path(_ root: BytePath, _ number: Int, file: Int) -> BytePath {

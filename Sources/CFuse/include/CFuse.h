@@ -74,8 +74,9 @@ void cfuse_set_log_handler(void (*handler)(int level, const char *text));
 void cfuse_set_serving_handler(void (*handler)(void *argument), void *argument);
 
 /// fuse_session_mount, with a connection on which the kernel leaves it to us to take set-user-ID
-/// bits off files (KILLPRIV_V2 of the protocol). In return it does not ask for
-/// `security.capability` before each write.
+/// bits off files (KILLPRIV_V2 of the protocol), in return for which it does not ask for
+/// `security.capability` before each write; and on which it looks names up and lists in one
+/// directory on several threads at a time (PARALLEL_DIROPS).
 int cfuse_session_mount(struct fuse_session *session, const char *mount_point);
 
 /// Whether the request that this thread is serving, a write or an open with O_TRUNC, comes from

@@ -66,6 +66,13 @@ int cfuse_session_loop(struct fuse_session *session, unsigned max_threads, int c
 /// be cancelled in it.
 ssize_t cfuse_next_request(int device, void *buffer, size_t size);
 
+/// Called by the thread that serves a request, when it is about to send the answer to `device`.
+void cfuse_will_answer(int device);
+
+/// How often a thread was woken to listen because another had begun to serve a request that may take
+/// long.
+uint64_t cfuse_wakes_beside_slow_requests(void);
+
 /// libfuse's messages go to `handler`, as text with a syslog level.
 void cfuse_set_log_handler(void (*handler)(int level, const char *text));
 

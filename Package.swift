@@ -13,6 +13,10 @@ let strict: [SwiftSetting] = [
 
 let package = Package(
   name: "fsmount",
+  products: [
+    // Preloaded into the program by tests.
+    .library(name: "DaemonFaults", type: .dynamic, targets: ["DaemonFaults"])
+  ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
     .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
@@ -58,6 +62,8 @@ let package = Package(
       name: "TestSupport",
       path: "Tests/TestSupport",
       swiftSettings: strict),
+
+    .target(name: "DaemonFaults", path: "Tests/DaemonFaults"),
 
     .executableTarget(
       name: "exerciser",

@@ -21,7 +21,13 @@
 //    each tick whether 2 asks for a listener. After some ticks without requests it sleeps; the taker
 //    of the next request then wakes it. More ticks would cost more than they bring: each wakes a
 //    processor.
-// 6. Only a thread that listens alone spins: not longer than `longest_spin`, nor when spinning did
+// 6. No request waits behind one that takes long (`slow`: a commit, a copy, an ioctl): the taker of
+//    such a request wakes another thread, which listens at once, when the last one of its kind took
+//    as long as `long_work`, or as `short_work` and others were kept waiting of late (`beside`). To
+//    wait for a shorter one costs less than the second thread does: on a device that is quick,
+//    fsyncs would take a third longer. Where a request turns out to take long unexpectedly, the
+//    deputy listens at its next tick.
+// 7. Only a thread that listens alone spins: not longer than `longest_spin`, nor when spinning did
 //    not help of late, nor on a single processor. It does not yield: it would be left out for a
 //    whole time slice, where it takes so short a part of one.
 //
@@ -31,6 +37,7 @@
 #include "CFuse.h"
 
 #include <errno.h>
+#include <linux/fs.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -43,10 +50,18 @@ static const int64_t longest_spin = 64 * 1000;   // ns
 static const int64_t shortest_spin = 8 * 1000;   // ns
 static const int64_t tick = 4 * 1000 * 1000;     // ns
 static const unsigned ticks_to_sleep = 4;
+// To wake a thread and to hand the listening over costs about 40 us: of `long_work` that is little
+// even where nobody waits.
+static const int64_t long_work = 1000 * 1000;    // ns
+static const int64_t short_work = 250 * 1000;    // ns
 
-// For how many requests they last.
+// For how many requests they last; `beside`, for how many slow ones.
 static const unsigned lasting_pressure = 8;
 static const unsigned lasting_parallel = 1000;
+static const unsigned lasting_beside = 8;
+
+// Kinds of requests that may take long.
+enum kind { QUICK, SYNCHRONIZATION, COPY, ALLOCATION, COMMAND, KINDS };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t turn = PTHREAD_COND_INITIALIZER;
@@ -59,12 +74,26 @@ static bool has_deputy;
 static bool deputy_sleeps;
 static unsigned pressure;
 static unsigned parallel;
+static unsigned beside;
 static uint64_t requests;
+static unsigned slow_in_work;
+// When `slow_in_work` became more than 0.
+static int64_t slow_since;
+// How long the last one of each kind took. A mount's first ones are taken to be long.
+static int64_t last_time[KINDS] = {0, INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX};
+static uint64_t wakes_beside_slow;
 
 // Of a thread that listens alone.
 static int64_t spin = longest_spin;
 
-static _Thread_local bool has_work;
+// What a thread is serving.
+struct work {
+  bool exists;
+  enum kind kind;
+  int64_t start;
+};
+
+static _Thread_local struct work work;
 
 // How a request was waited for.
 struct listening {
@@ -72,6 +101,30 @@ struct listening {
   bool deputy_took_over;
   bool found_behind_another;
 };
+
+static enum kind kind_of(const void *buffer, ssize_t size) {
+  const struct fuse_in_header *header = buffer;
+  if (size < (ssize_t)sizeof(*header))
+    return QUICK;
+  switch (header->opcode) {
+    case FUSE_FSYNC:
+    case FUSE_FSYNCDIR:
+    case FUSE_SYNCFS:
+      return SYNCHRONIZATION;
+    case FUSE_COPY_FILE_RANGE:
+      return COPY;
+    case FUSE_FALLOCATE:
+      return ALLOCATION;
+    case FUSE_IOCTL: {
+      const struct fuse_ioctl_in *command = (const void *)(header + 1);
+      bool is_for_flags = size >= (ssize_t)(sizeof(*header) + sizeof(*command)) &&
+                          (command->cmd == FS_IOC_GETFLAGS || command->cmd == FS_IOC_FSGETXATTR);
+      return is_for_flags ? QUICK : COMMAND;
+    }
+    default:
+      return QUICK;
+  }
+}
 
 static int64_t nanoseconds(void) {
   struct timespec now;
@@ -86,6 +139,11 @@ static unsigned processors(void) {
     count = sched_getaffinity(0, sizeof(set), &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
   }
   return count;
+}
+
+static bool is_ready(int device) {
+  struct pollfd request = {.fd = device, .events = POLLIN};
+  return poll(&request, 1, 0) > 0;
 }
 
 // Waiting for the turn.
@@ -133,9 +191,66 @@ static bool watch(void) {
     bool quiet = requests == seen;
     if (is_turn() && (woken || quiet))
       return !woken;
+    if (is_turn() && slow_in_work > 0 && nanoseconds() - slow_since >= long_work)
+      return false;
     quiet_ticks = quiet ? quiet_ticks + 1 : 0;
     seen = requests;
   }
+}
+
+// Under `lock`: a slow request of this thread is served. The thread may still have its work to end.
+static void end_slow_work(void) {
+  if (!work.exists || work.kind == QUICK)
+    return;
+  slow_in_work -= 1;
+  // How long an ioctl takes depends on which it is.
+  if (work.kind != COMMAND)
+    last_time[work.kind] = nanoseconds() - work.start;
+  work.kind = QUICK;
+}
+
+static void end_work(void) {
+  end_slow_work();
+  in_work -= work.exists ? 1 : 0;
+  work.exists = false;
+}
+
+// Under `lock`: takes note of what this thread is going to serve. Whether another thread is to
+// listen meanwhile.
+static bool begin_work(enum kind kind) {
+  // Another program's request, for it comes before the answer to the slow one.
+  if (slow_in_work > 0)
+    beside = lasting_beside;
+  in_work += 1;
+  work = (struct work){.exists = true, .kind = kind};
+  if (kind == QUICK)
+    return false;
+
+  work.start = nanoseconds();
+  if (slow_in_work++ == 0)
+    slow_since = work.start;
+  bool needs_another = last_time[kind] >= (beside > 0 ? short_work : long_work);
+  beside -= beside > 0 ? 1 : 0;
+  return needs_another;
+}
+
+void cfuse_will_answer(int device) {
+  if (!work.exists || work.kind == QUICK)
+    return;
+  // A request that is there before the answer is another program's.
+  bool has_kept_others = is_ready(device);
+  pthread_mutex_lock(&lock);
+  if (has_kept_others)
+    beside = lasting_beside;
+  end_slow_work();
+  pthread_mutex_unlock(&lock);
+}
+
+uint64_t cfuse_wakes_beside_slow_requests(void) {
+  pthread_mutex_lock(&lock);
+  uint64_t count = wakes_beside_slow;
+  pthread_mutex_unlock(&lock);
+  return count;
 }
 
 // On return this thread listens.
@@ -144,8 +259,7 @@ static struct listening start_listening(void) {
   struct waiter waiter = {.is_deputy = false};
 
   pthread_mutex_lock(&lock);
-  in_work -= has_work ? 1 : 0;
-  has_work = false;
+  end_work();
 
   waiting += 1;
   pthread_cleanup_push(stop_waiting, &waiter);
@@ -163,7 +277,7 @@ static struct listening start_listening(void) {
   return listening;
 }
 
-static void stop_listening(struct listening listening, bool took_request) {
+static void stop_listening(struct listening listening, bool took_request, enum kind kind) {
   pthread_mutex_lock(&lock);
   listeners -= 1;
   requests += 1;
@@ -176,26 +290,22 @@ static void stop_listening(struct listening listening, bool took_request) {
   else if (parallel > 0)
     parallel -= 1;
 
-  has_work = took_request;
-  in_work += took_request ? 1 : 0;
-
-  bool nobody_else_would = listeners == 0 && (pressure > 0 || !has_deputy || deputy_sleeps);
-  if (waiting > 0 && (parallel > 0 || nobody_else_would))
+  bool is_slow = took_request && begin_work(kind);
+  bool nobody_else_would =
+      listeners == 0 && (is_slow || pressure > 0 || !has_deputy || deputy_sleeps);
+  if (waiting > 0 && (parallel > 0 || nobody_else_would)) {
+    wakes_beside_slow += is_slow && parallel == 0 ? 1 : 0;
     pthread_cond_signal(&turn);
+  }
   pthread_mutex_unlock(&lock);
 }
 
 static void listener_cancelled(void *argument) {
   struct listening *listening = argument;
-  stop_listening(*listening, false);
+  stop_listening(*listening, false, QUICK);
 }
 
 // Listening.
-
-static bool is_ready(int device) {
-  struct pollfd request = {.fd = device, .events = POLLIN};
-  return poll(&request, 1, 0) > 0;
-}
 
 // As `is_ready`, for a thread that has taken a request: were it cancelled in poll(2), the request
 // would be lost.
@@ -245,7 +355,7 @@ ssize_t cfuse_next_request(int device, void *buffer, size_t size) {
   pthread_cleanup_pop(false);
 
   int code = errno;
-  stop_listening(listening, count > 0);
+  stop_listening(listening, count > 0, kind_of(buffer, count));
   errno = code;
   return count;
 }

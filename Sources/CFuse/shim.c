@@ -95,19 +95,21 @@ void cfuse_set_serving_handler(void (*handler)(void *argument), void *argument) 
   serving_argument = argument;
 }
 
+// What we always want and libfuse below 3.17 does not pass on, whatever is asked of it.
+static const uint32_t own_init_flags = FUSE_PARALLEL_DIROPS
 #ifndef FUSE_CAP_HANDLE_KILLPRIV_V2
-static atomic_bool init_offers_privileges;
+                                       | FUSE_HANDLE_KILLPRIV_V2
 #endif
+    ;
+
+// Those of them that the kernel offers.
+static atomic_uint_least32_t offered_init_flags;
 
 static void note_init(const struct fuse_in_header *header, size_t size) {
-#ifndef FUSE_CAP_HANDLE_KILLPRIV_V2
   const struct fuse_init_in *init = (const void *)(header + 1);
   size_t end = offsetof(struct fuse_init_in, flags) + sizeof(init->flags);
-  bool offers = size >= sizeof(*header) + end && (init->flags & FUSE_HANDLE_KILLPRIV_V2) != 0;
-  atomic_store(&init_offers_privileges, offers);
-#else
-  (void)size;
-#endif
+  bool has_flags = size >= sizeof(*header) + end;
+  atomic_store(&offered_init_flags, has_flags ? init->flags & own_init_flags : 0);
   atomic_store(&init_request, header->unique);
 }
 
@@ -123,12 +125,10 @@ static bool completes_init(struct iovec *pieces, int count) {
   if (header->error != 0)
     return false;
 
-#ifndef FUSE_CAP_HANDLE_KILLPRIV_V2
   struct fuse_init_out *init = pieces[1].iov_base;
   size_t end = offsetof(struct fuse_init_out, flags) + sizeof(init->flags);
-  if (atomic_load(&init_offers_privileges) && pieces[1].iov_len >= end)
-    init->flags |= FUSE_HANDLE_KILLPRIV_V2;
-#endif
+  if (pieces[1].iov_len >= end)
+    init->flags |= (uint32_t)atomic_load(&offered_init_flags);
   return true;
 }
 
@@ -148,6 +148,7 @@ static ssize_t read_request(int device, void *buffer, size_t size, void *user_da
 static ssize_t write_reply(int device, struct iovec *pieces, int count, void *user_data) {
   (void)user_data;
   bool is_init = completes_init(pieces, count);
+  cfuse_will_answer(device);
   ssize_t written = writev(device, pieces, count);
   // By now the kernel has taken it over: it answers INIT within the call.
   if (is_init && written > 0 && serving_handler)

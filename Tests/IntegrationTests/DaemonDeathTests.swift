@@ -73,6 +73,43 @@ extension MountTests {
       }
     }
 
+    /// In the middle of a request, or between two, from the first on.
+    @Test(.needsFuse, .timeLimit(.minutes(1)), arguments: [false, true])
+    func atARequest(isAnswered: Bool) throws {
+      defer { takeAway(scratch.mountPoint) }
+      for number in [1, 2, 3, 4, 5, 7, 10, 20, 40] {
+        let faults: DaemonFaults =
+          isAnswered ? [.trapAfter(answer: number)] : [.trapBefore(answer: number)]
+        let daemon = try RunningCommand(
+          [FsmountProgram.required(), "mount", "-f", scratch.image, scratch.mountPoint],
+          environment: faults.environment())
+        // Until the mount answers no more.
+        let work = """
+          until grep -qF " $1 " /proc/self/mountinfo; do sleep 0.01; done
+          while ls -l "$1" && echo text > "$1/file" && cat "$1/file" && rm "$1/file"; do :; done
+          """
+        let client = try RunningCommand(["sh", "-c", work, "sh", scratch.mountPoint])
+        let ending = daemon.wait(timeout: 10)
+        #expect(ending.status == 128 + SIGILL, "\(number): \(ending.summary)")
+        let end = client.wait(timeout: 10)
+        #expect(end.status != nil, "\(number): \(end.summary)")
+        try expectDead(scratch.mountPoint)
+      }
+    }
+
+    /// The process that was started says so, and does not take it for a mount that serves requests.
+    @Test(.needsFuse, .timeLimit(.minutes(1)), arguments: [false, true])
+    func atTheFirstRequestInTheBackground(isAnswered: Bool) throws {
+      defer { takeAway(scratch.mountPoint) }
+      let faults: DaemonFaults = isAnswered ? [.trapAfter(answer: 1)] : [.trapBefore(answer: 1)]
+      let starter = try RunningCommand(
+        [FsmountProgram.required(), "mount", scratch.image, scratch.mountPoint],
+        environment: faults.environment())
+      let ending = starter.wait(timeout: 10)
+      expectRefusal(ending, naming: "ended by signal \(SIGILL)")
+      try expectDead(scratch.mountPoint)
+    }
+
     /// With `first`, another signal has told it to unmount.
     @Test(.needsFuse, .timeLimit(.minutes(1)), arguments: [nil, SIGTERM])
     mutating func underLoad(after first: Int32?) throws {

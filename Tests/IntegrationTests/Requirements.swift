@@ -49,8 +49,11 @@ final class Scratch {
     try FsmountProgram.run(["mkfs", "--force"] + options + [image]).orThrow()
   }
 
-  func mount(_ options: String = "", lifetime: Double = 120) throws -> FsmountMount {
-    try FsmountMount(image, at: mountPoint, options: options, lifetime: lifetime)
+  func mount(
+    _ options: String = "", lifetime: Double = 120, faults: DaemonFaults = []
+  ) throws -> FsmountMount {
+    try FsmountMount(
+      image, at: mountPoint, options: options, lifetime: lifetime, faults: faults)
   }
 
   func mountByKernel(_ options: String = LoopMount.kernelOptions) throws -> LoopMount {

@@ -66,6 +66,13 @@ int cfuse_session_loop(struct fuse_session *session, unsigned max_threads, int c
 /// be cancelled in it.
 ssize_t cfuse_next_request(int device, void *buffer, size_t size);
 
+/// Called by the thread that serves a request, when it is about to send the answer to `device`.
+void cfuse_will_answer(int device);
+
+/// How often a thread was woken to listen because another had begun to serve a request that may take
+/// long.
+uint64_t cfuse_wakes_beside_slow_requests(void);
+
 /// libfuse's messages go to `handler`, as text with a syslog level.
 void cfuse_set_log_handler(void (*handler)(int level, const char *text));
 
@@ -74,8 +81,9 @@ void cfuse_set_log_handler(void (*handler)(int level, const char *text));
 void cfuse_set_serving_handler(void (*handler)(void *argument), void *argument);
 
 /// fuse_session_mount, with a connection on which the kernel leaves it to us to take set-user-ID
-/// bits off files (KILLPRIV_V2 of the protocol). In return it does not ask for
-/// `security.capability` before each write.
+/// bits off files (KILLPRIV_V2 of the protocol), in return for which it does not ask for
+/// `security.capability` before each write; and on which it looks names up and lists in one
+/// directory on several threads at a time (PARALLEL_DIROPS).
 int cfuse_session_mount(struct fuse_session *session, const char *mount_point);
 
 /// Whether the request that this thread is serving, a write or an open with O_TRUNC, comes from

@@ -29,6 +29,9 @@ struct MountCommand: ParsableCommand {
                         chattr +c, or their btrfs.compression attribute
         compress-force=…
                         the same, and try with every file all the time
+        flush           close(2) of a file that was open for writing says when its
+                        data could not be written, as fsync(2) does in any case;
+                        a request more for each close
         discard         free ranges of the image file become holes at each commit
         skip_balance    leave a balance paused that is not finished
         relatime, noatime, strictatime, nodiratime

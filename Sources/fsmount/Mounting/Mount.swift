@@ -94,7 +94,8 @@ struct Mount {
     let server = FuseServer(
       mount: ControlledMount(
         volume: volume, image: image, mountPoint: mountPoint, requests: RequestCounters()),
-      log: log, maximumRead: options.maximumRead, checksPermissions: options.checksPermissions)
+      log: log, maximumRead: options.maximumRead, checksPermissions: options.checksPermissions,
+      reportsAtClose: options.reportsAtClose)
     let session = try FuseSession(
       server: server,
       arguments: options.libraryArguments(image: image, readOnly: volume.isReadOnly),

@@ -155,6 +155,7 @@ extension MountOptions {
       return true
     },
     "clone_fd": .setting { $0.cloneDescriptors = true },
+    "flush": .setting { $0.reportsAtClose = true },
     "debug": .setting { $0.debug = true },
   ]
 

@@ -25,6 +25,9 @@ struct MountOptions {
   var threads: UInt32?
   /// A channel to the kernel for each thread.
   var cloneDescriptors = false
+  /// Whether close(2) is to say that data were lost, for which the kernel asks at each close of a file
+  /// that was open for writing.
+  var reportsAtClose = false
   var debug = false
 
   /// Whether the kernel is to check permissions; else each user that may enter may do everything.

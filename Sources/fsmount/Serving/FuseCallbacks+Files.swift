@@ -16,7 +16,8 @@ extension FuseCallbacks {
       }
     }
 
-    // At every close of a descriptor; not for files that were opened to be read, see `opened`.
+    // At every close of a descriptor, where `opened` has not said that it need not be. Before Linux
+    // 5.16, and with writeback_cache, the kernel asks all the same.
     operations.flush = { request, number, file in
       FuseServer.answer(request, .flush) { server throws(FilesystemError) in
         try server.volume.content.reportFailure(
@@ -176,10 +177,10 @@ extension FuseServer {
     _ id: InodeID, _ file: UnsafeMutablePointer<fuse_file_info>?
   ) -> fuse_file_info {
     var file = opened(file)
-    if file.flags & O_ACCMODE == O_RDONLY {
-      // A reader has written nothing, so it has lost nothing.
-      file.noflush = 1
-    } else {
+    let isReader = file.flags & O_ACCMODE == O_RDONLY
+    // A reader has written nothing, so it has lost nothing.
+    file.noflush = isReader || !reportsAtClose ? 1 : 0
+    if !isReader {
       // A page also has bytes before the end, which no program has changed.
       let isToAppend = file.flags & O_APPEND != 0 && !isWrittenByPages
       let isKept = isWrittenByPages || file.flags & O_ACCMODE == O_RDWR

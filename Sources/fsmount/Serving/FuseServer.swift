@@ -7,7 +7,8 @@ import Logging
 ///
 /// 1. Every change of the volume comes through this mount, so the kernel may keep names,
 ///    attributes and content for as long as it likes; it drops by itself what a request of its
-///    own changes, and counts links by itself.
+///    own changes, and counts links by itself. What an ioctl changes it has to be told
+///    (`KernelNotices`).
 /// 2. An inode without a name lives until it is closed and the kernel has forgotten its number.
 final class FuseServer: Sendable {
   /// How long the kernel may believe what it was told.
@@ -32,6 +33,9 @@ final class FuseServer: Sendable {
   /// Whether the kernel checks permissions, and is to look at access control lists for that. It
   /// would check them all the more once it was told of lists.
   let checksPermissions: Bool
+  /// Whether close(2) of a file that was open for writing is to say that its data were lost. Else the
+  /// kernel does not ask at a close.
+  let reportsAtClose: Bool
   private let mountPoint: String
   /// The number of the device that the mount shows; nil while it was not looked for.
   private let device = Guarded<String?>(nil, rank: .leaf)
@@ -45,7 +49,8 @@ final class FuseServer: Sendable {
   nonisolated(unsafe) var session: OpaquePointer?
 
   init(
-    mount: ControlledMount, log: Logger, maximumRead: UInt32, checksPermissions: Bool
+    mount: ControlledMount, log: Logger, maximumRead: UInt32, checksPermissions: Bool,
+    reportsAtClose: Bool
   ) {
     volume = mount.volume
     requests = mount.requests
@@ -55,16 +60,19 @@ final class FuseServer: Sendable {
     self.log = log
     self.maximumRead = maximumRead
     self.checksPermissions = checksPermissions
+    self.reportsAtClose = reportsAtClose
     nodes = NodeNumbers(root: volume.rootDirectory)
   }
 
   /// The first request: what the kernel offers and what we want of it.
   func configure(_ connection: UnsafeMutablePointer<fuse_conn_info>) {
     // Splicing into a pipe only helps where the bytes are not looked at; we checksum them. Of
-    // HANDLE_KILLPRIV we have the second version, see `dropPrivileges`.
+    // HANDLE_KILLPRIV we have the second version, see `dropPrivileges`. With AUTO_INVAL_DATA the
+    // kernel took each new time of a file, those of its own writes too, for news of other content,
+    // asked for it before it read from its memory, and forgot what it had: see invariant 1.
     var unwanted = [
       cfuse_cap_splice_read, cfuse_cap_splice_write, cfuse_cap_splice_move,
-      cfuse_cap_handle_killpriv, cfuse_cap_writeback_cache,
+      cfuse_cap_handle_killpriv, cfuse_cap_writeback_cache, cfuse_cap_auto_inval_data,
     ]
     // A default ACL goes before the umask, hence DONT_MASK.
     var wanted = [

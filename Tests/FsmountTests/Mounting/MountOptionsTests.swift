@@ -31,6 +31,12 @@ import Testing
     #expect(options.volume.subvolume == .id(.topLevel))
   }
 
+  @Test func whatCloseSays() throws {
+    #expect(try !MountOptions([]).reportsAtClose)
+    let options = try MountOptions(["flush"])
+    #expect(options.reportsAtClose && options.library.isEmpty)
+  }
+
   @Test func compression() throws {
     #expect(try MountOptions([]).volume.compression == nil)
     #expect(
@@ -83,7 +89,7 @@ import Testing
     "bogus", "commit", "commit=0", "commit=x", "commit=99999999", "ro=1", "cache=1K", "cache=",
     "space_cache=v3", "subvolid=7", "remount", "noacl", "max_threads=0", "suid=1", "rescue=all",
     "compress=", "compress=zlib:10", "compress=zstd:16", "compress=zstd:-16", "compress=lzo:1",
-    "compress=lz4", "compress-force=zlib:", "compress=zstd:3x",
+    "compress=lz4", "compress-force=zlib:", "compress=zstd:3x", "flush=1",
   ])
   func refuses(_ option: String) {
     let error = #expect(throws: CommandFailure.self) { try MountOptions(["rw,\(option)"]) }

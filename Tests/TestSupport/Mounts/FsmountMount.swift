@@ -17,17 +17,20 @@ package final class FsmountMount: MountedImage {
   package var processID: pid_t { daemon.processID }
   package var messages: String { daemon.outputSoFar }
 
-  /// - Parameter program: another build than this checkout's.
+  /// - Parameters:
+  ///   - program: another build than this checkout's.
+  ///   - faults: see `DaemonFaults`.
   package init(
     _ image: String, at directory: String, options: String = "", lifetime: Double = 300,
-    program: String? = nil
+    program: String? = nil, faults: DaemonFaults = []
   ) throws {
     self.image = image
     self.directory = directory
     mkdir(directory, 0o755)
     var arguments = [try program ?? FsmountProgram.required(), "mount", "-f"]
     if !options.isEmpty { arguments += ["-o", options] }
-    daemon = try RunningCommand(arguments + [image, directory])
+    daemon = try RunningCommand(
+      arguments + [image, directory], environment: faults.environment())
     watchdog = Watchdog(daemon, seconds: lifetime)
     try waitUntilMounted()
   }

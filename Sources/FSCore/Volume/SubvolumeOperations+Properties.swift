@@ -1,9 +1,17 @@
 extension SubvolumeOperations {
-  /// All subvolumes, by ascending number.
-  package func list() throws(FilesystemError) -> [SubvolumeRecord] {
+  /// All subvolumes.
+  package func list() throws(FilesystemError) -> SubvolumeListing {
+    let list = SubvolumeList(trees)
     // Root items say what the last commit has.
     if !namespace.attributes.isReadOnly { try committer.commit() }
-    return try SubvolumeList(trees).all()
+    var scan = try list.scan()
+    // A rename takes a subvolume out of one place before it is in the other.
+    if scan.hasUnplaced, !namespace.attributes.isReadOnly {
+      scan = try transactions.performAlone(reserving: 1) { (_) throws(FilesystemError) in
+        try list.scan()
+      }
+    }
+    return scan.finish(list)
   }
 
   /// One subvolume, with its path; nil when it is not there, or deleted.

@@ -33,7 +33,24 @@ enum Main {
 
   /// What arguments ask for, those included that the parser does not know by itself.
   static func command(_ arguments: [String]) throws -> any ParsableCommand {
-    try Fsmount.parseAsRoot(BalanceStart.expanded(ResizeCommand.expanded(arguments)))
+    if let first = arguments.first, isNothing(first) {
+      throw CommandFailure(
+        "'\(first)' is neither a command of fsmount nor an image; 'fsmount --help' lists the commands",
+        status: .usage)
+    }
+    return try Fsmount.parseAsRoot(BalanceStart.expanded(ResizeCommand.expanded(arguments)))
+  }
+
+  /// Whether the first argument is a word that is neither a command nor a file: without a command it
+  /// would be taken for an image.
+  private static func isNothing(_ word: String) -> Bool {
+    guard !word.isEmpty, !word.hasPrefix("-"), !word.contains("/"), word != "help" else {
+      return false
+    }
+    let isCommand = Fsmount.configuration.subcommands.contains { type in
+      type._commandName == word || type.configuration.aliases.contains(word)
+    }
+    return !isCommand && access(word, F_OK) != 0
   }
 
   private static func fail(_ error: any Error) -> Never {

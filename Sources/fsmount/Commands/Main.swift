@@ -9,6 +9,13 @@ struct Fsmount: ParsableCommand {
     discussion: """
       'fsmount IMAGE MOUNTPOINT [-o OPTIONS]' is the same as 'fsmount mount', so that mount(8) \
       can call it: 'mount -t fuse.fsmount IMAGE MOUNTPOINT'.
+
+      To begin with:
+        fsmount mkfs --size 4G disk.img
+        fsmount mount disk.img DIRECTORY
+        fsmount unmount DIRECTORY
+
+      The manual page, fsmount(8), has more examples, all mount options and what exit statuses mean.
       """,
     version: Version.text,
     subcommands: [

@@ -8,8 +8,10 @@ struct SubvolumeCommand: ParsableCommand {
     commandName: "subvolume",
     abstract: "Make, delete, list and change subvolumes and snapshots of a mount.",
     discussion: """
-      The words are those of 'btrfs subvolume'. The user who mounted the image may do this, and root. \
-      'list' and 'show' also look at an image that is not mounted.
+      A subvolume is a directory that, with all that is in it, can be mounted, kept as a snapshot, made \
+      read-only and deleted as one. The words are those of 'btrfs subvolume'. The user who mounted the \
+      image may do this, and root. 'list', 'show' and 'get-default' also look at an image that is not \
+      mounted.
       """,
     subcommands: [
       SubvolumeCreate.self, SubvolumeDelete.self, SubvolumeSnapshot.self, SubvolumeListCommand.self,

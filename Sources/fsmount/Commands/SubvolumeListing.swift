@@ -175,7 +175,8 @@ struct SubvolumeShowCommand: ParsableCommand {
     abstract: "Show what is known of a subvolume.",
     discussion: """
       As 'btrfs subvolume show' prints it: of the subvolume at PATH, or with -r or -u of another one in \
-      the same mount. Of an image that is not mounted: of its top level, or of the one that is named.
+      the same mount. Of an image that is not mounted: of its top level, or of the one that is named. \
+      Quotas, which fsmount does not keep, are left out.
       """)
 
   @Option(

@@ -171,6 +171,8 @@ extension MountTests {
       let long = String(repeating: "x", count: 300)
       try expectLine(["reflink", "\(root)/f", "\(root)/\(long)"], "300 bytes", "255")
       try expectLine(["mout", scratch.image, root], "'mout'", "--help")
+      try expectLine(["balance", "begin", root], "'begin'", "fsmount balance", "start, status")
+      try expectLine(["subvolume", "remove", root], "'remove'", "create, delete")
     }
   }
 }

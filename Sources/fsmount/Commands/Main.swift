@@ -40,24 +40,37 @@ enum Main {
 
   /// What arguments ask for, those included that the parser does not know by itself.
   static func command(_ arguments: [String]) throws -> any ParsableCommand {
-    if let first = arguments.first, isNothing(first) {
-      throw CommandFailure(
-        "'\(first)' is neither a command of fsmount nor an image; 'fsmount --help' lists the commands",
-        status: .usage)
-    }
+    if let failure = unknownCommand(arguments) { throw failure }
     return try Fsmount.parseAsRoot(BalanceStart.expanded(ResizeCommand.expanded(arguments)))
   }
 
-  /// Whether the first argument is a word that is neither a command nor a file: without a command it
-  /// would be taken for an image.
-  private static func isNothing(_ word: String) -> Bool {
-    guard !word.isEmpty, !word.hasPrefix("-"), !word.contains("/"), word != "help" else {
-      return false
+  /// For words that are no commands where commands stand. The first one may be an image, too: the parser
+  /// would take it for one, and ask for a mount point.
+  private static func unknownCommand(_ arguments: [String]) -> CommandFailure? {
+    guard let word = arguments.first, !isOption(word) else { return nil }
+    guard let command = command(named: word, of: Fsmount.self) else {
+      if word.contains("/") || word == "help" || access(word, F_OK) == 0 { return nil }
+      return CommandFailure(
+        "'\(word)' is neither a command of fsmount nor an image; 'fsmount --help' lists the commands",
+        status: .usage)
     }
-    let isCommand = Fsmount.configuration.subcommands.contains { type in
-      type._commandName == word || type.configuration.aliases.contains(word)
+    let others = command.configuration.subcommands
+    guard !others.isEmpty, arguments.count > 1, !isOption(arguments[1]), arguments[1] != "help",
+      self.command(named: arguments[1], of: command) == nil
+    else { return nil }
+    let names = others.map { $0._commandName }.joined(separator: ", ")
+    return CommandFailure(
+      "'\(arguments[1])' is no command of 'fsmount \(word)'; there are \(names)", status: .usage)
+  }
+
+  private static func isOption(_ word: String) -> Bool { word.isEmpty || word.hasPrefix("-") }
+
+  private static func command(
+    named word: String, of parent: any ParsableCommand.Type
+  ) -> (any ParsableCommand.Type)? {
+    parent.configuration.subcommands.first {
+      $0._commandName == word || $0.configuration.aliases.contains(word)
     }
-    return !isCommand && access(word, F_OK) != 0
   }
 
   private static func fail(_ error: any Error) -> Never {

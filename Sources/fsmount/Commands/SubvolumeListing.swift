@@ -186,7 +186,8 @@ struct SubvolumeShowCommand: ParsableCommand {
 
   @Option(
     name: [.customShort("u"), .customLong("uuid")],
-    help: ArgumentHelp("The UUID of the subvolume.", valueName: "uuid"))
+    help: ArgumentHelp(
+      "The UUID of the subvolume, as in 66079fc0-28ce-8646-b7ca-ac35243d7575.", valueName: "uuid"))
   var uuid: UUIDArgument?
 
   @Flag(help: "Print JSON.")

@@ -23,8 +23,13 @@ struct PlaceInMount {
         "'\(name.prefix(20))…': the name has \(length) bytes; \(Format.maximumNameLength) are the "
           + "most that a name can have", status: .usage)
     }
-    let above = slash.map { String(rest[..<$0]) }
-    directory = above.map { $0.isEmpty ? "/" : $0 } ?? "."
+    guard let slash else {
+      directory = "."
+      return
+    }
+    var above = rest[..<slash]
+    while above.hasSuffix("/") { above = above.dropLast() }
+    directory = above.isEmpty ? "/" : String(above)
   }
 
   var path: String { directory == "/" ? "/\(name)" : "\(directory)/\(name)" }

@@ -83,6 +83,8 @@ extension MountTests {
       try check("mkdir") { mkdir("\(root)/q/place", 0o755) }
       try Shell.run("mount", "-t", "tmpfs", "none", "\(root)/q/place").orThrow()
       try expectLine([s, "delete", "\(root)/q"], "\(root)/q", "\(root)/q/place", "unmount")
+      try expectLine(
+        [s, "delete", "-i", String(try #require(id)), root], "\(root)/q/place", "unmount")
       try Shell.run("umount", "\(root)/q/place").orThrow()
       // One in which a program works goes; what it has open stays with it.
       let open = Glibc.open("\(root)/q/place", O_RDONLY)

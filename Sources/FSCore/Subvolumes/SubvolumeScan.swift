@@ -161,7 +161,7 @@ package struct SubvolumeScan {
         + "\(other.parent) says")
   }
 
-  /// Subvolumes below others are many, and these few: each is found once.
+  /// Finds the paths of those above it, too: each is found once, however many stand below it.
   private func path(
     of id: TreeID, _ paths: inout SubvolumePaths<some DirectoryLinks>
   ) throws(FilesystemError) -> [UInt8] {

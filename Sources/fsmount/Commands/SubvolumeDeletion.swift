@@ -140,6 +140,9 @@ struct SubvolumeDelete: ParsableCommand {
         "subvolume \(id) is the default subvolume: set another one first, with "
           + "'fsmount subvolume set-default'")
     }
+    if let place = try directory(of: report, in: path, among: answer.subvolumes) {
+      try requireNothingMounted("subvolume \(id)", place)
+    }
     let descriptor = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC)
     guard descriptor >= 0 else { throw CommandFailure.cannotOpen(path, errno) }
     defer { close(descriptor) }
@@ -161,6 +164,23 @@ struct SubvolumeDelete: ParsableCommand {
     let commits = commitsAfter || commitsEach
     print("Delete subvolume (\(commits ? "commit" : "no-commit")): '\(path)/\(report.path)'")
     if commits { try commit(path) }
+  }
+
+  /// Where a subvolume is seen in the mount that a path is in; nil where it is not.
+  private func directory(
+    of report: SubvolumeReport, in path: String, among all: [SubvolumeReport]
+  ) throws(CommandFailure) -> String? {
+    guard let resolved = AbsolutePath.resolve(path) else { return nil }
+    let mounts = MountTable.entries().filter {
+      $0.isOurs && (resolved == $0.mountPoint || resolved.hasPrefix($0.mountPoint + "/"))
+    }
+    guard let mountPoint = mounts.map(\.mountPoint).max(by: { $0.utf8.count < $1.utf8.count })
+    else { return nil }
+    let root = try ControlChannel(mountPoint).ask(FileIdentityCall()).subvolume
+    guard let above = all.first(where: { $0.id == root })?.path else { return nil }
+    if above.isEmpty { return "\(mountPoint)/\(report.path)" }
+    guard report.path.hasPrefix(above + "/") else { return nil }
+    return "\(mountPoint)\(report.path.dropFirst(above.count))"
   }
 
   private func commit(_ path: String) throws(CommandFailure) {

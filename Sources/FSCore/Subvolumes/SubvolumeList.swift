@@ -4,15 +4,16 @@ package struct SubvolumeList {
 
   package init(_ trees: Trees) { self.trees = trees }
 
-  /// Reads what the root tree says of subvolumes. What is seen of two of them may be of two moments.
-  package func scan() throws(FilesystemError) -> SubvolumeScan {
+  /// All subvolumes. What is seen of two of them may be of two moments, and something that is renamed
+  /// meanwhile looks as if it were nowhere.
+  package func listing() throws(FilesystemError) -> SubvolumeListing {
     var scan = SubvolumeScan()
     try trees.root.forEach(from: SubvolumeScan.firstKey, through: SubvolumeScan.lastKey) {
       (key, bytes) throws(FilesystemError) in
       scan.add(key, bytes)
       return true
     }
-    return scan
+    return scan.finish(self)
   }
 
   /// What is known of one, without its path; nil when it is not there, or deleted.

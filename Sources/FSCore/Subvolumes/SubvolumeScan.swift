@@ -103,14 +103,6 @@ package struct SubvolumeScan {
     return "\(error)"
   }
 
-  /// Whether a subvolume is there of which nothing says where it stands, and nothing is damaged.
-  package var hasUnplaced: Bool {
-    found.contains {
-      $0.item.references > 0 && $0.id != .topLevel && places[$0.id] == nil
-        && damagedPlaces[$0.id] == nil
-    }
-  }
-
   /// Ends the scan. Other remarks may be given to stand behind its own.
   package mutating func finish(
     _ links: some DirectoryLinks, further: Remarks? = nil

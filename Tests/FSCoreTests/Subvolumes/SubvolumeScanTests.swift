@@ -215,6 +215,43 @@ import Testing
     }
   }
 
+  /// What is renamed looks as if it were nowhere for a moment: no listing says so.
+  @Test func listedWhileNamesChange() throws {
+    let volume = try Volume.mountForTest(try TestImage.make { $0.spaceRecord = .v2 })
+    let root = InodeID(tree: .topLevel, number: .firstFree)
+    let one = try volume.makeDirectory("/one")
+    let other = try volume.makeDirectory("/other")
+    try volume.makeSubvolume("/one/v")
+    try volume.makeSubvolume("/one/v/below")
+    try volume.makeSubvolume("/other/w")
+    let isOver = Guarded(false, rank: .leaf)
+    let renamer = BackgroundThread {
+      var places = (one, other)
+      while !isOver.withLock({ $0 }) {
+        let error = errorNumber {
+          try volume.namespace.rename("v", in: places.0, to: "v", in: places.1)
+          try volume.namespace.rename("one", in: root, to: "two", in: root)
+          try volume.namespace.rename("two", in: root, to: "one", in: root)
+        }
+        if error != 0 { break }
+        places = (places.1, places.0)
+      }
+    }
+    for _ in 0..<300 {
+      let listing = try volume.subvolumes.list()
+      let paths = listing.subvolumes.map { String(decoding: $0.path, as: UTF8.self) }
+      guard listing.problems.isEmpty, paths.count == 4, paths.dropFirst().allSatisfy({ $0 != "" })
+      else {
+        Issue.record("\(paths): \(listing.problems)")
+        break
+      }
+    }
+    isOver.withLock { $0 = true }
+    renamer.join()
+    #expect(try volume.subvolumes.list().problems.isEmpty)
+    try volume.unmount()
+  }
+
   @Test func defaultSubvolume() throws {
     let image = try TestImage.make(sizeBytes: 256 << 20)
     let volume = try Volume.mountForTest(image)

@@ -90,8 +90,9 @@ bench-compare: benchmarks ## Measures two builds in turns: make bench-compare OL
 	@core=$$(ls $$(dirname $(OLD))/benchmarks $$(dirname $(OLD))/exerciser 2>/dev/null | head -n 1); \
 	if [ -n "$$core" ]; then $(RELEASE)/benchmarks compare-core --old $$core; fi
 
-install: release ## Installs the program and a helper for mount(8): mount -t fsmount
+install: release ## Installs the program, its manual page, and a helper for mount(8): mount -t fsmount
 	install -D -m 755 $(RELEASE)/fsmount $(DESTDIR)/usr/local/bin/fsmount
+	install -D -m 644 Documentation/fsmount.8 $(DESTDIR)/usr/local/share/man/man8/fsmount.8
 	install -d $(DESTDIR)/sbin
 	ln -sf /usr/local/bin/fsmount $(DESTDIR)/sbin/mount.fsmount
 

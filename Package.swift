@@ -96,7 +96,9 @@ let package = Package(
     .testTarget(
       name: "FsmountTests",
       dependencies: [
-        "fsmount", "CFuse", "FSCore", .product(name: "Logging", package: "swift-log"),
+        "fsmount", "CFuse", "FSCore",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "Logging", package: "swift-log"),
       ],
       swiftSettings: strict),
     .testTarget(

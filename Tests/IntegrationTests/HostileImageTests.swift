@@ -35,6 +35,12 @@ extension MountTests {
       let mounted = try scratch.mount()
       defer { try? mounted.unmount() }
       try scratch.work(seed: 31, operations: 400)
+      for name in ["v", "v/below", "w"] {
+        try FsmountProgram.run("subvolume", "create", "\(scratch.mountPoint)/\(name)").orThrow()
+      }
+      try FsmountProgram.run(
+        "subvolume", "snapshot", "\(scratch.mountPoint)/v", "\(scratch.mountPoint)/v/s"
+      ).orThrow()
       try mounted.unmount()
       return scratch
     }
@@ -134,7 +140,11 @@ extension MountTests {
     private func expectSurvival(
       _ scratch: Scratch, seed: UInt64, location: SourceLocation = #_sourceLocation
     ) throws {
-      for command in Self.inspections + [["inspect", "tree", "1"], ["inspect", "tree", "5"]] {
+      let others = [
+        ["inspect", "tree", "1"], ["inspect", "tree", "5"], ["subvolume", "list", "-d"],
+        ["subvolume", "list", "-u"], ["subvolume", "show"], ["subvolume", "get-default"],
+      ]
+      for command in Self.inspections + others {
         let result = try FsmountProgram.run(command + [scratch.image], timeout: 30)
         #expect(
           result.status != nil && !result.wasKilledBySignal, "\(seed): \(result.summary)",
@@ -150,6 +160,13 @@ extension MountTests {
       }
       defer { try? mounted.unmount() }
       walk(scratch.root)
+      for command in [["list"], ["list", "-d"], ["show", "-r", "256"]] {
+        let words = ["subvolume"] + command + [scratch.mountPoint]
+        let result = try FsmountProgram.run(words, timeout: 30)
+        #expect(
+          result.status != nil && !result.wasKilledBySignal, "\(seed): \(result.summary)",
+          sourceLocation: location)
+      }
       for index in 0..<20 { try? scratch.write("new-\(index)", seed: seed, length: 20_000) }
       _ = try? FsmountProgram.run("sync", scratch.mountPoint, timeout: 60)
       #expect(

@@ -47,7 +47,7 @@ struct FileCloner: Sendable {
 
   static func requireWritable(_ target: Inode) throws(FilesystemError) {
     if target.subvolume.isReadOnly {
-      throw .readOnly("subvolume \(target.id.tree) is read-only")
+      throw .readOnly(target.id.tree.readOnlyHint)
     }
   }
 

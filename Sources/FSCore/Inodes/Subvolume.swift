@@ -62,3 +62,10 @@ package final class Subvolume: Sendable {
   /// room for one more item header than the item needs, and so do we, to fail where it fails.
   var longestSharedItem: Int { geometry.maximumItemSize - Format.itemHeaderSize }
 }
+
+extension TreeID {
+  /// Why something in a read-only subvolume cannot be changed, and what to do.
+  package var readOnlyHint: String {
+    "it belongs to subvolume \(self), which 'fsmount subvolume set-rw' makes writable"
+  }
+}

@@ -10,7 +10,7 @@ package final class ImageReader {
   package let device: LogicalDevice
   package let superblock: Superblock
   package let geometry: Geometry
-  private let remarks = Remarks()
+  let remarks = Remarks()
   private let blocks: BlockWalk
 
   package var problems: [String] { remarks.kept }
@@ -34,6 +34,14 @@ package final class ImageReader {
     _ visit: (Key, RawSpan) throws(FilesystemError) -> Bool
   ) throws(FilesystemError) {
     try blocks.walk(root, from: from, through: through, visit)
+  }
+
+  /// `BlockWalk.walkItemByItem`.
+  package func walkItemByItem(
+    _ root: BlockPointer, from: Key = .zero, through: Key = .maximum,
+    _ visit: (Key, RawSpan, StaticString?) throws(FilesystemError) -> Bool
+  ) throws(FilesystemError) {
+    try blocks.walkItemByItem(root, from: from, through: through, visit)
   }
 
   /// `BlockWalk.walkBlocks`.

@@ -39,6 +39,28 @@ package struct BlockWalk {
     }
   }
 
+  /// As `walk`, but of a leaf in which items break rules the other items are visited as well. A damaged
+  /// one is given with the rule that it breaks: nothing in its bytes is to be relied on.
+  package func walkItemByItem(
+    _ root: BlockPointer, from: Key = .zero, through: Key = .maximum,
+    _ visit: (Key, RawSpan, StaticString?) throws(FilesystemError) -> Bool
+  ) throws(FilesystemError) {
+    let block = AlignedBuffer(count: blocks.geometry.nodeBytes)
+    let bounds = KeyBounds(first: nil, end: nil)
+    let damaged = try read(root, bounds, into: block, itemByItem: true)
+    _ = try descend(root, block, damaged, bounds, from: from, through: through, itemByItem: true) {
+      (pointer, leaf, damaged) throws(FilesystemError) in
+      guard pointer.level == 0 else { return true }
+      var slot = -1
+      return try forEachItem(of: leaf) { (key, bytes) throws(FilesystemError) in
+        slot += 1
+        if key < from { return true }
+        if key > through { return false }
+        return try visit(key, bytes, damaged[slot])
+      }
+    }
+  }
+
   /// Calls `visit` for each item of a leaf that was walked to, until it returns false, which is
   /// then returned.
   package func forEachItem(
@@ -63,8 +85,10 @@ package struct BlockWalk {
   ) throws(FilesystemError) {
     let bounds = KeyBounds(first: nil, end: nil)
     let block = AlignedBuffer(count: blocks.geometry.nodeBytes)
-    try read(root, bounds, into: block)
-    _ = try descend(root, block, bounds, from: from, through: through, visit)
+    let damaged = try read(root, bounds, into: block, itemByItem: false)
+    _ = try descend(root, block, damaged, bounds, from: from, through: through, itemByItem: false) {
+      (pointer, block, _) throws(FilesystemError) in try visit(pointer, block)
+    }
   }
 
   /// What the parent says about the keys of a block. Holding each block against it also
@@ -76,13 +100,18 @@ package struct BlockWalk {
   }
 
   /// Returns false when the walk is over.
+  ///
+  /// - Parameters:
+  ///   - damaged: the slots of items that break rules, and which.
+  ///   - itemByItem: whether leaves may have such items.
   private func descend(
-    _ pointer: BlockPointer, _ buffer: AlignedBuffer, _ bounds: KeyBounds,
-    from: Key, through: Key,
-    _ visit: (BlockPointer, UnsafeRawBufferPointer) throws(FilesystemError) -> Bool
+    _ pointer: BlockPointer, _ buffer: AlignedBuffer, _ damaged: [Int: StaticString],
+    _ bounds: KeyBounds, from: Key, through: Key, itemByItem: Bool,
+    _ visit: (BlockPointer, UnsafeRawBufferPointer, [Int: StaticString]) throws(FilesystemError)
+      -> Bool
   ) throws(FilesystemError) -> Bool {
     let block = buffer.readable
-    guard try visit(pointer, block) else { return false }
+    guard try visit(pointer, block, damaged) else { return false }
     if pointer.level == 0 { return true }
 
     // One buffer serves all children: a child is done with before its sibling is read.
@@ -100,26 +129,46 @@ package struct BlockWalk {
         tree: pointer.tree, address: LogicalAddress(block.u64(at + Key.size)),
         level: pointer.level - 1, generation: Generation(block.u64(at + Key.size + 8)))
       let childBounds = KeyBounds(first: key, end: end)
+      let damaged: [Int: StaticString]
       do throws(FilesystemError) {
-        try read(child, childBounds, into: childBlock)
+        damaged = try read(child, childBounds, into: childBlock, itemByItem: itemByItem)
       } catch {
         try leaveOut(error, "\(error)")
         continue
       }
       let goesOn = try descend(
-        child, childBlock, childBounds, from: from, through: through, visit)
+        child, childBlock, damaged, childBounds, from: from, through: through,
+        itemByItem: itemByItem, visit)
       if !goesOn { return false }
     }
     return true
   }
 
-  /// Reads a block, from the first copy that is good, and notes those before it.
+  /// Reads a block; returns the slots of damaged items, where single ones may be.
   private func read(
-    _ pointer: BlockPointer, _ bounds: KeyBounds, into buffer: AlignedBuffer
-  ) throws(FilesystemError) {
+    _ pointer: BlockPointer, _ bounds: KeyBounds, into buffer: AlignedBuffer, itemByItem: Bool
+  ) throws(FilesystemError) -> [Int: StaticString] {
     let reference = BlockReference(
       address: pointer.address, generation: pointer.generation, level: pointer.level,
       tree: pointer.tree, firstKey: bounds.first)
+    do throws(FilesystemError) {
+      try readWhole(reference, pointer, bounds, into: buffer)
+      return [:]
+    } catch {
+      guard case .corrupt = error, itemByItem, pointer.level == 0 else { throw error }
+    }
+    return try blocks.readSparing(
+      reference, newest: newest, into: buffer.bytes
+    ) { (block) throws(FilesystemError) in
+      try check(block, pointer, bounds)
+    }
+  }
+
+  /// Reads a block, from the first copy that is good, and notes those before it.
+  private func readWhole(
+    _ reference: BlockReference, _ pointer: BlockPointer, _ bounds: KeyBounds,
+    into buffer: AlignedBuffer
+  ) throws(FilesystemError) {
     let bad = try blocks.read(
       reference, newest: newest, into: buffer.bytes
     ) { (block) throws(FilesystemError) in

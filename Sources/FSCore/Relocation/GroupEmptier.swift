@@ -35,14 +35,14 @@ struct GroupEmptier: Sendable {
   /// Throws for a plan that cannot be carried out, with the reason.
   func check(_ plan: BalancePlan) throws(FilesystemError) {
     if plan.system != nil, !plan.isForced {
-      throw .invalidArgument("system block groups are balanced with force alone")
+      throw .invalidArgument("system block groups are balanced only where that is forced (--force)")
     }
     for (filter, members) in types(plan) where filter.target == .single && !plan.isForced {
       guard members !== space.groups.data || space.groups.geometry.isMixed,
         members.groups.contains(where: { $0.flags.contains(.dup) })
       else { continue }
       throw .invalidArgument(
-        "one copy of metadata in place of two: that is done with force alone")
+        "one copy of metadata in place of two: that is done only where it is forced (--force)")
     }
     if space.groups.geometry.isMixed, let data = plan.data, let metadata = plan.metadata,
       data != metadata

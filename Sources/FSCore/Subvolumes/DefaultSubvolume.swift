@@ -1,16 +1,20 @@
 /// Which subvolume is mounted when none is named: an entry in a directory of the root tree
 /// (format §6.5).
-enum DefaultSubvolume {
+package enum DefaultSubvolume {
   private static let name = Array("default".utf8)
-  private static let key = Key(.rootTreeDirectory, .dirItem, FormatHash.name(name))
+  package static let key = Key(.rootTreeDirectory, .dirItem, FormatHash.name(name))
 
   /// The one that the image names; nil when it names none, or no subvolume.
   static func find(in root: Tree) throws(FilesystemError) -> TreeID? {
-    let found = try root.find(key) { (bytes) throws(FilesystemError) -> TreeID? in
-      let entry = try DirectoryEntry.all(in: bytes).first { $0.name == name }
-      return entry.map { TreeID($0.location.objectID.rawValue) }
+    try root.find(key) { (bytes) throws(FilesystemError) in try decode(bytes) } ?? nil
+  }
+
+  /// The one that the item with the key says; nil when it names none, or no subvolume.
+  package static func decode(_ bytes: RawSpan) throws(FilesystemError) -> TreeID? {
+    let entry = try DirectoryEntry.all(in: bytes).first { $0.name == name }
+    guard let id = entry.map({ TreeID($0.location.objectID.rawValue) }), id.isSubvolume else {
+      return nil
     }
-    guard let found, let id = found, id.isSubvolume else { return nil }
     return id
   }
 

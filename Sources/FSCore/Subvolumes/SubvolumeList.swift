@@ -1,32 +1,19 @@
-/// What is known of a subvolume: its root item, and where it stands.
-package struct SubvolumeRecord: Sendable {
-  package let id: TreeID
-  package let item: RootItem
-  /// The subvolume that it stands in; nil for the top level.
-  package var parent: TreeID?
-  /// In that one.
-  package var directory: ObjectID?
-  package var name: [UInt8] = []
-  /// From the top level; empty for that itself.
-  package var path: [UInt8] = []
-}
-
-/// Lists subvolumes by what the root tree says. Deleted ones are left out.
+/// Lists subvolumes by what the trees of a mount say. Deleted ones are apart.
 package struct SubvolumeList {
   let trees: Trees
 
   package init(_ trees: Trees) { self.trees = trees }
 
-  /// All subvolumes by ascending number, the top level first. One whose place cannot be found, as on
-  /// a damaged image, has no name.
-  package func all() throws(FilesystemError) -> [SubvolumeRecord] {
-    var records: [SubvolumeRecord] = []
-    for id in try trees.subvolumeIDs() {
-      if let record = try record(of: id) { records.append(record) }
+  /// All subvolumes. What is seen of two of them may be of two moments, and something that is renamed
+  /// meanwhile looks as if it were nowhere.
+  package func listing() throws(FilesystemError) -> SubvolumeListing {
+    var scan = SubvolumeScan()
+    try trees.root.forEach(from: SubvolumeScan.firstKey, through: SubvolumeScan.lastKey) {
+      (key, bytes) throws(FilesystemError) in
+      scan.add(key, bytes)
+      return true
     }
-    var paths: [TreeID: [UInt8]] = [.topLevel: []]
-    for index in records.indices { records[index].path = try path(of: records[index], &paths) }
-    return records
+    return scan.finish(self)
   }
 
   /// What is known of one, without its path; nil when it is not there, or deleted.
@@ -48,16 +35,8 @@ package struct SubvolumeList {
 
   /// The path of a subvolume from the top level; empty when it cannot be found, or is too long.
   package func path(of record: SubvolumeRecord) throws(FilesystemError) -> [UInt8] {
-    var paths: [TreeID: [UInt8]] = [.topLevel: []]
-    return try path(of: record, &paths)
-  }
-
-  /// - Parameter paths: those that are known already.
-  private func path(
-    of record: SubvolumeRecord, _ paths: inout [TreeID: [UInt8]]
-  ) throws(FilesystemError) -> [UInt8] {
     do throws(FilesystemError) {
-      return try findPath(of: record, &paths)
+      return try findPath(of: record)
     } catch .corrupt, .notFound {
       return []
     } catch {
@@ -66,27 +45,20 @@ package struct SubvolumeList {
   }
 
   /// As `path`, but what is damaged is thrown.
-  private func findPath(
-    of record: SubvolumeRecord, _ paths: inout [TreeID: [UInt8]]
-  ) throws(FilesystemError) -> [UInt8] {
-    // From the subvolume up to one whose path is known.
-    var chain: [SubvolumeRecord] = []
+  private func findPath(of record: SubvolumeRecord) throws(FilesystemError) -> [UInt8] {
+    var parts: [[UInt8]] = []
+    var length = 0
     var next = record
-    while paths[next.id] == nil, chain.count < 4096, let parent = next.parent {
-      chain.append(next)
-      if paths[parent] != nil { break }
-      guard let above = try self.record(of: parent) else { break }
+    while next.id != .topLevel {
+      guard parts.count < 4096, length <= Self.longestPath, let parent = next.parent,
+        let directory = next.directory, let inParent = try path(of: directory, in: parent),
+        let above = try self.record(of: parent)
+      else { return [] }
+      parts.append(Self.joined([inParent, next.name]))
+      length += inParent.count + next.name.count + 2
       next = above
     }
-    for record in chain.reversed() {
-      guard let parent = record.parent, let directory = record.directory, let above = paths[parent]
-      else { continue }
-      guard let inParent = try path(of: directory, in: parent) else { break }
-      let whole = Self.joined([above, inParent, record.name])
-      guard whole.count <= Self.longestPath else { break }
-      paths[record.id] = whole
-    }
-    return paths[record.id] ?? []
+    return Self.joined(parts.reversed())
   }
 
   /// Paths that are longer are those of a hostile image: a mount knows no path of more than 4 KiB.
@@ -104,14 +76,7 @@ package struct SubvolumeList {
     var length = 0
     // Longer chains than this are loops in a damaged image.
     while number != .firstFree, parts.count < 4096 {
-      let found = try tree.findFirst(atLeast: Key(number, .inodeRef, 0)) {
-        (key, bytes) throws(FilesystemError) -> (ObjectID, [UInt8])? in
-        guard key.objectID == number, key.type == .inodeRef, bytes.byteCount >= 10,
-          bytes.byteCount >= 10 + Int(bytes.u16(8))
-        else { return nil }
-        return (ObjectID(key.offset), bytes.array(10, Int(bytes.u16(8))))
-      }
-      guard let found, let (parent, name) = found else { return nil }
+      guard let (parent, name) = try Self.link(of: number, in: tree) else { return nil }
       length += name.count + 1
       guard length <= Self.longestPath else { return nil }
       parts.append(name)
@@ -120,7 +85,36 @@ package struct SubvolumeList {
     return number == .firstFree ? Self.joined(parts.reversed()) : nil
   }
 
+  private static func link(
+    of directory: ObjectID, in tree: Tree
+  ) throws(FilesystemError) -> (parent: ObjectID, name: [UInt8])? {
+    try tree.findFirst(atLeast: Key(directory, .inodeRef, 0)) { (key, bytes) in
+      DirectoryLink.decode(directory, key, bytes)
+    } ?? nil
+  }
+
   private static func joined(_ parts: some Sequence<[UInt8]>) -> [UInt8] {
     Array(parts.filter { !$0.isEmpty }.joined(separator: [UInt8(ascii: "/")]))
+  }
+}
+
+extension SubvolumeList: DirectoryLinks {
+  package func link(
+    of directory: ObjectID, in tree: TreeID
+  ) throws(FilesystemError) -> (parent: ObjectID, name: [UInt8])? {
+    try Self.link(of: directory, in: trees.subvolume(tree))
+  }
+}
+
+/// INODE_REF of a directory, which has one name alone.
+package enum DirectoryLink {
+  /// Nil for what is no such item of `directory`, or damaged.
+  package static func decode(
+    _ directory: ObjectID, _ key: Key, _ bytes: RawSpan
+  ) -> (parent: ObjectID, name: [UInt8])? {
+    guard key.objectID == directory, key.type == .inodeRef, bytes.byteCount >= 10,
+      bytes.byteCount >= 10 + Int(bytes.u16(8))
+    else { return nil }
+    return (ObjectID(key.offset), bytes.array(10, Int(bytes.u16(8))))
   }
 }

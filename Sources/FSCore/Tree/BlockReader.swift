@@ -35,7 +35,44 @@ package struct BlockReader: Sendable {
     }.bad
   }
 
+  /// As `read`, of a leaf in which single items are damaged: returns by their slots which rule each
+  /// breaks.
+  func readSparing(
+    _ reference: BlockReference, newest: Generation, into buffer: UnsafeMutableRawBufferPointer,
+    _ further: (UnsafeRawBufferPointer) throws(FilesystemError) -> Void
+  ) throws(FilesystemError) -> [Int: StaticString] {
+    try mirrors.read(
+      into: buffer, at: reference.address,
+      of: { "tree \(Int64(bitPattern: reference.tree.rawValue)) block \(reference.address)" }
+    ) { (block) throws(FilesystemError) in
+      try checkHeader(block, reference, newest)
+      let damaged = try BlockValidation.damagedItems(
+        block, geometry: geometry, address: reference.address, superGeneration: newest)
+      try checkFirstKey(block, reference)
+      try further(block)
+      return damaged
+    }.value
+  }
+
   private func check(
+    _ block: UnsafeRawBufferPointer, _ reference: BlockReference, _ newest: Generation
+  ) throws(FilesystemError) {
+    try checkHeader(block, reference, newest)
+    try BlockValidation.check(
+      block, geometry: geometry, address: reference.address, superGeneration: newest)
+    try checkFirstKey(block, reference)
+  }
+
+  private func checkFirstKey(
+    _ block: UnsafeRawBufferPointer, _ reference: BlockReference
+  ) throws(FilesystemError) {
+    guard let key = reference.firstKey else { return }
+    guard BlockHeader(block.bytes).itemCount > 0, Key(block, at: Format.headerSize) == key else {
+      throw .corrupt("tree block \(reference.address): its first key is not its parent's")
+    }
+  }
+
+  private func checkHeader(
     _ block: UnsafeRawBufferPointer, _ reference: BlockReference, _ newest: Generation
   ) throws(FilesystemError) {
     guard geometry.checksumType.isSealed(block) else {
@@ -62,12 +99,5 @@ package struct BlockReader: Sendable {
     try require(
       reference.mayBelong(to: header.owner),
       "it belongs to tree \(Int64(bitPattern: header.owner.rawValue))")
-    try BlockValidation.check(
-      block, geometry: geometry, address: reference.address, superGeneration: newest)
-    if let key = reference.firstKey {
-      try require(
-        header.itemCount > 0 && Key(block, at: Format.headerSize) == key,
-        "its first key is not its parent's")
-    }
   }
 }

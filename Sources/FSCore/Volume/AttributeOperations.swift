@@ -36,7 +36,7 @@ package final class AttributeOperations: Sendable {
   /// Throws unless the subvolume of `inode` may be changed.
   func requireWritable(_ inode: Inode) throws(FilesystemError) {
     if isReadOnly { throw .readOnly("the file system is mounted read-only") }
-    if inode.subvolume.isReadOnly { throw .readOnly("subvolume \(inode.id.tree) is read-only") }
+    if inode.subvolume.isReadOnly { throw .readOnly(inode.id.tree.readOnlyHint) }
   }
 
   func attributes(of inode: Inode) -> Attributes {

@@ -45,7 +45,7 @@ package struct OpenedImage {
     do throws(FilesystemError) {
       _ = try trees.subvolume(subvolume)
     } catch .notFound {
-      throw .cannotMount("the image has no subvolume \(subvolume)")
+      throw .cannotMount("the image has no subvolume \(subvolume); \(Self.listHint)")
     }
     if readOnlyReason == nil {
       MirroredReader(device: self.device, log: log).allowRepairs()
@@ -63,6 +63,8 @@ package struct OpenedImage {
         + "once with Linux, or with -o nologreplay, read-only, as of the last commit")
   }
 
+  private static let listHint = "'fsmount subvolume list IMAGE' tells which there are"
+
   /// The subvolume at a path from the top-level one.
   private static func subvolume(
     _ path: String, _ trees: Trees
@@ -77,7 +79,7 @@ package struct OpenedImage {
         try DirectoryEntry.all(in: bytes).first { $0.name == name }?.location
       }
       guard let found, let location = found else {
-        throw .cannotMount("the image has no subvolume \(path)")
+        throw .cannotMount("the image has no subvolume \(path); \(Self.listHint)")
       }
       if location.type == .rootItem {
         tree = TreeID(location.objectID.rawValue)
@@ -86,14 +88,9 @@ package struct OpenedImage {
         directory = location.objectID
       }
     }
-    guard directory == .firstFree else { throw .cannotMount("\(path) is not a subvolume") }
+    guard directory == .firstFree else {
+      throw .cannotMount("\(path) is not a subvolume; \(listHint)")
+    }
     return tree
-  }
-}
-
-extension OpenedImage {
-  /// The subvolume that is mounted when none is named.
-  package func defaultSubvolume() throws(FilesystemError) -> TreeID {
-    try DefaultSubvolume.find(in: trees.root) ?? .topLevel
   }
 }

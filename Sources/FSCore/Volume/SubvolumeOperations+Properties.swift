@@ -1,9 +1,17 @@
 extension SubvolumeOperations {
-  /// All subvolumes, by ascending number.
-  package func list() throws(FilesystemError) -> [SubvolumeRecord] {
+  /// All subvolumes.
+  package func list() throws(FilesystemError) -> SubvolumeListing {
+    let list = SubvolumeList(trees)
+    if namespace.attributes.isReadOnly { return try list.listing() }
     // Root items say what the last commit has.
-    if !namespace.attributes.isReadOnly { try committer.commit() }
-    return try SubvolumeList(trees).all()
+    try committer.commit()
+    let listing = try list.listing()
+    if listing.problems.isEmpty { return listing }
+    // A rename takes a subvolume, or a directory on the way to one, out of one place before it is in the
+    // other: what is damaged is seen while nobody else changes anything.
+    return try transactions.performAlone(reserving: 1) { (_) throws(FilesystemError) in
+      try list.listing()
+    }
   }
 
   /// One subvolume, with its path; nil when it is not there, or deleted.

@@ -30,6 +30,7 @@ struct BalanceStart: ParsableCommand {
         devid=N               with a copy on this device
         drange=A..B           that touch this range of the device
         vrange=A..B           that touch this range of logical addresses
+        stripes=A..B          on so many devices, which is 1 for all
         convert=PROFILE       make what moves single or dup
         soft                  leave what has that profile already
 

@@ -9,6 +9,13 @@ struct Fsmount: ParsableCommand {
     discussion: """
       'fsmount IMAGE MOUNTPOINT [-o OPTIONS]' is the same as 'fsmount mount', so that mount(8) \
       can call it: 'mount -t fuse.fsmount IMAGE MOUNTPOINT'.
+
+      To begin with:
+        fsmount mkfs --size 4G disk.img
+        fsmount mount disk.img DIRECTORY
+        fsmount unmount DIRECTORY
+
+      The manual page, fsmount(8), has more examples, all mount options and what exit statuses mean.
       """,
     version: Version.text,
     subcommands: [
@@ -33,7 +40,37 @@ enum Main {
 
   /// What arguments ask for, those included that the parser does not know by itself.
   static func command(_ arguments: [String]) throws -> any ParsableCommand {
-    try Fsmount.parseAsRoot(BalanceStart.expanded(ResizeCommand.expanded(arguments)))
+    if let failure = unknownCommand(arguments) { throw failure }
+    return try Fsmount.parseAsRoot(BalanceStart.expanded(ResizeCommand.expanded(arguments)))
+  }
+
+  /// For words that are no commands where commands stand. The first one may be an image, too: the parser
+  /// would take it for one, and ask for a mount point.
+  private static func unknownCommand(_ arguments: [String]) -> CommandFailure? {
+    guard let word = arguments.first, !isOption(word) else { return nil }
+    guard let command = command(named: word, of: Fsmount.self) else {
+      if word.contains("/") || word == "help" || access(word, F_OK) == 0 { return nil }
+      return CommandFailure(
+        "'\(word)' is neither a command of fsmount nor an image; 'fsmount --help' lists the commands",
+        status: .usage)
+    }
+    let others = command.configuration.subcommands
+    guard !others.isEmpty, arguments.count > 1, !isOption(arguments[1]), arguments[1] != "help",
+      self.command(named: arguments[1], of: command) == nil
+    else { return nil }
+    let names = others.map { $0._commandName }.joined(separator: ", ")
+    return CommandFailure(
+      "'\(arguments[1])' is no command of 'fsmount \(word)'; there are \(names)", status: .usage)
+  }
+
+  private static func isOption(_ word: String) -> Bool { word.isEmpty || word.hasPrefix("-") }
+
+  private static func command(
+    named word: String, of parent: any ParsableCommand.Type
+  ) -> (any ParsableCommand.Type)? {
+    parent.configuration.subcommands.first {
+      $0._commandName == word || $0.configuration.aliases.contains(word)
+    }
   }
 
   private static func fail(_ error: any Error) -> Never {

@@ -6,8 +6,9 @@ struct MkfsCommand: ParsableCommand {
     commandName: "mkfs",
     abstract: "Make a new, empty file system in an image.",
     discussion: """
-      The image is a file, which is created (sparse) if it does not exist, or a block device. \
-      Sizes may end in K, M, G or T, in powers of 1024.
+      The image is a file, which is created (sparse) if it does not exist, or a block device. One that \
+      has a file system already is left alone, unless --force is given. Sizes may end in K, M, G or T, in \
+      powers of 1024.
       """)
 
   @Option(help: "Length of the image. Default: that of the existing one.")
@@ -19,26 +20,33 @@ struct MkfsCommand: ParsableCommand {
   @Option(help: "UUID of the file system. Default: a random one.")
   var uuid: UUIDArgument?
 
-  @Option(help: "Bytes of a tree node: 4096 to 65536. Default: 16384, with --mixed 4096.")
+  @Option(
+    help: ArgumentHelp(
+      "Bytes of a tree node: 4096 to 65536. Default: 16384, with --mixed 4096.",
+      valueName: "size"))
   var nodesize: ByteSize?
 
   @Option(
-    help: "Copies of metadata: single or dup. Default: dup, with --mixed as the data.")
+    help: ArgumentHelp(
+      "Copies of metadata: single or dup. Default: dup, with --mixed as the data.",
+      valueName: "profile"))
   var metadata: MakeFilesystem.Profile?
 
-  @Option(help: "Copies of data: single or dup. Default: single.")
+  @Option(
+    help: ArgumentHelp(
+      "Copies of data: single or dup. Default: single.", valueName: "profile"))
   var data: MakeFilesystem.Profile?
 
   @Flag(help: "Keep data and metadata in the same block groups: for small images.")
   var mixed = false
 
-  @Option(help: "Checksum of data and metadata.")
+  @Option(help: ArgumentHelp("Checksum of data and metadata.", valueName: "type"))
   var csum = ChecksumArgument(type: .crc32c)
 
   @Option(
     help: ArgumentHelp(
       "What keeps free space: v1, a cache for each block group, or v2, the free space tree.",
-      discussion: "Default: v1, with --block-group-tree v2."))
+      discussion: "Default: v1, with --block-group-tree v2.", valueName: "form"))
   var spaceCache: MakeFilesystem.SpaceRecord?
 
   @Flag(help: "Keep block group items in a tree of their own, which Linux 6.1 and later read.")

@@ -51,6 +51,7 @@ struct MountCommand: ParsableCommand {
                         as libfuse has them
         suid, dev, nosuid, nodev, noexec, sync, dirsync and what else mount(8)
         passes
+      The manual page, fsmount(8), has those that are seldom of use, too.
 
       The kernel does not tell a FUSE program of sync(2) and syncfs(2): 'fsmount sync' commits at \
       once, as fsync(2) of a file with changes does.

@@ -28,7 +28,8 @@ struct ReflinkCommand: ParsableCommand {
   @Option(
     name: .customLong("source-offset"),
     help: ArgumentHelp(
-      "Where in SOURCE the range begins; 0 where it is not given.", valueName: "bytes"))
+      "Where in SOURCE a range begins; only that is shared. 0 where it is not given.",
+      valueName: "bytes"))
   var sourceOffset: ByteSize?
 
   @Option(
@@ -86,9 +87,7 @@ struct ReflinkCommand: ParsableCommand {
 
   private func opened(_ path: String, _ flags: Int32) throws -> Int32 {
     let descriptor = open(path, flags | O_NONBLOCK | O_CLOEXEC)
-    guard descriptor >= 0 else {
-      throw CommandFailure("\(path): \(String(cString: strerror(errno)))")
-    }
+    guard descriptor >= 0 else { throw CommandFailure.cannotOpen(path, errno) }
     return descriptor
   }
 
@@ -118,9 +117,7 @@ struct ReflinkCommand: ParsableCommand {
     guard let existing else {
       let mode = source.st_mode & 0o777
       let descriptor = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode)
-      guard descriptor >= 0 else {
-        throw CommandFailure("\(path): \(String(cString: strerror(errno)))")
-      }
+      guard descriptor >= 0 else { throw CommandFailure.cannotOpen(path, errno) }
       return Target(path: path, descriptor: descriptor, isNew: true)
     }
 

@@ -11,7 +11,9 @@ struct ResizeCommand: ParsableCommand {
       who mounted the image may do this, and root.
       """)
 
-  @Argument(help: ArgumentHelp("SIZE, +N, -N, or max.", valueName: "size"))
+  @Argument(
+    help: ArgumentHelp(
+      "A size as in 3G, +1G or -1G for so much more or less, or max.", valueName: "size"))
   var amount: ResizeAmount
 
   @Argument(help: ArgumentHelp("A directory or file in the mount.", valueName: "mountpoint"))

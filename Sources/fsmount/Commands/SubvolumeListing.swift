@@ -1,7 +1,7 @@
 import ArgumentParser
+import CFuse
 import FSCore
 import Glibc
-import Logging
 
 /// Where subvolumes are listed: a mount, or an image that is not mounted.
 struct SubvolumeSource {
@@ -14,73 +14,158 @@ struct SubvolumeSource {
     mount = SubvolumePath.isDirectory(path) ? path : MountTable.mountPoint(ofImage: path)
   }
 
-  func list() throws -> SubvolumeListCall.Answer {
+  func list() throws(CommandFailure) -> SubvolumeListCall.Answer {
     if let mount { return try ControlChannel(mount).ask(SubvolumeListCall()) }
-    var options = VolumeOptions()
-    options.readOnly = true
-    options.noLogReplay = true
+    guard let status = SubvolumePath.status(path) else {
+      throw CommandFailure.cannotOpen(path, errno)
+    }
+    let kind = status.st_mode & S_IFMT
+    guard kind == S_IFREG || kind == S_IFBLK else { throw CommandFailure.notInMount(path) }
     do throws(FilesystemError) {
-      let device = try FileDevice(path: path, readOnly: true)
-      let image = try OpenedImage(
-        device: device, options: options,
-        log: Logger(label: "fsmount") { _ in SwiftLogNoOpLogHandler() })
+      let survey = SubvolumeSurvey(
+        try ImageReader(device: try FileDevice(path: path, readOnly: true)))
       return SubvolumeListCall.Answer(
-        subvolumes: try SubvolumeList(image.trees).all().map { SubvolumeReport($0) },
-        defaultSubvolume: try image.defaultSubvolume().rawValue)
+        try survey.listing(), defaultSubvolume: try survey.defaultSubvolume(),
+        asked: InodeID(tree: .topLevel, number: .firstFree))
     } catch {
       throw CommandFailure("\(path): \(error)")
     }
   }
 
-  /// One subvolume: by its number, or the one that the path leads to.
-  func show(_ id: UInt64?) throws -> SubvolumeShowCall.Answer {
-    if let mount {
-      let answer = try ControlChannel(mount).ask(SubvolumeShowCall(id: id))
-      guard answer.isRoot else { throw CommandFailure("\(path) is not a subvolume") }
-      return answer
-    }
-    let id = id ?? TreeID.topLevel.rawValue
-    guard let answer = SubvolumeReport.answer(for: id, isRoot: true, among: try list().subvolumes)
-    else { throw CommandFailure("\(path): there is no subvolume \(id)") }
-    return answer
+  /// Says what is damaged, and ends with status 1 when something is.
+  func finish(_ answer: SubvolumeListCall.Answer) throws {
+    let problems = answer.problems ?? []
+    for problem in problems { StandardError.write("fsmount: \(path): \(problem)") }
+    if !problems.isEmpty { throw ExitCode(1) }
   }
 }
 
 struct SubvolumeListCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "list", abstract: "List the subvolumes and snapshots of a mount or an image.")
+    commandName: "list",
+    abstract: "List the subvolumes and snapshots of a mount or an image.",
+    discussion: """
+      As 'btrfs subvolume list' prints them. Paths of what stands below the subvolume that PATH belongs \
+      to are from there; all others are from the top level, as all are with -o. Of an image that is not \
+      mounted, all are from the top level.
 
+      What is damaged in an image is told on standard error, the rest is listed, and the exit status is \
+      then 1.
+      """)
+
+  @Flag(
+    name: [.customShort("o")],
+    help: "List only what stands directly in the subvolume that PATH belongs to.")
+  var below = false
+  @Flag(
+    name: [.customShort("a")],
+    help: "Put <FS_TREE>/ before paths of what does not stand directly in that subvolume.")
+  var all = false
   @Flag(name: [.customShort("p")], help: "Print the number of the parent.")
   var parent = false
   @Flag(name: [.customShort("c")], help: "Print the generation of creation.")
   var creation = false
+  @Flag(name: [.customShort("g")], help: "Print the generation, which is always printed.")
+  var generation = false
   @Flag(name: [.customShort("u")], help: "Print UUIDs.")
   var uuid = false
   @Flag(name: [.customShort("q")], help: "Print UUIDs of parents.")
   var parentUUID = false
   @Flag(name: [.customShort("R")], help: "Print UUIDs of what was received.")
   var receivedUUID = false
+  @Flag(name: [.customShort("t")], help: "Print a table.")
+  var table = false
   @Flag(name: [.customShort("s")], help: "List snapshots alone, with the time of creation.")
   var snapshotsOnly = false
   @Flag(name: [.customShort("r")], help: "List read-only subvolumes alone.")
   var readOnlyOnly = false
-  @Flag(help: "Print JSON.")
+  @Flag(
+    name: [.customShort("d")],
+    help: "List deleted subvolumes alone, of which something is left.")
+  var deletedOnly = false
+
+  @Option(
+    name: [.customShort("G", allowingJoined: true)], parsing: .unconditional,
+    help: ArgumentHelp(
+      "List those of this generation; +N: of it or later, -N: of it or before.", valueName: "n"))
+  var generations: String?
+
+  @Option(
+    name: [.customShort("C", allowingJoined: true)], parsing: .unconditional,
+    help: ArgumentHelp(
+      "The same for the generation of creation, which is then printed.", valueName: "n"))
+  var creations: String?
+
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp(
+      "Sort by these, separated by commas: gen, ogen, rootid, path; each may have + or - before it.",
+      discussion: "- is for descending. Without it they are sorted by number, rootid.",
+      valueName: "keys"))
+  var sort: String?
+
+  @Flag(help: "Print JSON: all that is known of each, with paths from the top level.")
   var json = false
 
   @Argument(
     help: ArgumentHelp("A directory in the mount, or the image.", valueName: "path-or-image"))
   var path: String
 
-  func run() throws {
-    let reports = try SubvolumeSource(path).list().subvolumes.filter {
-      $0.parent != nil && (!snapshotsOnly || $0.parentUuid != nil)
-        && (!readOnlyOnly || $0.isReadOnly)
+  func validate() throws {
+    if json, table { throw ValidationError("--json and -t are two forms; give one of them") }
+    _ = try selection()
+  }
+
+  private func selection() throws -> SubvolumeSelection {
+    func bound(_ text: String?, _ option: String) throws -> SubvolumeSelection.Bound? {
+      guard let text else { return nil }
+      guard let bound = SubvolumeSelection.Bound(text) else {
+        throw ValidationError("'\(text)' is no value for \(option), which takes N, +N or -N")
+      }
+      return bound
     }
-    if json { return print(ControlJSON.text(reports)) }
-    let columns = SubvolumeText.Columns(
-      creationGeneration: creation || snapshotsOnly, parent: parent, creationTime: snapshotsOnly,
-      parentUUID: parentUUID, receivedUUID: receivedUUID, uuid: uuid)
-    for report in reports { print(SubvolumeText.line(report, columns)) }
+    var selection = SubvolumeSelection()
+    selection.form = all ? .marked : below ? .below : .relative
+    selection.snapshotsOnly = snapshotsOnly
+    selection.readOnlyOnly = readOnlyOnly
+    selection.deletedOnly = deletedOnly
+    selection.generation = try bound(generations, "-G")
+    selection.creationGeneration = try bound(creations, "-C")
+    for word in (sort ?? "").split(separator: ",") {
+      guard let order = SubvolumeSelection.Order(word) else {
+        throw ValidationError(
+          "'\(word)' is nothing to sort by: take gen, ogen, rootid or path, with + or - before it")
+      }
+      selection.order.append(order)
+    }
+    return selection
+  }
+
+  private var columns: [SubvolumeTable.Column] {
+    var columns: [SubvolumeTable.Column] = [.id, .generation]
+    if creation || snapshotsOnly || creations != nil { columns.append(.creationGeneration) }
+    if parent { columns.append(.parent) }
+    columns.append(.topLevel)
+    if snapshotsOnly { columns.append(.creationTime) }
+    if parentUUID { columns.append(.parentUUID) }
+    if receivedUUID { columns.append(.receivedUUID) }
+    if uuid { columns.append(.uuid) }
+    return columns + [.path]
+  }
+
+  func run() throws {
+    let source = SubvolumeSource(path)
+    let answer = try source.list()
+    let entries = try selection().entries(of: answer)
+    if json {
+      print(ControlJSON.text(entries.map(\.report)))
+    } else {
+      let form = SubvolumeTable(columns: columns)
+      let lines =
+        table ? form.heading + entries.map { form.row($0) } : entries.map { form.line($0) }
+      StandardOutput.write(lines)
+    }
+    try source.finish(answer)
   }
 }
 
@@ -88,10 +173,22 @@ struct SubvolumeShowCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "show",
     abstract: "Show what is known of a subvolume.",
-    discussion: "Of an image that is not mounted: of its top level, or of the one with the number.")
+    discussion: """
+      As 'btrfs subvolume show' prints it: of the subvolume at PATH, or with -r or -u of another one in \
+      the same mount. Of an image that is not mounted: of its top level, or of the one that is named. \
+      Quotas, which fsmount does not keep, are left out.
+      """)
 
-  @Option(name: [.customShort("r"), .customLong("rootid")], help: "The number of the subvolume.")
+  @Option(
+    name: [.customShort("r"), .customLong("rootid")],
+    help: ArgumentHelp("The number of the subvolume.", valueName: "id"))
   var id: UInt64?
+
+  @Option(
+    name: [.customShort("u"), .customLong("uuid")],
+    help: ArgumentHelp(
+      "The UUID of the subvolume, as in 66079fc0-28ce-8646-b7ca-ac35243d7575.", valueName: "uuid"))
+  var uuid: UUIDArgument?
 
   @Flag(help: "Print JSON.")
   var json = false
@@ -99,9 +196,42 @@ struct SubvolumeShowCommand: ParsableCommand {
   @Argument(help: ArgumentHelp("The subvolume, or the image.", valueName: "path-or-image"))
   var path: String
 
+  func validate() throws {
+    if id != nil, uuid != nil {
+      throw ValidationError("-r and -u name a subvolume each; give one of them")
+    }
+  }
+
   func run() throws {
-    let answer = try SubvolumeSource(path).show(id)
-    if json { return print(ControlJSON.text(answer)) }
-    for line in SubvolumeText.lines(answer) { print(line) }
+    let source = SubvolumeSource(path)
+    let answer = try source.list()
+    guard let report = try chosen(among: answer) else {
+      let wanted = uuid.map { "with UUID \($0.value)" } ?? "\(id ?? answer.asked ?? 0)"
+      throw CommandFailure(
+        "\(path): there is no subvolume \(wanted); 'fsmount subvolume list -u \(path)' tells which "
+          + "there are")
+    }
+    let snapshots = report.snapshots(among: answer.subvolumes)
+    if json {
+      print(
+        ControlJSON.text(
+          SubvolumeShowCall.Answer(
+            subvolume: report, isRoot: true, snapshots: snapshots.map(\.path))))
+    } else {
+      StandardOutput.write(SubvolumeText.lines(report, snapshots: snapshots))
+    }
+    try source.finish(answer)
+  }
+
+  private func chosen(
+    among answer: SubvolumeListCall.Answer
+  ) throws -> SubvolumeReport? {
+    if let uuid {
+      let text = "\(uuid.value)"
+      return answer.subvolumes.first { $0.uuid == text }
+    }
+    guard id != nil || answer.isRoot == true else { throw SubvolumePath.notASubvolume(path) }
+    let wanted = id ?? answer.asked
+    return answer.subvolumes.first { $0.id == wanted }
   }
 }

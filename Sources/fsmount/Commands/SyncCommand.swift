@@ -13,15 +13,13 @@ struct SyncCommand: ParsableCommand {
 
   func run() throws {
     let descriptor = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC)
-    guard descriptor >= 0 else {
-      throw CommandFailure("\(path): \(String(cString: strerror(errno)))")
-    }
+    guard descriptor >= 0 else { throw CommandFailure.cannotOpen(path, errno) }
     defer { close(descriptor) }
 
     // First what the kernel has of mapped files, then what the mount has.
     guard cfuse_syncfs(descriptor) == 0, ioctl(descriptor, ControlCommand.synchronize) == 0 else {
       let code = errno
-      guard code != ENOTTY else { throw CommandFailure("\(path) is not in a mount of fsmount") }
+      guard code != ENOTTY else { throw CommandFailure.notInMount(path) }
       throw CommandFailure(
         "\(path): not everything could be written: \(String(cString: strerror(code)))")
     }

@@ -12,7 +12,9 @@ struct TrimCommand: ParsableCommand {
       commit goes. The user who mounted the image may do this, and root.
       """)
 
-  @Option(help: "Leave free ranges that are shorter, for instance 1M.")
+  @Option(
+    help: ArgumentHelp(
+      "Leave free ranges alone that are shorter, for instance 1M.", valueName: "size"))
   var minimum: ByteSize?
 
   @Argument(help: "A directory or file in the mount.")
@@ -20,9 +22,7 @@ struct TrimCommand: ParsableCommand {
 
   func run() throws {
     let descriptor = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC)
-    guard descriptor >= 0 else {
-      throw CommandFailure("\(path): \(String(cString: strerror(errno)))")
-    }
+    guard descriptor >= 0 else { throw CommandFailure.cannotOpen(path, errno) }
     defer { close(descriptor) }
 
     var range: [UInt64] = [0, .max, minimum?.bytes ?? 0]
@@ -32,9 +32,12 @@ struct TrimCommand: ParsableCommand {
     guard status == 0 else {
       let code = errno
       switch code {
-      case ENOTTY: throw CommandFailure("\(path) is not in a mount of fsmount")
+      case ENOTTY: throw CommandFailure.notInMount(path)
       case EOPNOTSUPP:
         throw CommandFailure("\(path): its image stands where single ranges cannot be freed")
+      case EROFS: throw CommandFailure("\(path): the mount is read-only, so nothing is trimmed")
+      case EPERM:
+        throw CommandFailure("\(path): only the user who mounted it, and root, may trim this mount")
       default: throw CommandFailure("\(path): \(String(cString: strerror(code)))")
       }
     }

@@ -39,6 +39,23 @@ struct SubvolumeListCall: ControlCall {
     var subvolumes: [SubvolumeReport]
     /// The one that is mounted when none is named.
     var defaultSubvolume: UInt64
+    /// Deleted ones whose space is not free yet.
+    var deleted: [SubvolumeReport]?
+    /// The one to which the file or directory that is asked belongs.
+    var asked: UInt64?
+    /// Whether it is its root directory that was asked.
+    var isRoot: Bool?
+    /// What is damaged, and so is missing or incomplete.
+    var problems: [String]?
+
+    init(_ listing: SubvolumeListing, defaultSubvolume: TreeID, asked: InodeID) {
+      subvolumes = listing.subvolumes.map { SubvolumeReport($0) }
+      deleted = listing.deleted.map { SubvolumeReport($0) }
+      self.defaultSubvolume = defaultSubvolume.rawValue
+      self.asked = asked.tree.rawValue
+      isRoot = asked.number == .firstFree
+      problems = listing.problems
+    }
   }
 }
 
@@ -90,11 +107,14 @@ struct SubvolumeReport: Codable, Sendable, Equatable {
   }
 
   var id: UInt64
-  /// Missing of the top level.
+  /// Missing of the top level, of deleted ones, and where it is not known.
   var parent: UInt64?
   var name: String
-  /// From the top level.
+  /// Where the name is not UTF-8: what it really is.
+  var nameBytes: [UInt8]?
+  /// From the top level; empty where it is not known.
   var path: String
+  var pathBytes: [UInt8]?
   var generation: UInt64
   var creationGeneration: UInt64
   var creationTime: Time
@@ -112,8 +132,13 @@ struct SubvolumeReport: Codable, Sendable, Equatable {
     let item = record.item
     id = record.id.rawValue
     parent = record.parent?.rawValue
+    func bytes(_ name: [UInt8]) -> [UInt8]? {
+      String(validating: name, as: UTF8.self) == nil ? name : nil
+    }
     name = String(decoding: record.name, as: UTF8.self)
+    nameBytes = bytes(record.name)
     path = String(decoding: record.path, as: UTF8.self)
+    pathBytes = bytes(record.path)
     generation = item.generation.rawValue
     creationGeneration = item.creationTransaction.rawValue
     creationTime = Time(item.creationTime)
@@ -127,13 +152,25 @@ struct SubvolumeReport: Codable, Sendable, Equatable {
     receiveTime = Time(item.receiveTime)
   }
 
+  var isTopLevel: Bool { id == TreeID.topLevel.rawValue }
+
+  /// The name as it is, UTF-8 or not.
+  var wholeName: [UInt8] { nameBytes ?? Array(name.utf8) }
+
+  /// The path as it is, UTF-8 or not.
+  var wholePath: [UInt8] { pathBytes ?? Array(path.utf8) }
+
+  /// The snapshots of this one among all.
+  func snapshots(among records: [SubvolumeReport]) -> [SubvolumeReport] {
+    records.filter { $0.parentUuid != nil && $0.parentUuid == uuid }
+  }
+
   /// What shows one subvolume among all.
   static func answer(
     for id: UInt64, isRoot: Bool, among records: [SubvolumeReport]
   ) -> SubvolumeShowCall.Answer? {
     guard let report = records.first(where: { $0.id == id }) else { return nil }
-    let snapshots = records.filter { $0.parentUuid != nil && $0.parentUuid == report.uuid }
     return SubvolumeShowCall.Answer(
-      subvolume: report, isRoot: isRoot, snapshots: snapshots.map(\.path))
+      subvolume: report, isRoot: isRoot, snapshots: report.snapshots(among: records).map(\.path))
   }
 }

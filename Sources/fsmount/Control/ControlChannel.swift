@@ -4,21 +4,24 @@ import Glibc
 /// The way from a command to the process that serves a mount: an ioctl on a file or directory of it.
 struct ControlChannel: ~Copyable {
   private let path: String
+  /// What the mount's refusals are about, where that is not `path`.
+  private let subject: String
   private let descriptor: Int32
 
-  /// - Parameter path: of anything in the mount.
-  init(_ path: String) throws(CommandFailure) {
+  /// - Parameters:
+  ///   - path: of anything in the mount.
+  ///   - subject: what refusals are about, where that is not the path.
+  init(_ path: String, about subject: String? = nil) throws(CommandFailure) {
     self.path = path
+    self.subject = subject ?? path
     descriptor = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC)
-    guard descriptor >= 0 else {
-      let code = errno
-      throw CommandFailure("\(path): \(String(cString: strerror(code)))")
-    }
+    guard descriptor >= 0 else { throw CommandFailure.cannotOpen(path, errno) }
   }
 
   /// A channel by what is open already; `descriptor` is closed with it.
   init(_ path: String, closing descriptor: Int32) {
     self.path = path
+    subject = path
     self.descriptor = descriptor
   }
 
@@ -41,7 +44,7 @@ struct ControlChannel: ~Copyable {
       if let result = decoded.result, decoded.ok { return result }
       throw ControlFailure(decoded.error ?? "it does not say why", decoded.errno ?? "EIO")
     } catch {
-      throw CommandFailure("\(path): \(error)")
+      throw CommandFailure("\(subject): \(error)", code: error.errno)
     }
   }
 
@@ -57,9 +60,8 @@ struct ControlChannel: ~Copyable {
     guard status == 0 else {
       let code = errno
       switch code {
-      case ENOTTY, EINVAL, EOPNOTSUPP:
-        throw CommandFailure("\(path) is not in a mount of fsmount")
-      default: throw CommandFailure("\(path): \(String(cString: strerror(code)))")
+      case ENOTTY, EINVAL, EOPNOTSUPP: throw CommandFailure.notInMount(path)
+      default: throw CommandFailure.cannotOpen(path, code)
       }
     }
     do throws(ControlFailure) {

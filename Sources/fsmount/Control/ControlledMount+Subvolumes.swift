@@ -37,12 +37,12 @@ extension ControlledMount {
         return NoResult()
       },
       ControlOperation(SubvolumeListCall.self, "lists the subvolumes") {
-        (_) throws(ControlFailure) in
+        (_, context) throws(ControlFailure) in
         SubvolumeListCall.Answer(
-          subvolumes: try reports(),
+          try told { () throws(FilesystemError) in try listing() },
           defaultSubvolume: try told { () throws(FilesystemError) in
-            try subvolumes.defaultSubvolume().rawValue
-          })
+            try subvolumes.defaultSubvolume()
+          }, asked: context.inode)
       },
       ControlOperation(SubvolumeShowCall.self, "what is known of a subvolume") {
         (call, context) throws(ControlFailure) in
@@ -95,8 +95,25 @@ extension ControlledMount {
   }
 
   private func reports() throws(ControlFailure) -> [SubvolumeReport] {
-    let records = try told { () throws(FilesystemError) in try volume.subvolumes.list() }
-    return records.map { SubvolumeReport($0) }
+    let found = try told { () throws(FilesystemError) in try listing() }
+    return found.subvolumes.map { SubvolumeReport($0) }
+  }
+
+  private func listing() throws(FilesystemError) -> SubvolumeListing {
+    do throws(FilesystemError) {
+      return try volume.subvolumes.list()
+    } catch {
+      guard case .corrupt = error else { throw error }
+    }
+    return try listingItemByItem()
+  }
+
+  /// Of the last commit: a leaf of the root tree is damaged, so it is not in memory, nor changed.
+  private func listingItemByItem() throws(FilesystemError) -> SubvolumeListing {
+    let device = volume.device.devices.members[0].device
+    return try volume.device.reuse.reading { () throws(FilesystemError) in
+      try SubvolumeSurvey(ImageReader(device: device)).listing()
+    }
   }
 
   /// Of one that was made or changed just now.

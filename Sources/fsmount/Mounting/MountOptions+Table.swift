@@ -19,6 +19,9 @@ extension MountOptions {
     return name.lowercased().hasPrefix("x-") ? .nothing : nil
   }
 
+  /// Of all options but those that begin with `x-`.
+  static var names: [String] { Array(table.keys) }
+
   private static let table: [String: Meaning] = {
     var table: [String: Meaning] = [:]
     for name in ignored { table[name] = .nothing }
@@ -61,6 +64,7 @@ extension MountOptions {
     "discard": "sync or async",
     "compress": compressionHint,
     "compress-force": compressionHint,
+    "subvol": "a subvolume's path from the top level",
     "subvolid": "a subvolume's number, or 5 for the top level",
     "max_threads": "1 to 1024",
   ]

@@ -51,7 +51,8 @@ struct MountOptions {
 
     guard let meaning = Self.meaning(of: name) else {
       throw CommandFailure(
-        "'\(option)' is no mount option that fsmount knows; 'fsmount help mount' lists them",
+        "'\(option)' is no mount option that fsmount knows; 'fsmount help mount' lists them, and "
+          + "fsmount(8)",
         status: .usage)
     }
     switch meaning {

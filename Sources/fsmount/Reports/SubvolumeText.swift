@@ -1,43 +1,20 @@
 import FSCore
 import Glibc
 
-/// Subvolumes in the words of `btrfs subvolume`.
+/// A subvolume, to the byte as `btrfs subvolume show` prints it. That has the time of creation where it
+/// says when a subvolume was sent; the control channel and JSON have what the image says.
 enum SubvolumeText {
   static let topLevelName = "<FS_TREE>"
 
-  /// What a line of a list tells beside number, generation, top level and path.
-  struct Columns {
-    var creationGeneration = false
-    var parent = false
-    var creationTime = false
-    var parentUUID = false
-    var receivedUUID = false
-    var uuid = false
+  /// The path from the top level. Where it is not known the name stands behind a mark.
+  static func path(_ report: SubvolumeReport) -> [UInt8] {
+    let path = report.wholePath
+    return path.isEmpty && !report.isTopLevel ? Array("<UNKNOWN>/".utf8) + report.wholeName : path
   }
 
-  static func line(_ report: SubvolumeReport, _ columns: Columns) -> String {
-    var parts = ["ID \(report.id)", "gen \(report.generation)"]
-    if columns.creationGeneration { parts.append("cgen \(report.creationGeneration)") }
-    let parent = report.parent ?? 0
-    if columns.parent { parts.append("parent \(parent)") }
-    parts.append("top level \(parent)")
-    if columns.creationTime { parts.append("otime \(text(report.creationTime, zone: false))") }
-    if columns.parentUUID { parts.append("parent_uuid \(padded(report.parentUuid))") }
-    if columns.receivedUUID { parts.append("received_uuid \(padded(report.receivedUuid))") }
-    if columns.uuid { parts.append("uuid \(padded(report.uuid))") }
-    parts.append("path \(report.path)")
-    return parts.joined(separator: " ")
-  }
-
-  private static func padded(_ uuid: String?) -> String {
-    uuid ?? "-" + String(repeating: " ", count: 35)
-  }
-
-  static func lines(_ answer: SubvolumeShowCall.Answer) -> [String] {
-    let report = answer.subvolume
-    let isTop = report.parent == nil
+  static func lines(_ report: SubvolumeReport, snapshots: [SubvolumeReport]) -> [[UInt8]] {
+    let isTop = report.isTopLevel
     let pairs = [
-      ("Name:", isTop ? topLevelName : report.name),
       ("UUID:", report.uuid ?? "-"),
       ("Parent UUID:", report.parentUuid ?? "-"),
       ("Received UUID:", report.receivedUuid ?? "-"),
@@ -49,17 +26,19 @@ enum SubvolumeText {
       ("Top level ID:", "\(report.parent ?? 0)"),
       ("Flags:", report.isReadOnly ? "readonly" : "-"),
       ("Send transid:", "\(report.sendGeneration)"),
-      ("Send time:", text(report.sendTime)),
+      ("Send time:", text(report.creationTime)),
       ("Receive transid:", "\(report.receiveGeneration)"),
       ("Receive time:", text(report.receiveTime)),
     ]
-    var lines = [isTop ? "/" : report.path]
-    for (name, value) in pairs {
+    var lines = [isTop ? [UInt8(ascii: "/")] : path(report)]
+    func add(_ name: String, _ value: [UInt8]) {
       let tabs = String(repeating: "\t", count: name.count < 8 ? 3 : name.count < 16 ? 2 : 1)
-      lines.append("\t\(name) \(tabs)\(value)")
+      lines.append(Array("\t\(name) \(tabs)".utf8) + value)
     }
-    lines.append("\tSnapshot(s):")
-    lines += answer.snapshots.map { "\t\t\t\t\($0)" }
+    add("Name:", isTop ? Array(topLevelName.utf8) : report.wholeName)
+    for (name, value) in pairs { add(name, Array(value.utf8)) }
+    lines.append(Array("\tSnapshot(s):".utf8))
+    lines += snapshots.map { Array("\t\t\t\t".utf8) + path($0) }
     return lines
   }
 

@@ -32,6 +32,26 @@ package enum BlockValidation {
     }
   }
 
+  /// The items of a leaf that break rules of their own, by their slots. Throws when the leaf as a whole
+  /// breaks one, so that items cannot be told apart.
+  static func damagedItems(
+    _ block: UnsafeRawBufferPointer, geometry: Geometry, address: LogicalAddress,
+    superGeneration: Generation
+  ) throws(FilesystemError) -> [Int: StaticString] {
+    guard block.count == Int(geometry.nodeSize), block.u8(BlockHeader.Offset.level) == 0 else {
+      throw .corrupt("tree block \(address) is no leaf")
+    }
+    var slot = -1
+    var damaged: [Int: StaticString] = [:]
+    do throws(BrokenRule) {
+      var checker = LeafChecker(block, geometry, superGeneration)
+      try checker.check(&slot) { damaged[$0] = $1 }
+    } catch {
+      throw failure(error, block, address, slot)
+    }
+    return damaged
+  }
+
   private static func checkNode(
     _ block: UnsafeRawBufferPointer, _ geometry: Geometry, _ slot: inout Int
   ) throws(BrokenRule) {

@@ -33,7 +33,39 @@ struct LeafChecker {
   func isAligned(_ number: UInt64) -> Bool { number & sectorMask == 0 }
 
   /// `slot` follows the item that is looked at, for the message.
+  @inline(__always)
   mutating func check(_ slot: inout Int) throws(BrokenRule) {
+    try forEachItem(&slot) { (checker, key, data, slot) throws(BrokenRule) in
+      try checker.checkItem(key, data, isFirst: slot == 0)
+    }
+  }
+
+  /// As `check`, but an item that breaks a rule of its own is told of, and spares the others.
+  mutating func check(
+    _ slot: inout Int, damaged report: (Int, StaticString) -> Void
+  ) throws(BrokenRule) {
+    try forEachItem(&slot) { (checker, key, data, slot) throws(BrokenRule) in
+      if let rule = checker.brokenRule(key, data, isFirst: slot == 0) { report(slot, rule) }
+    }
+  }
+
+  private mutating func brokenRule(
+    _ key: Key, _ data: UnsafeRawBufferPointer, isFirst: Bool
+  ) -> StaticString? {
+    do throws(BrokenRule) {
+      try checkItem(key, data, isFirst: isFirst)
+      return nil
+    } catch {
+      return error.text
+    }
+  }
+
+  /// Looks at the order and the placement of the items, and lets `body` look at each.
+  @inline(__always)
+  private mutating func forEachItem(
+    _ slot: inout Int,
+    _ body: (inout Self, Key, UnsafeRawBufferPointer, Int) throws(BrokenRule) -> Void
+  ) throws(BrokenRule) {
     let count = Int(block.u32(BlockHeader.Offset.itemCount))
     let capacity = block.count - Format.headerSize
     try require(count <= capacity / Format.itemHeaderSize, "an impossible number of items")
@@ -53,7 +85,7 @@ struct LeafChecker {
       try require(start >= headersEnd, "item data overlaps the item headers")
       dataEnd = start
 
-      try checkItem(key, block.part(Format.headerSize + start, size), isFirst: index == 0)
+      try body(&self, key, block.part(Format.headerSize + start, size), index)
       previous = key
     }
   }

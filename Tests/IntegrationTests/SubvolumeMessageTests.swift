@@ -1,0 +1,180 @@
+import Glibc
+import TestSupport
+import Testing
+
+extension MountTests {
+  /// What a person is told who has made a mistake with subvolumes, reflinks, balances, resizes and trims: one
+  /// line, which names the thing, says what is wrong with it, and what can be done.
+  @Suite(.timeLimit(.minutes(5))) struct SubvolumeMessageTests {
+    private func expectLine(
+      _ arguments: [String], _ words: String..., location: SourceLocation = #_sourceLocation
+    ) throws {
+      let result = try FsmountProgram.run(arguments, timeout: 60)
+      expectRefusal(result, location: location)
+      #expect(
+        result.errors.split(separator: "\n").count == 1, "\(result.summary)",
+        sourceLocation: location)
+      #expect(result.errors.hasPrefix("fsmount: "), "\(result.summary)", sourceLocation: location)
+      for word in words {
+        #expect(
+          result.errors.contains(word), "'\(word)' is not in \(result.summary)",
+          sourceLocation: location)
+      }
+    }
+
+    @Test(.needsRoot) func subvolumes() throws {
+      let scratch = try Scratch()
+      try scratch.make("--size", "256M")
+      let mounted = try scratch.mount()
+      defer { try? mounted.unmount() }
+      let root = scratch.mountPoint
+      func run(_ arguments: String...) throws {
+        try FsmountProgram.run(["subvolume"] + arguments).orThrow()
+      }
+      try run("create", "\(root)/p", "\(root)/p/one", "\(root)/p/two", "\(root)/q")
+      try run("snapshot", "-r", "\(root)/p", "\(root)/r")
+      try check("mkdir") { mkdir("\(root)/d", 0o755) }
+      try writeFile(BytePath("\(root)/f"), [1])
+      let s = "subvolume"
+
+      try expectLine([s, "create", "\(root)/p"], "\(root)/p", "already exists")
+      try expectLine(
+        [s, "create", "\(root)/none/x"], "\(root)/none", "No such file", "make the directory")
+      try expectLine([s, "create", "\(root)/f/x"], "\(root)/f", "not a directory")
+      try expectLine([s, "create", ""], "empty")
+      try expectLine([s, "create", "\(root)/.."], "\(root)/..", "name")
+      let long = String(repeating: "x", count: 256)
+      try expectLine([s, "create", "\(root)/\(long)"], "256 bytes", "255")
+      try expectLine([s, "create", "\(root)/r/x"], "\(root)/r/x", "read-only", "set-rw")
+      try expectLine([s, "create", "/tmp/fsmount-none"], "/tmp", "not in a mount", "fsmount mount")
+      try expectLine([s, "create", "-p", "/proc/none/x"], "/proc", "not in a mount")
+      try expectLine([s, "create", "\(scratch.image)/x"], scratch.image, "not a directory")
+
+      try expectLine(
+        [s, "snapshot", "\(root)/d", "\(root)/x"], "\(root)/d", "plain directory", "list")
+      try expectLine([s, "snapshot", "\(root)/f", "\(root)/x"], "\(root)/f", "a file")
+      try run("snapshot", "\(root)/p", "\(root)/q/")
+      try expectLine([s, "snapshot", "\(root)/p", "\(root)/q"], "\(root)/q/p", "already exists")
+      try expectLine(
+        [s, "snapshot", "\(root)/p", "\(root)/none/x"], "\(root)/none", "No such file")
+      try expectLine([s, "snapshot", "\(root)/p", "/tmp"], "'\(root)/p'", "/tmp", "same mount")
+      try expectLine([s, "snapshot", "\(root)/none", "\(root)/x"], "\(root)/none", "No such file")
+      try expectLine(
+        [s, "snapshot", "\(root)/q", "\(root)/r/x"], "\(root)/r/x", "read-only", "set-rw")
+
+      try expectLine([s, "delete", "\(root)/p"], "\(root)/p", "not empty", "'p/one'", "'p/two'")
+      try expectLine([s, "delete", "\(root)/d"], "\(root)/d", "plain directory")
+      try expectLine([s, "delete", root], root, "top level")
+      try expectLine([s, "delete", "\(root)/none"], "\(root)/none", "No such file")
+      try run("set-default", "\(root)/q")
+      try expectLine([s, "delete", "\(root)/q"], "\(root)/q", "default", "set another")
+      let id = try FsmountProgram.run(s, "show", "\(root)/q").orThrow().output
+        .split(separator: "\n").first { $0.contains("Subvolume ID") }?.split(separator: "\t").last
+      try expectLine([s, "delete", "-i", String(try #require(id)), root], "default", "set-default")
+      try run("set-default", "5", root)
+      try expectLine([s, "delete", "-i", "5", root], "top level")
+      try expectLine([s, "delete", "-i", "999", root], "no subvolume 999", "list")
+
+      // The others are deleted.
+      try run("create", "\(root)/x1", "\(root)/x2")
+      try expectLine([s, "delete", "-c", "\(root)/x1", "\(root)/d", "\(root)/x2"], "\(root)/d")
+      #expect(access("\(root)/x1", F_OK) != 0 && access("\(root)/x2", F_OK) != 0)
+
+      try check("mkdir") { mkdir("\(root)/q/place", 0o755) }
+      try Shell.run("mount", "-t", "tmpfs", "none", "\(root)/q/place").orThrow()
+      try expectLine([s, "delete", "\(root)/q"], "\(root)/q", "\(root)/q/place", "unmount")
+      try expectLine(
+        [s, "delete", "-i", String(try #require(id)), root], "\(root)/q/place", "unmount")
+      try Shell.run("umount", "\(root)/q/place").orThrow()
+      // One in which a program works goes; what it has open stays with it.
+      let open = Glibc.open("\(root)/q/place", O_RDONLY)
+      try run("delete", "\(root)/q/p", "\(root)/q")
+      close(open)
+
+      try expectLine([s, "set-ro", "\(root)/d"], "\(root)/d", "plain directory")
+      try expectLine([s, "set-rw", "\(root)/f"], "\(root)/f", "a file")
+      try expectLine([s, "set-default", "\(root)/d"], "\(root)/d", "not a subvolume")
+      try expectLine([s, "set-default", "257"], "'257'", "any path in the mount")
+      try expectLine([s, "set-default", "x", root], "'x'", "number", "list")
+      try expectLine([s, "set-default", "999", root], root, "no subvolume 999")
+      try expectLine([s, "show", "\(root)/d"], "\(root)/d", "plain directory")
+      try expectLine([s, "list", "/proc"], "/proc", "not in a mount")
+      try expectLine([s, "list", "/dev/null"], "/dev/null", "not in a mount")
+      try expectLine([s, "list", "\(root)/none"], "\(root)/none", "No such file")
+      try expectLine([s, "get-default", ""], "empty")
+      // Files of a mount are no images.
+      try expectLine([s, "list", "\(root)/f"], "\(root)/f", "superblock")
+      try mounted.unmount()
+
+      try expectLine([s, "create", "\(scratch.image)/x"], "not a directory")
+      try expectLine(
+        [s, "set-ro", scratch.image], scratch.image, "not in a mount", "fsmount mount")
+      let mount = ["mount", scratch.image, root, "-o"]
+      try expectLine(mount + ["subvol=none"], "no subvolume none", "subvolume list")
+      try expectLine(mount + ["subvol=d"], "d is not a subvolume", "subvolume list")
+      try expectLine(mount + ["subvolid=999"], "no subvolume 999", "subvolume list")
+      try expectLine(mount + ["subvol="], "path from the top level")
+      try scratch.expectSound()
+    }
+
+    @Test(.needsRoot) func othersAndReadOnly() throws {
+      let scratch = try Scratch()
+      try scratch.make("--size", "256M")
+      chmod(scratch.directory.path, 0o755)
+      var mounted = try scratch.mount()
+      defer { try? mounted.unmount() }
+      let root = scratch.mountPoint
+      try FsmountProgram.run("subvolume", "create", "\(root)/p").orThrow()
+      try writeFile(BytePath("\(root)/f"), [1])
+      let program = scratch.directory.file("fsmount")
+      try Shell.run("cp", FsmountProgram.required(), program).orThrow()
+      chmod(program, 0o755)
+      let stranger = try Shell.run(
+        "setpriv", "--reuid", "1000", "--regid", "1000", "--clear-groups", program, "subvolume",
+        "list", root)
+      #expect(stranger.errors.contains("allow_other"), "\(stranger.summary)")
+      try mounted.unmount()
+
+      mounted = try scratch.mount("ro")
+      for arguments in [
+        ["subvolume", "create", "\(root)/x"], ["subvolume", "delete", "\(root)/p"],
+        ["subvolume", "snapshot", "\(root)/p", "\(root)/x"], ["subvolume", "set-ro", "\(root)/p"],
+        ["subvolume", "set-default", "\(root)/p"], ["balance", "start", root],
+        ["resize", "max", root],
+        ["trim", root], ["reflink", "\(root)/f", "\(root)/g"],
+      ] {
+        try expectLine(arguments, root, "read-only")
+      }
+      try mounted.unmount()
+    }
+
+    @Test(.needsFuse) func others() throws {
+      let scratch = try Scratch()
+      try scratch.make("--size", "256M")
+      let mounted = try scratch.mount()
+      defer { try? mounted.unmount() }
+      let root = scratch.mountPoint
+      try writeFile(BytePath("\(root)/f"), [1, 2, 3])
+      try writeFile(BytePath("\(root)/g"), [1, 2, 3])
+      for command in [["balance", "start"], ["resize", "max"], ["trim"], ["sync"], ["stats"]] {
+        try expectLine(command + ["/proc"], "/proc", "not in a mount", "findmnt")
+        try expectLine(command + ["\(root)/none"], "\(root)/none", "No such file")
+        try expectLine(command + [scratch.image], scratch.image, "mounted on \(root)")
+      }
+      try expectLine(["balance", "start", "-s", root], "--force")
+      try expectLine(["balance", "start", "-dusage=foo", root], "'foo'")
+      try expectLine(["balance", "start", "-dwhat=1", root], "'what'", "usage")
+      try expectLine(["balance", "pause", root], "no balance")
+      try expectLine(["resize", "1M", root], "1048576", "smaller")
+      try expectLine(["resize", "-1T", root], "256 MiB")
+      try expectLine(["reflink", "\(root)/f", "\(root)/g"], "\(root)/g", "--force")
+      try expectLine(["reflink", "", "\(root)/h"], "empty")
+      try expectLine(["reflink", "\(root)/f", ""], "empty")
+      let long = String(repeating: "x", count: 300)
+      try expectLine(["reflink", "\(root)/f", "\(root)/\(long)"], "300 bytes", "255")
+      try expectLine(["mout", scratch.image, root], "'mout'", "--help")
+      try expectLine(["balance", "begin", root], "'begin'", "fsmount balance", "start, status")
+      try expectLine(["subvolume", "remove", root], "'remove'", "create, delete")
+    }
+  }
+}

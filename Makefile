@@ -6,7 +6,7 @@ SHELL := /bin/bash
 # What a fresh Debian 12 lacks: libraries to build with, and the judges that the tests ask.
 LIBRARIES := libfuse3-dev libisal-dev libxxhash-dev libsodium-dev zlib1g-dev liblzo2-dev \
   libzstd-dev libdeflate-dev pkg-config
-TOOLS := fuse3 btrfs-progs attr acl libcap2-bin e2fsprogs fuse2fs ntfs-3g util-linux
+TOOLS := fuse3 btrfs-progs attr acl libcap2-bin e2fsprogs fuse2fs ntfs-3g util-linux groff-base
 
 SEED ?= 1
 OPS ?= 100000

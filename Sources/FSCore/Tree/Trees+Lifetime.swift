@@ -12,11 +12,17 @@ extension Trees {
     let item = RootItem(
       address: state.address, level: state.level, generation: handle.generation,
       nodeSize: context.geometry.nodeSize)
-    try root.insert(key, size: RootItem.size, in: handle) { item.encode(into: $0) }
     let entry = Entry(
       tree: tree, rootItemKey: key, savedAddress: state.address,
       savedBlockDelta: state.blockDelta)
+    // Before the root item is there: whoever finds that would open the tree once more.
     self.state.withLock { $0.entries[id] = entry }
+    do throws(FilesystemError) {
+      try root.insert(key, size: RootItem.size, in: handle) { item.encode(into: $0) }
+    } catch {
+      _ = self.state.withLock { $0.entries.removeValue(forKey: id) }
+      throw error
+    }
     return tree
   }
 

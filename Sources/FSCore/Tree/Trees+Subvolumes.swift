@@ -67,16 +67,22 @@ extension Trees {
   private func insert(
     _ tree: Tree, _ item: RootItem, _ key: Key, in handle: borrowing TransactionHandle
   ) throws(FilesystemError) {
-    try root.insert(key, size: RootItem.size, in: handle) { item.encode(into: $0) }
     let rootState = tree.rootState
     let entry = Entry(
       tree: tree, rootItemKey: key, savedAddress: rootState.address,
       savedBlockDelta: rootState.blockDelta, savedChange: tree.lastContentChange,
       savedSnapshot: item.lastSnapshot)
     let moved = context.movedRoots.withLock { $0 }
+    // Before the root item is there: whoever finds that would open the tree once more.
     state.withLock { state in
       state.lastNewSubvolume = tree.id.rawValue
       add(entry, moved: moved, &state)
+    }
+    do throws(FilesystemError) {
+      try root.insert(key, size: RootItem.size, in: handle) { item.encode(into: $0) }
+    } catch {
+      state.withLock { remove(tree.id, &$0) }
+      throw error
     }
     // What changes in it before the commit may leave its root block where it is.
     context.movedRoots.withLock { _ = $0.insert(tree.id) }
@@ -150,11 +156,7 @@ extension Trees {
     guard let entry = state.withLock({ $0.entries[id] }) else { return }
     let item = try currentItem(of: entry, now: .now, handle.generation)
     try root.replace(entry.rootItemKey, size: RootItem.size, in: handle) { item.encode(into: $0) }
-    state.withLock { state in
-      state.entries[id] = nil
-      state.subvolumes -= 1
-      memory.giveBack(treeBytes)
-    }
+    state.withLock { remove(id, &$0) }
     entry.tree.retire()
   }
 
@@ -164,7 +166,10 @@ extension Trees {
   ) throws(FilesystemError) {
     _ = try root.delete(rootItem, in: handle)
     _ = try root.delete(Self.orphanKey(id), in: handle)
-    state.withLock { _ = $0.deleted.remove(id) }
+    state.withLock { state in
+      state.deleted.remove(id)
+      state.departures += 1
+    }
   }
 
   /// Makes the blocks ready that `forget` and `modifyRootItem` change.

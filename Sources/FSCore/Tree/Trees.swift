@@ -3,7 +3,7 @@ import Synchronization
 /// The trees of a volume, and what their root items say. Lock rank: `leaf`.
 ///
 /// 1. While anybody refers to a tree no other object stands for it: it is opened once, and
-///    everybody shares it. A subvolume's tree that nobody refers to, and whose root item is that
+///    everybody shares it. A new tree is known here before its root item can be found. A subvolume's tree that nobody refers to, and whose root item is that
 ///    of its root block, may go, and is opened anew when it is wanted.
 /// 2. After `updateRootItems` every open tree's root item is that of its root block. The root
 ///    tree and the chunk tree have none: the superblock leads to them.
@@ -47,6 +47,9 @@ package final class Trees: @unchecked Sendable {
     /// Subvolumes that were deleted in this mount: files that are open use their trees, and nobody
     /// else comes by them.
     var deleted: Set<TreeID> = []
+    /// How many trees have gone from `entries` or from `deleted`: a root item that was read before
+    /// may say what was.
+    var departures = 0
     /// The highest number that a new subvolume was given.
     var lastNewSubvolume: UInt64 = 0
   }
@@ -123,18 +126,25 @@ package final class Trees: @unchecked Sendable {
   /// A subvolume's tree. Throws `.notFound` when there is none of this number.
   package func subvolume(_ id: TreeID) throws(FilesystemError) -> Tree {
     guard id.isSubvolume else { throw .notFound }
-    let (known, isDeleted) = state.withLock { ($0.entries[id]?.tree, $0.deleted.contains(id)) }
-    if isDeleted { throw .notFound }
-    if let known { return known }
+    while true {
+      let (known, isDeleted, departures) = state.withLock {
+        ($0.entries[id]?.tree, $0.deleted.contains(id), $0.departures)
+      }
+      if isDeleted { throw .notFound }
+      if let known { return known }
 
-    let entry = try Self.open(id, root: root, context: context)
-    let moved = context.movedRoots.withLock { $0 }
-    return try state.withLock { state throws(FilesystemError) in
-      // Deleted meanwhile.
-      if state.deleted.contains(id) { throw .notFound }
-      if let present = state.entries[id] { return present.tree }
-      add(entry, moved: moved, &state)
-      return entry.tree
+      let entry = try Self.open(id, root: root, context: context)
+      let moved = context.movedRoots.withLock { $0 }
+      let tree = try state.withLock { state throws(FilesystemError) -> Tree? in
+        // Deleted meanwhile.
+        if state.deleted.contains(id) { throw .notFound }
+        if let present = state.entries[id] { return present.tree }
+        // Another thread may have opened it, changed it and let it go.
+        guard state.departures == departures else { return nil }
+        add(entry, moved: moved, &state)
+        return entry.tree
+      }
+      if let tree { return tree }
     }
   }
 
@@ -148,6 +158,14 @@ package final class Trees: @unchecked Sendable {
     memory.charge(treeBytes)
   }
 
+  /// Takes the tree of a subvolume out, which is there.
+  func remove(_ id: TreeID, _ state: inout State) {
+    state.entries[id] = nil
+    state.subvolumes -= 1
+    state.departures += 1
+    memory.giveBack(treeBytes)
+  }
+
   /// How many subvolumes' trees are open.
   package var openSubvolumes: Int { state.withLock { $0.subvolumes } }
 
@@ -157,9 +175,7 @@ package final class Trees: @unchecked Sendable {
     for id in Array(state.entries.keys)
     where id.isSubvolume && id != .topLevel && !moved.contains(id) {
       guard Self.isUnused(id, in: &state) else { continue }
-      state.entries[id] = nil
-      state.subvolumes -= 1
-      memory.giveBack(treeBytes)
+      remove(id, &state)
     }
     state.bound = max(comfortableCount, state.subvolumes + comfortableCount / 4)
   }

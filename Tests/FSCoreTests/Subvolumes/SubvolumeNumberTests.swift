@@ -52,6 +52,35 @@ import Testing
     try volume.unmount()
   }
 
+  /// Whoever asks for a subvolume's tree just when it is made gets the one that everybody has: two
+  /// objects for one tree would each change it in their own way.
+  @Test func newTreesAreOpenedOnce() throws {
+    let volume = try Volume.mountForTest(try TestImage.make { $0.spaceRecord = .v2 })
+    try volume.makeSubvolume("/v")
+    let first = try volume.find("/v").tree.rawValue + 1
+    let isOver = Guarded(false, rank: .leaf)
+    let found = Guarded<[TreeID: [Tree]]>([:], rank: .leaf)
+    // More than there are processors: the thread that makes the snapshots has to wait now and then.
+    let seekers = (0..<6).map { _ in
+      BackgroundThread {
+        var next = first
+        while !isOver.withLock({ $0 }) {
+          guard let tree = try? volume.trees.subvolume(TreeID(next)) else { continue }
+          found.withLock { $0[TreeID(next), default: []].append(tree) }
+          next += 1
+        }
+      }
+    }
+    for number in 0..<150 { try volume.makeSnapshot(of: "/v", "/s\(number)") }
+    isOver.withLock { $0 = true }
+    for seeker in seekers { seeker.join() }
+    for (id, found) in found.withLock({ $0 }) {
+      let tree = try volume.trees.subvolume(id)
+      #expect(found.allSatisfy { $0 === tree }, "tree \(id)")
+    }
+    try volume.unmount()
+  }
+
   /// The numbers of children are what an image says.
   @Test func childrenOfAnyNumber() throws {
     let volume = try Volume.mountForTest(try TestImage.make { $0.spaceRecord = .v2 })

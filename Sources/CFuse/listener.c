@@ -22,8 +22,8 @@
 //    of the next request then wakes it. More ticks would cost more than they bring: each wakes a
 //    processor.
 // 6. No request waits behind one that takes long (`slow`: a commit, a copy, an ioctl): the taker of
-//    such a request wakes another thread, which listens at once, when the last one of its kind took
-//    as long as `long_work`, or as `short_work` and others were kept waiting of late (`beside`). To
+//    such a request wakes another thread, which listens at once, when those of its kind took as long
+//    as `long_work` of late, or as `short_work` and others were kept waiting of late (`beside`). To
 //    wait for a shorter one costs less than the second thread does: on a device that is quick,
 //    fsyncs would take a third longer. Where a request turns out to take long unexpectedly, the
 //    deputy listens at its next tick.
@@ -79,8 +79,10 @@ static uint64_t requests;
 static unsigned slow_in_work;
 // When `slow_in_work` became more than 0.
 static int64_t slow_since;
-// How long the last one of each kind took. A mount's first ones are taken to be long.
-static int64_t last_time[KINDS] = {0, INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX};
+// How long those of each kind took of late: each shorter one takes a quarter off, as programs
+// synchronize what is durable already between what is not. A mount's first ones are taken to be long.
+#define UNKNOWN_TIME (4 * 1000 * 1000)
+static int64_t recent_time[KINDS] = {0, UNKNOWN_TIME, UNKNOWN_TIME, UNKNOWN_TIME, UNKNOWN_TIME};
 static uint64_t wakes_beside_slow;
 
 // Of a thread that listens alone.
@@ -102,6 +104,13 @@ struct listening {
   bool found_behind_another;
 };
 
+// Whether an ioctl may take long: our own, btrfs's, and what trims or shuts down. Any file that is
+// opened may be asked whether it is a terminal.
+static bool is_command(uint32_t command) {
+  return _IOC_TYPE(command) == 0xf5 || _IOC_TYPE(command) == 0x94 || command == FITRIM ||
+         command == _IOR('X', 125, uint32_t);
+}
+
 static enum kind kind_of(const void *buffer, ssize_t size) {
   const struct fuse_in_header *header = buffer;
   if (size < (ssize_t)sizeof(*header))
@@ -117,9 +126,8 @@ static enum kind kind_of(const void *buffer, ssize_t size) {
       return ALLOCATION;
     case FUSE_IOCTL: {
       const struct fuse_ioctl_in *command = (const void *)(header + 1);
-      bool is_for_flags = size >= (ssize_t)(sizeof(*header) + sizeof(*command)) &&
-                          (command->cmd == FS_IOC_GETFLAGS || command->cmd == FS_IOC_FSGETXATTR);
-      return is_for_flags ? QUICK : COMMAND;
+      bool is_whole = size >= (ssize_t)(sizeof(*header) + sizeof(*command));
+      return is_whole && is_command(command->cmd) ? COMMAND : QUICK;
     }
     default:
       return QUICK;
@@ -189,10 +197,11 @@ static bool watch(void) {
     }
 
     bool quiet = requests == seen;
-    if (is_turn() && (woken || quiet))
-      return !woken;
+    // Another request behind the slow one is not known of.
     if (is_turn() && slow_in_work > 0 && nanoseconds() - slow_since >= long_work)
       return false;
+    if (is_turn() && (woken || quiet))
+      return !woken;
     quiet_ticks = quiet ? quiet_ticks + 1 : 0;
     seen = requests;
   }
@@ -204,8 +213,11 @@ static void end_slow_work(void) {
     return;
   slow_in_work -= 1;
   // How long an ioctl takes depends on which it is.
-  if (work.kind != COMMAND)
-    last_time[work.kind] = nanoseconds() - work.start;
+  if (work.kind != COMMAND) {
+    int64_t time = nanoseconds() - work.start;
+    int64_t fading = recent_time[work.kind] - recent_time[work.kind] / 4;
+    recent_time[work.kind] = time > fading ? time : fading;
+  }
   work.kind = QUICK;
 }
 
@@ -229,7 +241,7 @@ static bool begin_work(enum kind kind) {
   work.start = nanoseconds();
   if (slow_in_work++ == 0)
     slow_since = work.start;
-  bool needs_another = last_time[kind] >= (beside > 0 ? short_work : long_work);
+  bool needs_another = recent_time[kind] >= (beside > 0 ? short_work : long_work);
   beside -= beside > 0 ? 1 : 0;
   return needs_another;
 }
@@ -293,10 +305,9 @@ static void stop_listening(struct listening listening, bool took_request, enum k
   bool is_slow = took_request && begin_work(kind);
   bool nobody_else_would =
       listeners == 0 && (is_slow || pressure > 0 || !has_deputy || deputy_sleeps);
-  if (waiting > 0 && (parallel > 0 || nobody_else_would)) {
-    wakes_beside_slow += is_slow && parallel == 0 ? 1 : 0;
+  wakes_beside_slow += is_slow ? 1 : 0;
+  if (waiting > 0 && (parallel > 0 || nobody_else_would))
     pthread_cond_signal(&turn);
-  }
   pthread_mutex_unlock(&lock);
 }
 

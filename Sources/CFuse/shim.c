@@ -148,7 +148,10 @@ static ssize_t read_request(int device, void *buffer, size_t size, void *user_da
 static ssize_t write_reply(int device, struct iovec *pieces, int count, void *user_data) {
   (void)user_data;
   bool is_init = completes_init(pieces, count);
-  cfuse_will_answer(device);
+  // What answers no request is a notice.
+  const struct fuse_out_header *header = pieces[0].iov_base;
+  if (pieces[0].iov_len >= sizeof(*header) && header->unique != 0)
+    cfuse_will_answer(device);
   ssize_t written = writev(device, pieces, count);
   // By now the kernel has taken it over: it answers INIT within the call.
   if (is_init && written > 0 && serving_handler)

@@ -46,7 +46,8 @@ extension MountTests {
         }
       }
       let found = most.load(ordering: .relaxed)
-      #expect(found == threads)
+      // Other programs may look at the mount, too.
+      #expect(found >= threads)
     }
 
     /// Threads look up, list, make and remove names in one directory.

@@ -22,6 +22,44 @@ extension MountTests {
       }
     }
 
+    /// What could not be written to standard output is told.
+    @Test func fullOutput() throws {
+      let scratch = try Scratch()
+      try scratch.make("--size", "128M")
+      let program = try FsmountProgram.required()
+      for command in [
+        "subvolume list", "subvolume list --json", "subvolume show", "subvolume get-default",
+        "usage",
+        "inspect super", "cache",
+      ] {
+        let result = try Shell.run(
+          "sh", "-c", "exec '\(program)' \(command) '\(scratch.image)' > /dev/full")
+        #expect(result.status == 32, "\(command): \(result.summary)")
+        #expect(result.errors.contains("No space left"), "\(command): \(result.summary)")
+      }
+    }
+
+    /// With -c deletions on each of the mounts are durable.
+    @Test(.needsFuse) func deletionsOnTwoMounts() throws {
+      let scratches = [try Scratch(), try Scratch()]
+      var mounts: [FsmountMount] = []
+      defer { for mount in mounts { mount.killDaemon() } }
+      for scratch in scratches {
+        try scratch.make("--size", "256M")
+        mounts.append(try scratch.mount("commit=3600"))
+        try FsmountProgram.run("subvolume", "create", "\(scratch.mountPoint)/s").orThrow()
+        try FsmountProgram.run("sync", scratch.mountPoint).orThrow()
+      }
+      try FsmountProgram.run(
+        ["subvolume", "delete", "-c"] + scratches.map { "\($0.mountPoint)/s" }
+      ).orThrow()
+      for (mount, scratch) in zip(mounts, scratches) {
+        mount.killDaemon()
+        let left = try FsmountProgram.run("subvolume", "list", scratch.image).orThrow()
+        #expect(left.output == "", "\(left.summary)")
+      }
+    }
+
     @Test(.needsRoot) func subvolumes() throws {
       let scratch = try Scratch()
       try scratch.make("--size", "256M")
@@ -57,7 +95,10 @@ extension MountTests {
       try expectLine([s, "snapshot", "\(root)/p", "\(root)/q"], "\(root)/q/p", "already exists")
       try expectLine(
         [s, "snapshot", "\(root)/p", "\(root)/none/x"], "\(root)/none", "No such file")
-      try expectLine([s, "snapshot", "\(root)/p", "/tmp"], "'\(root)/p'", "/tmp", "same mount")
+      let temporary = try TemporaryDirectory()
+      let elsewhere = try temporary.directory("elsewhere")
+      try expectLine(
+        [s, "snapshot", "\(root)/p", elsewhere], "'\(root)/p'", elsewhere, "same mount")
       try expectLine([s, "snapshot", "\(root)/none", "\(root)/x"], "\(root)/none", "No such file")
       try expectLine(
         [s, "snapshot", "\(root)/q", "\(root)/r/x"], "\(root)/r/x", "read-only", "set-rw")

@@ -69,8 +69,7 @@ ssize_t cfuse_next_request(int device, void *buffer, size_t size);
 /// Called by the thread that serves a request, when it is about to send the answer to `device`.
 void cfuse_will_answer(int device);
 
-/// How often a thread was woken to listen because another had begun to serve a request that may take
-/// long.
+/// How often a thread that began to serve a request that may take long had another one listen.
 uint64_t cfuse_wakes_beside_slow_requests(void);
 
 /// libfuse's messages go to `handler`, as text with a syslog level.

@@ -188,14 +188,12 @@ private struct SubvolumePaths<Links: DirectoryLinks> {
 
   /// Paths that are longer are those of a hostile image: a mount knows no path of more than 4 KiB.
   private static var longestPath: Int { 64 << 10 }
-  private static var mostPathBytes: Int { 256 << 20 }
+  private static var mostPathBytes: Int { 32 << 20 }
   private static var mostLookups: Int { 1 << 22 }
-  /// A longer way up is a circle.
-  private static var deepest: Int { 4096 }
 
   let links: Links
   var known: [TreeID: Result<[UInt8], FilesystemError>] = [.topLevel: .success([])]
-  private var directories: [Directory: [UInt8]] = [:]
+  private var directories: [Directory: Result<[UInt8], FilesystemError>] = [:]
   private var pathBytes = 0
   private var lookups = 0
 
@@ -237,31 +235,61 @@ private struct SubvolumePaths<Links: DirectoryLinks> {
     }
   }
 
-  /// The path of a directory from its subvolume's root.
+  /// The path of a directory from its subvolume's root. Those of the directories above it are found,
+  /// too: each is looked up once, whether it is found or not.
   private mutating func directory(
     _ number: ObjectID, in tree: TreeID
   ) throws(FilesystemError) -> [UInt8] {
-    guard number != .firstFree else { return [] }
-    let directory = Directory(tree: tree, number: number)
-    if let path = directories[directory] { return path }
-    var path: [UInt8] = []
+    var chain: [(directory: Directory, name: [UInt8])] = []
+    var result: Result<[UInt8], FilesystemError> = .success([])
     var next = number
-    var depth = 0
     while next != .firstFree {
-      depth += 1
-      lookups += 1
-      guard depth <= Self.deepest, lookups <= Self.mostLookups else {
-        throw .corrupt("directory \(number) of subvolume \(tree) is too deep, or in a circle")
+      let directory = Directory(tree: tree, number: next)
+      if let known = directories[directory] {
+        result = known
+        break
       }
-      guard let (parent, name) = try links.link(of: next, in: tree) else {
-        throw .corrupt("nothing says where directory \(next) of subvolume \(tree) stands")
+      // What is on the way counts as not found, so a circle ends.
+      directories[directory] = .failure(
+        .corrupt("directory \(next) of subvolume \(tree) stands in a circle"))
+      do throws(FilesystemError) {
+        let (parent, name) = try link(of: next, in: tree)
+        chain.append((directory, name))
+        next = parent
+      } catch {
+        directories[directory] = .failure(error)
+        result = .failure(error)
+        break
       }
-      path = path.isEmpty ? name : name + [UInt8(ascii: "/")] + path
-      guard path.count <= Self.longestPath else { throw .corrupt("it is too long") }
-      next = parent
     }
-    try charge(path)
-    directories[directory] = path
-    return path
+    for (directory, name) in chain.reversed() {
+      if case .success(let above) = result {
+        let path = above.isEmpty ? name : above + [UInt8(ascii: "/")] + name
+        do throws(FilesystemError) {
+          try charge(path)
+          result = .success(path)
+        } catch {
+          result = .failure(error)
+        }
+      }
+      directories[directory] = result
+    }
+    switch result {
+    case .success(let path): return path
+    case .failure(let error): throw error
+    }
+  }
+
+  private mutating func link(
+    of directory: ObjectID, in tree: TreeID
+  ) throws(FilesystemError) -> (parent: ObjectID, name: [UInt8]) {
+    lookups += 1
+    guard lookups <= Self.mostLookups else {
+      throw .corrupt("too many directories have to be looked up")
+    }
+    guard let link = try links.link(of: directory, in: tree) else {
+      throw .corrupt("nothing says where directory \(directory) of subvolume \(tree) stands")
+    }
+    return link
   }
 }

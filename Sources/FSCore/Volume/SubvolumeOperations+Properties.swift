@@ -9,8 +9,13 @@ extension SubvolumeOperations {
     if listing.problems.isEmpty { return listing }
     // A rename takes a subvolume, or a directory on the way to one, out of one place before it is in the
     // other: what is damaged is seen while nobody else changes anything.
-    return try transactions.performAlone(reserving: 1) { (_) throws(FilesystemError) in
-      try list.listing()
+    do throws(FilesystemError) {
+      return try transactions.performAlone(reserving: 1, for: .freeing) {
+        (_) throws(FilesystemError) in
+        try list.listing()
+      }
+    } catch .noSpace {
+      return listing
     }
   }
 

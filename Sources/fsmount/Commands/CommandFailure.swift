@@ -38,7 +38,7 @@ struct CommandFailure: Error, CustomStringConvertible {
       case ENOTCONN:
         "; the process that served this mount has died, and 'fsmount unmount' takes it away"
       case EROFS: "; the mount is read-only, or the subvolume that it stands in"
-      case EACCES where isInMount(path):
+      case EACCES where isInClosedMount(path):
         "; a mount is for the user who made it, unless it was made with -o allow_other"
       default: ""
       }
@@ -46,13 +46,16 @@ struct CommandFailure: Error, CustomStringConvertible {
     return CommandFailure("\(name): \(String(cString: strerror(code)))\(hint)")
   }
 
-  /// Of a path that may not be looked at.
-  private static func isInMount(_ path: String) -> Bool {
+  /// Whether a path is in a mount that this user may not enter.
+  private static func isInClosedMount(_ path: String) -> Bool {
     guard let whole = AbsolutePath.resolveParent(path) ?? AbsolutePath.resolve(path) else {
       return false
     }
     return MountTable.entries().contains { entry in
-      entry.isOurs && (whole == entry.mountPoint || whole.hasPrefix(entry.mountPoint + "/"))
+      guard entry.isOurs, whole == entry.mountPoint || whole.hasPrefix(entry.mountPoint + "/")
+      else { return false }
+      var status = stat()
+      return stat(entry.mountPoint, &status) != 0 && errno == EACCES
     }
   }
 }

@@ -33,6 +33,7 @@ enum Main {
     do {
       var command = try command(Array(CommandLine.arguments.dropFirst()))
       try command.run()
+      StandardOutput.flush()
     } catch {
       fail(error)
     }

@@ -18,9 +18,24 @@ enum StandardOutput {
         if count > 0 {
           done += count
         } else if errno != EINTR {
-          return
+          return fail(errno)
         }
       }
     }
+  }
+
+  /// Hands on what was printed. What cannot be written is told, and the process ends.
+  static func flush() {
+    let isWritten = fflush(stdout) == 0
+    let code = errno
+    if !isWritten || ferror(stdout) != 0 { fail(isWritten ? EIO : code) }
+  }
+
+  private static func fail(_ code: Int32) {
+    // A reader that has enough goes away.
+    if code != EPIPE {
+      StandardError.write("fsmount: standard output: \(String(cString: strerror(code)))")
+    }
+    exit(CommandFailure.Status.failed.rawValue)
   }
 }

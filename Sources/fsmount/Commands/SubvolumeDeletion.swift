@@ -43,20 +43,30 @@ struct SubvolumeDelete: ParsableCommand {
 
   func run() throws {
     if let id { return try delete(id, in: paths[0]) }
-    var committed: String?
+    // A directory of each mount in which something was deleted that is not durable yet.
+    var pending: [dev_t: String] = [:]
     var failures = 0
-    for (index, path) in paths.enumerated() {
-      let commits = commitsEach || commitsAfter && index == paths.count - 1
+    func attempt(_ body: () throws(CommandFailure) -> Void) {
       do throws(CommandFailure) {
-        let directory = try delete(path, commits: commits)
-        if commits { try commit(directory) } else { committed = directory }
+        try body()
       } catch {
         StandardError.write("fsmount: \(error)")
         failures += 1
       }
     }
-    // The last one may have failed.
-    if commitsAfter, failures > 0, let committed { try commit(committed) }
+    for path in paths {
+      attempt { () throws(CommandFailure) in
+        let directory = try delete(path, commits: commitsEach || commitsAfter)
+        if commitsEach {
+          try commit(directory)
+        } else if commitsAfter, let status = SubvolumePath.status(directory) {
+          pending[status.st_dev] = directory
+        }
+      }
+    }
+    for directory in pending.values.sorted() {
+      attempt { () throws(CommandFailure) in try commit(directory) }
+    }
     if failures > 0 { throw ExitCode(CommandFailure.Status.failed.rawValue) }
   }
 
@@ -178,6 +188,14 @@ struct SubvolumeDelete: ParsableCommand {
     else { return nil }
     let root = try ControlChannel(mountPoint).ask(FileIdentityCall()).subvolume
     guard let above = all.first(where: { $0.id == root })?.path else { return nil }
+    // Such a name cannot be compared with those of mount points.
+    if report.path.contains("\u{FFFD}"),
+      let inside = MountTable.entries().first(where: { $0.mountPoint.hasPrefix(mountPoint + "/") })
+    {
+      throw CommandFailure(
+        "\(report.path) is not UTF-8, so it cannot be told whether \(inside.mountPoint), where "
+          + "something is mounted, is in it: unmount that first")
+    }
     if above.isEmpty { return "\(mountPoint)/\(report.path)" }
     guard report.path.hasPrefix(above + "/") else { return nil }
     return "\(mountPoint)\(report.path.dropFirst(above.count))"

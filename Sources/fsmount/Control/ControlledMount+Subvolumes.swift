@@ -103,7 +103,10 @@ extension ControlledMount {
     do throws(FilesystemError) {
       return try volume.subvolumes.list()
     } catch {
-      guard case .corrupt = error else { throw error }
+      switch error {
+      case .corrupt, .checksum, .device, .onOtherDevice: break
+      default: throw error
+      }
     }
     return try listingItemByItem()
   }

@@ -12,7 +12,7 @@ extension FuseCallbacks {
     }
 
     operations.setattr = { request, number, wanted, fields, file in
-      FuseServer.answer(request, .setattr) { server throws(FilesystemError) in
+      let body = { (server: FuseServer) throws(FilesystemError) -> FuseAnswer in
         guard let wanted else { throw .invalidArgument("no attributes") }
         var changes = FuseCallbacks.changes(wanted.pointee, fields)
         changes.touchesWhenSizeIsSame = file != nil
@@ -30,6 +30,11 @@ extension FuseCallbacks {
         }
         let attributes = try server.volume.attributes.setAttributes(id, changes)
         return .attributes(server.status(attributes))
+      }
+      if fields & FUSE_SET_ATTR_SIZE == 0 {
+        FuseServer.answer(request, .setattr, body)
+      } else {
+        FuseServer.answerChange(of: number, request, .setattr, body)
       }
     }
 

@@ -5,14 +5,19 @@ import Glibc
 extension FuseCallbacks {
   static func addFiles(_ operations: inout fuse_lowlevel_ops) {
     operations.open = { request, number, file in
-      FuseServer.answer(request, .open) { server throws(FilesystemError) in
+      let flags = file?.pointee.flags ?? 0
+      let body = { (server: FuseServer) throws(FilesystemError) -> FuseAnswer in
         let id = try server.inode(number)
-        let flags = file?.pointee.flags ?? 0
         let isForWriting = flags & O_ACCMODE != O_RDONLY || flags & O_TRUNC != 0
         try server.volume.namespace.open(
           id, forWriting: isForWriting, appending: flags & (O_APPEND | O_TRUNC) == O_APPEND)
         if flags & O_TRUNC != 0 { try server.truncateAtOpen(id, number, request) }
         return .opened(server.opened(id, file))
+      }
+      if flags & O_TRUNC == 0 {
+        FuseServer.answer(request, .open, body)
+      } else {
+        FuseServer.answerChange(of: number, request, .open, body)
       }
     }
 
@@ -73,7 +78,7 @@ extension FuseCallbacks {
     }
 
     operations.fallocate = { request, number, mode, offset, length, _ in
-      FuseServer.answer(request, .fallocate) { server throws(FilesystemError) in
+      FuseServer.answerChange(of: number, request, .fallocate) { server throws(FilesystemError) in
         try server.dropPrivileges(of: number, for: request, .unknown)
         try server.volume.content.allocate(
           server.inode(number), FuseCallbacks.allocationMode(mode),

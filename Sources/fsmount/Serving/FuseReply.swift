@@ -112,6 +112,22 @@ extension FuseServer {
     reply.send(outcome(of: request, operation, body))
   }
 
+  /// As `answer`, for what changes a file's size or content beside the bytes that the kernel sends. When
+  /// it fails halfway the kernel takes the file to be as it was, so it is told afterwards to ask anew:
+  /// not before the answer, as it sends nothing of a file that is being cut.
+  static func answerChange(
+    of number: fuse_ino_t, _ request: fuse_req_t?, _ operation: FuseOperation,
+    _ body: (FuseServer) throws(FilesystemError) -> FuseAnswer
+  ) {
+    guard let request else { return }
+    let server = FuseCallbacks.server(of: request)
+    let answer = outcome(of: request, operation, body)
+    FuseReply(request).send(answer)
+    if case .failure(let code) = answer, [ENOSPC, EIO, EROFS].contains(code) {
+      server.notices.add(contentOf: number)
+    }
+  }
+
   /// What `request` is to be answered with.
   @inline(__always)
   static func outcome(

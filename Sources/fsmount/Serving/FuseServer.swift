@@ -72,8 +72,12 @@ final class FuseServer: Sendable {
     // asked for it before it read from its memory, and forgot what it had: see invariant 1.
     var unwanted = [
       cfuse_cap_splice_read, cfuse_cap_splice_write, cfuse_cap_splice_move,
-      cfuse_cap_handle_killpriv, cfuse_cap_writeback_cache, cfuse_cap_auto_inval_data,
+      cfuse_cap_handle_killpriv, cfuse_cap_writeback_cache,
     ]
+    // Before Linux 5.16 some changes of its own left old pages behind, which this made up for.
+    let keepsOwnPages =
+      (connection.pointee.proto_major, connection.pointee.proto_minor) >= (7, 34)
+    if keepsOwnPages { unwanted.append(cfuse_cap_auto_inval_data) }
     // A default ACL goes before the umask, hence DONT_MASK.
     var wanted = [
       cfuse_cap_async_read, cfuse_cap_async_dio, cfuse_cap_parallel_dirops,

@@ -16,7 +16,7 @@ import FSCore
 final class KernelNotices: Sendable {
   private enum Notice {
     case names([[UInt8]], directory: fuse_ino_t, LateAnswer?)
-    case content(of: fuse_ino_t, LateAnswer)
+    case content(of: fuse_ino_t, LateAnswer?)
   }
 
   private struct State {
@@ -42,7 +42,7 @@ final class KernelNotices: Sendable {
   }
 
   /// Has the kernel forget what it has of a file's content, and sends `answer` then. Returns at once.
-  func add(contentOf number: fuse_ino_t, before answer: LateAnswer) {
+  func add(contentOf number: fuse_ino_t, before answer: LateAnswer? = nil) {
     add(.content(of: number, answer))
   }
 
@@ -96,7 +96,7 @@ final class KernelNotices: Sendable {
       answer?.send()
     case .content(let number, let answer):
       fuse_lowlevel_notify_inval_inode(session, number, 0, 0)
-      answer.send()
+      answer?.send()
     }
   }
 }

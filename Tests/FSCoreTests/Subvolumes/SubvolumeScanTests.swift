@@ -8,12 +8,18 @@ import Testing
 @Suite(.timeLimit(.minutes(2))) struct SubvolumeScanTests {
   /// Directories by subvolume and number: where each stands, and its name.
   private struct Directories: DirectoryLinks {
+    final class Counter {
+      var count = 0
+    }
+
     var links: [InodeID: (parent: ObjectID, name: String)] = [:]
+    let lookups = Counter()
 
     func link(
       of directory: ObjectID, in tree: TreeID
     ) throws(FilesystemError) -> (parent: ObjectID, name: [UInt8])? {
-      links[InodeID(tree: tree, number: directory)].map { ($0.parent, Array($0.name.utf8)) }
+      lookups.count += 1
+      return links[InodeID(tree: tree, number: directory)].map { ($0.parent, Array($0.name.utf8)) }
     }
   }
 
@@ -152,6 +158,29 @@ import Testing
     for (id, problem) in zip(257...263, listing.problems) {
       #expect(problem.hasPrefix("subvolume \(id): its path is not known"), "\(problem)")
     }
+  }
+
+  /// Each directory is looked up once, whether it is found or not: many subvolumes below one that is in
+  /// a circle cost the others nothing.
+  @Test func directoriesAreLookedUpOnce() {
+    var directories = Directories()
+    directories.links[InodeID(tree: 5, number: 300)] = (301, "a")
+    directories.links[InodeID(tree: 5, number: 301)] = (300, "b")
+    directories.links[InodeID(tree: 5, number: 302)] = (303, "x")
+    directories.links[InodeID(tree: 5, number: 303)] = (.firstFree, "good")
+    var items = [Self.root(5)]
+    for id in 257..<1457 as Range<UInt64> {
+      items += [Self.root(id), Self.back(id, in: 5, directory: 300 + id % 2, "s\(id)")]
+    }
+    for id in 1457..<1657 as Range<UInt64> {
+      items += [Self.root(id), Self.back(id, in: 5, directory: 302, "s\(id)")]
+    }
+    let listing = listing(items, directories)
+    let found = listing.subvolumes.filter { !$0.path.isEmpty }
+    #expect(found.map(\.id.rawValue) == Array(1457..<1657))
+    #expect(found.allSatisfy { $0.path == Array("good/x/s\($0.id.rawValue)".utf8) })
+    #expect(listing.problems.last == "200 problems in all")
+    #expect(directories.lookups.count == 4)
   }
 
   /// Paths that no program could use, and problems without number, take bounded memory.

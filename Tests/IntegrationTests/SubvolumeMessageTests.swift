@@ -28,7 +28,7 @@ extension MountTests {
       try scratch.make("--size", "128M")
       let program = try FsmountProgram.required()
       for command in [
-        "subvolume list", "subvolume list --json", "subvolume show", "subvolume get-default",
+        "subvolume list -t", "subvolume list --json", "subvolume show", "subvolume get-default",
         "usage",
         "inspect super", "cache",
       ] {

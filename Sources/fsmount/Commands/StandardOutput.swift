@@ -26,9 +26,7 @@ enum StandardOutput {
 
   /// Hands on what was printed. What cannot be written is told, and the process ends.
   static func flush() {
-    let isWritten = fflush(stdout) == 0
-    let code = errno
-    if !isWritten || ferror(stdout) != 0 { fail(isWritten ? EIO : code) }
+    if fflush(nil) != 0 { fail(errno) }
   }
 
   private static func fail(_ code: Int32) {

@@ -76,7 +76,7 @@ enum FuseCallbacks {
     }
   }
 
-  private static func server(of request: fuse_req_t) -> FuseServer {
+  static func server(of request: fuse_req_t) -> FuseServer {
     Unmanaged<FuseServer>.fromOpaque(fuse_req_userdata(request)).takeUnretainedValue()
   }
 

@@ -179,7 +179,7 @@ import Testing
     let found = listing.subvolumes.filter { !$0.path.isEmpty }
     #expect(found.map(\.id.rawValue) == Array(1457..<1657))
     #expect(found.allSatisfy { $0.path == Array("good/x/s\($0.id.rawValue)".utf8) })
-    #expect(listing.problems.last == "200 problems in all")
+    #expect(listing.problems.last == "1200 problems in all")
     #expect(directories.lookups.count == 4)
   }
 

@@ -111,6 +111,12 @@ static bool is_command(uint32_t command) {
          command == _IOR('X', 125, uint32_t);
 }
 
+static bool forgets(const void *buffer, ssize_t size) {
+  const struct fuse_in_header *header = buffer;
+  return size >= (ssize_t)sizeof(*header) &&
+         (header->opcode == FUSE_FORGET || header->opcode == FUSE_BATCH_FORGET);
+}
+
 static enum kind kind_of(const void *buffer, ssize_t size) {
   const struct fuse_in_header *header = buffer;
   if (size < (ssize_t)sizeof(*header))
@@ -340,8 +346,8 @@ static ssize_t listen_alone(int device, void *buffer, size_t size, struct listen
     ssize_t count = read(device, buffer, size);
     int code = errno;
     // A client whose last request was just answered may have been as quick as this thread. Only a
-    // second one tells of pressure.
-    listening->found_behind_another = is_another_ready(device);
+    // second one tells of pressure; and nobody waits for what forgets.
+    listening->found_behind_another = !forgets(buffer, count) && is_another_ready(device);
     errno = code;
     return count;
   }

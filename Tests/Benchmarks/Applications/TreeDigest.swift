@@ -1,10 +1,12 @@
 import Glibc
 import TestSupport
 
-/// A number for all names, kinds, modes, links and bytes below a directory: two trees that have the same
-/// one are the same.
+/// Numbers for all names, kinds, modes, links and bytes below a directory: two trees that have the same
+/// ones are the same.
 struct TreeDigest: Equatable {
-  private(set) var value: UInt64
+  private(set) var content: UInt64
+  /// Of permissions alone, which not every file system keeps.
+  private(set) var modes: UInt64
   private(set) var fileCount = 0
 
   /// - Parameters:
@@ -12,6 +14,7 @@ struct TreeDigest: Equatable {
   ///   - ignored: a name at the top that does not.
   init(_ root: BytePath, hasTimes: Bool, ignoring ignored: String? = nil) throws {
     var hash = ContentHash()
+    var modeHash = ContentHash()
     let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 4096)
     defer { buffer.deallocate() }
     var pending = [BytePath([])]
@@ -20,7 +23,8 @@ struct TreeDigest: Equatable {
       var status = stat()
       try check("lstat \(full)") { full.withCPath { lstat($0, &status) } }
       hash.add(path.bytes)
-      hash.add(UInt64(status.st_mode))
+      hash.add(UInt64(status.st_mode & S_IFMT))
+      modeHash.add(UInt64(status.st_mode))
       let isTop = path.bytes.isEmpty
       switch status.st_mode & S_IFMT {
       case S_IFDIR:
@@ -42,7 +46,8 @@ struct TreeDigest: Equatable {
         hash.add(UInt64(bitPattern: Int64(status.st_mtim.tv_sec)))
       }
     }
-    value = hash.value
+    content = hash.value
+    modes = modeHash.value
   }
 
   private static func target(of path: BytePath) throws -> [UInt8] {

@@ -16,6 +16,9 @@ final class Workplace {
     mounted = try peer.mount(image, at: directory, keepsModes: true)
   }
 
+  /// fuse2fs takes the access list by which cp(1) gives a file its mode, and leaves the mode as it is.
+  var keepsModes: Bool { peer != .fuse2fs }
+
   func path(_ name: String) -> String { "\(directory)/\(name)" }
 
   func has(_ name: String) -> Bool {

@@ -32,6 +32,20 @@ struct FileReader: Sendable {
     }
   }
 
+  /// Reads the whole content of a file that has any, and no more than `target` has space for;
+  /// passes how many bytes these are to `body`, with `content` held. Returns whether it did so.
+  func readWhole(
+    _ inode: Inode, into target: UnsafeMutableRawBufferPointer, _ body: (Int) -> Void
+  ) throws(FilesystemError) -> Bool {
+    try inode.content.shared { () throws(FilesystemError) in
+      let size = inode.fileSize
+      guard size > 0, size <= UInt64(target.count) else { return false }
+      try readBytes(inode, 0..<size, into: target)
+      body(Int(size))
+      return true
+    }
+  }
+
   /// Reads any range: whole sectors straight into `target`, the rest by way of a buffer.
   private func readBytes(
     _ inode: Inode, _ range: Range<UInt64>, into target: UnsafeMutableRawBufferPointer

@@ -99,6 +99,12 @@ package final class FileStore: Sendable {
     try reader.read(inode, at: offset, into: target)
   }
 
+  func readWhole(
+    _ inode: Inode, into target: UnsafeMutableRawBufferPointer, _ body: (Int) -> Void
+  ) throws(FilesystemError) -> Bool {
+    try reader.readWhole(inode, into: target, body)
+  }
+
   package func write(
     _ inode: Inode, at offset: UInt64, _ bytes: UnsafeRawBufferPointer, isPatient: Bool = true
   ) throws(FilesystemError) {

@@ -11,6 +11,21 @@ extension FileOperations {
     return count
   }
 
+  /// Reads the whole content of a small file, for a reader of whom it is not known yet that there will
+  /// be one: only where a read is not to be noted. Passes the number of bytes to `body`, and neither
+  /// content nor size changes before that returns. Returns whether it was called: not when the file
+  /// is empty or larger than `buffer`.
+  @discardableResult
+  package func readAhead(
+    _ id: InodeID, into buffer: UnsafeMutableRawBufferPointer, _ body: (Int) -> Void
+  ) throws(FilesystemError) -> Bool {
+    let inode = try inodes.inode(id)
+    guard inode.isRegular, (1...UInt64(buffer.count)).contains(inode.fileSize),
+      !attributes.needsAccessTimeUpdate(inode, now: .now)
+    else { return false }
+    return try files.readWhole(inode, into: buffer, body)
+  }
+
   /// Writes `bytes` at `offset`, and returns how many there was space for.
   ///
   /// - Parameter isWhole: all of the bytes or none, up to `FileStore.longestWrite`.

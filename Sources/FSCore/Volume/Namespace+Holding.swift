@@ -30,6 +30,10 @@ extension Namespace {
   /// `forget` has given all of them back.
   package func noteLookup(_ id: InodeID) { inodes.lookups.add(id) }
 
+  /// An inode to which the kernel holds a reference is opened. Says whether it is the first time
+  /// since the kernel was given one: it then has nothing of the content in its memory.
+  package func noteOpen(_ id: InodeID) -> Bool { inodes.lookups.noteOpen(id) }
+
   /// The kernel has given back `lookups` of its references to an inode.
   package func forget(_ id: InodeID, lookups: UInt64) {
     guard inodes.lookups.remove(id, lookups: lookups) else { return }

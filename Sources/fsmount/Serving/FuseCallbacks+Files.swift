@@ -12,6 +12,7 @@ extension FuseCallbacks {
         try server.volume.namespace.open(
           id, forWriting: isForWriting, appending: flags & (O_APPEND | O_TRUNC) == O_APPEND)
         if flags & O_TRUNC != 0 { try server.truncateAtOpen(id, number, request) }
+        server.giveContent(of: id, number, to: file)
         return .opened(server.opened(id, file))
       }
       if flags & O_TRUNC == 0 {

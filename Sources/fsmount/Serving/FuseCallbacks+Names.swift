@@ -26,7 +26,9 @@ extension FuseCallbacks {
           FuseCallbacks.name(name), in: server.inode(parent), mode: mode & ~S_IFMT | S_IFREG,
           FuseCallbacks.credentials(request))
         try server.volume.namespace.open(attributes.id)
-        return .created(server.entry(attributes), server.opened(attributes.id, file))
+        let entry = server.entry(attributes)
+        server.firstOpens.during(attributes.id, of: server.volume.namespace) {}
+        return .created(entry, server.opened(attributes.id, file))
       }
     }
 

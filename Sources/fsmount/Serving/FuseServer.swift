@@ -25,6 +25,7 @@ final class FuseServer: Sendable {
   let directoryReaders = DirectoryReaders()
   let writes = WriteActivity()
   let notices = KernelNotices()
+  let firstOpens = FirstOpens()
   let requests: RequestCounters
   let control: ControlServer
   let resizes: ResizeJob

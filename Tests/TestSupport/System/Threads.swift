@@ -75,3 +75,18 @@ private func allThreadsAreStopped(_ processID: pid_t) throws -> Bool {
     return text.dropFirst(end + 2).first.map { "TtXZ".utf8.contains($0) } ?? true
   }
 }
+
+/// Where threads wait for each other.
+package final class Barrier: @unchecked Sendable {
+  private let barrier = UnsafeMutablePointer<pthread_barrier_t>.allocate(capacity: 1)
+
+  /// - Parameter count: how many threads go on together.
+  package init(_ count: UInt32) { pthread_barrier_init(barrier, nil, count) }
+
+  deinit {
+    pthread_barrier_destroy(barrier)
+    barrier.deallocate()
+  }
+
+  package func wait() { pthread_barrier_wait(barrier) }
+}

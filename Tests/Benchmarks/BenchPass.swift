@@ -155,8 +155,8 @@ final class BenchPass {
     }
   }
 
-  /// Four threads make files in one directory, which is then listed as `ls -l` does; each file gets an
-  /// attribute.
+  /// Four threads make files in one directory, which is then listed as ls(1) does with attributes:
+  /// each file is looked at when its name comes. Each file gets an attribute.
   private func sharedDirectory() throws {
     let threads = 4
     let each = max(options.files / threads, 1)
@@ -176,8 +176,9 @@ final class BenchPass {
     var names: [[UInt8]] = []
     try measure(.listingStat, threads * each) {
       var status = Glibc.stat()
-      names = try directoryNames(path)
-      for name in names {
+      let reader = try DirectoryReader(path)
+      while let name = try reader.next() {
+        names.append(name)
         try check("stat") { path.appending(name).withCPath { lstat($0, &status) } }
       }
     }

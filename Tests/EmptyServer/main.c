@@ -25,12 +25,17 @@
 #include "memory.h"
 
 static const double cache_seconds = 86400;
-// Of the first answer to a reader of a directory, as long as nobody used attributes.
-enum { SHORT_ANSWER = 18 };
+// Of the first answer to a reader of a directory, unless attributes are likely to be used: for some
+// directories after files were looked up of which names alone had been listed.
+enum { SHORT_ANSWER = 18, LASTING = 64, TELLING_LOOKUPS = 4 };
+// Of a file that the kernel gets with its first open.
+enum { SMALL_FILE = 16 << 10 };
 
 static pthread_rwlock_t lock = PTHREAD_RWLOCK_INITIALIZER;
 static const char *mount_point;
-static atomic_bool wants_attributes;
+static struct fuse_session *session;
+static atomic_int long_answers, lookups;
+static atomic_uint_least64_t names_only;
 
 static void begin_change(void) { pthread_rwlock_wrlock(&lock); }
 static void begin_look(void) { pthread_rwlock_rdlock(&lock); }
@@ -110,18 +115,21 @@ static void lookup(fuse_req_t request, fuse_ino_t parent, const char *name) {
   struct fuse_entry_param entry = {.entry_timeout = cache_seconds};
   if (found) entry = entry_of(memory_inode(found->inode));
   end();
+  if (found && !S_ISDIR(entry.attr.st_mode) && names_only == parent && ++lookups == TELLING_LOOKUPS)
+    long_answers = LASTING;
   fuse_reply_entry(request, &entry);
 }
 
-static void forget_one(fuse_ino_t number, uint64_t lookups) {
+static void forget_one(fuse_ino_t number, uint64_t count) {
   struct inode *inode = memory_inode(number);
-  inode->lookups -= lookups < inode->lookups ? lookups : inode->lookups;
+  inode->lookups -= count < inode->lookups ? count : inode->lookups;
+  if (inode->lookups == 0) inode->was_opened = false;
   memory_drop(inode);
 }
 
-static void forget(fuse_req_t request, fuse_ino_t number, uint64_t lookups) {
+static void forget(fuse_req_t request, fuse_ino_t number, uint64_t count) {
   begin_change();
-  forget_one(number, lookups);
+  forget_one(number, count);
   end();
   fuse_reply_none(request);
 }
@@ -150,10 +158,12 @@ static int make(
       code = ENOSPC;
   }
   if (code == 0) code = memory_add(memory_inode(parent), name, inode);
-  if (code == 0)
+  if (code == 0) {
+    inode->was_opened = true;
     *entry = entry_of(inode);
-  else if (inode)
+  } else if (inode) {
     memory_drop(inode);
+  }
   end();
   return code;
 }
@@ -315,15 +325,27 @@ static void prepare_open(struct fuse_file_info *file) {
   file->noflush = 1;
 }
 
+// Under the lock, so that no program has the file open before the kernel has its content.
+static void give_content(struct inode *inode, int flags) {
+  bool is_wanted = !inode->was_opened && (flags & O_ACCMODE) != O_WRONLY &&
+                   !(flags & (O_TRUNC | O_DIRECT)) && inode->size > 0 && inode->size <= SMALL_FILE;
+  inode->was_opened = true;
+  if (!is_wanted) return;
+  struct fuse_bufvec vector = FUSE_BUFVEC_INIT(inode->size);
+  vector.buf[0].mem = inode->bytes;
+  fuse_lowlevel_notify_store(session, inode->number, 0, &vector, (enum fuse_buf_copy_flags)0);
+}
+
 static void open_(fuse_req_t request, fuse_ino_t number, struct fuse_file_info *file) {
+  begin_change();
+  struct inode *inode = memory_inode(number);
   if (file->flags & O_TRUNC) {
-    begin_change();
-    struct inode *inode = memory_inode(number);
     memory_resize(inode, 0);
     clock_gettime(CLOCK_REALTIME, &inode->modified);
     inode->changed = inode->modified;
-    end();
   }
+  give_content(inode, file->flags);
+  end();
   prepare_open(file);
   fuse_reply_open(request, file);
 }
@@ -392,10 +414,12 @@ static void opendir_(fuse_req_t request, fuse_ino_t number, struct fuse_file_inf
 static void list(fuse_req_t request, fuse_ino_t number, size_t size, off_t offset, bool plus) {
   char *buffer = malloc(size);
   size_t used = 0, left = SIZE_MAX;
-  if (offset > 0)
-    wants_attributes = plus;
-  else if (plus && !wants_attributes)
-    left = SHORT_ANSWER;
+  if (offset > 0 && plus)
+    long_answers = LASTING;
+  else if (offset > 0 && atomic_exchange(&names_only, number) != number)
+    lookups = 0;
+  else if (offset == 0 && plus && long_answers-- <= 0)
+    left = SHORT_ANSWER, long_answers = 0;
 
   begin_change();
   struct inode *directory = memory_inode(number);
@@ -493,8 +517,7 @@ int main(int count, char **arguments) {
   }
   struct fuse_conn_info_opts *connection_options = NULL;
   char *session_arguments[] = {arguments[0], "-o", options, NULL};
-  struct fuse_session *session =
-      cfuse_session_new(3, session_arguments, &operations, NULL, &connection_options);
+  session = cfuse_session_new(3, session_arguments, &operations, NULL, &connection_options);
   if (!session) return 1;
   cfuse_set_serving_handler(set_read_ahead, NULL);
   int status = cfuse_session_mount(session, mount_point);

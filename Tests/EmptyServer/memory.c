@@ -47,7 +47,7 @@ static void forget_all(void) {
     if (inode->mode == 0)
       continue;
     inode->lookups = 0;
-    inode->was_listed = false;
+    inode->was_listed = inode->was_opened = false;
     memory_drop(inode);
   }
 }

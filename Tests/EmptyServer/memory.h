@@ -24,7 +24,7 @@ struct inode {
   char *bytes;  // content, a link's target, or the numbers of a directory's names
   size_t size;
   struct timespec accessed, modified, changed;
-  bool was_listed;
+  bool was_listed, was_opened;
 };
 
 struct entry {

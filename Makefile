@@ -6,6 +6,8 @@ SHELL := /bin/bash
 # What a fresh Debian 12 lacks: libraries to build with, and the judges that the tests ask.
 LIBRARIES := libfuse3-dev libisal-dev libxxhash-dev libsodium-dev zlib1g-dev liblzo2-dev \
   libzstd-dev libdeflate-dev pkg-config
+# What `make bench` can use besides; rows whose programs are missing are left out.
+BENCH_TOOLS := git make gcc sqlite3 fio postgresql
 TOOLS := fuse3 btrfs-progs attr acl libcap2-bin e2fsprogs fuse2fs ntfs-3g util-linux groff-base
 
 SEED ?= 1
@@ -15,16 +17,17 @@ SECONDS_EACH ?= 120
 FILES ?= 4000000
 CACHE ?= 64
 VARIANT ?= all
+RESULTS ?= .build/bench
 RELEASE := .build/release
 
 .PHONY: help setup build release lint format check test demo fsx differential stress fill scale \
-  bench bench-compare install clean
+  bench bench-setup bench-compare install clean
 
 help: ## Lists the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## */\t/' | expand -t 16
 
 setup: ## Installs the Debian packages that are missing (as root)
-	@missing=; for p in $(LIBRARIES) $(TOOLS); do \
+	@missing=; for p in $(LIBRARIES) $(TOOLS) $(MORE_TOOLS); do \
 	  dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' \
 	    || missing="$$missing $$p"; done; \
 	if [ -n "$$missing" ]; then \
@@ -32,6 +35,9 @@ setup: ## Installs the Debian packages that are missing (as root)
 	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing \
 	      >/dev/null; \
 	  else echo "please install as root:$$missing" >&2; exit 1; fi; fi
+
+bench-setup: ## Installs the programs that rows of `make bench` need besides (as root)
+	@$(MAKE) --no-print-directory setup MORE_TOOLS="$(BENCH_TOOLS)"
 
 build: setup ## Builds everything for debugging
 	swift build --build-tests
@@ -43,6 +49,7 @@ release: setup ## Builds the program and the exerciser, optimised
 .PHONY: benchmarks
 benchmarks: release
 	swift build -c release --product benchmarks
+	swift build -c release --product emptyserver
 
 lint: ## Checks style, that no lower layer names a higher one, that no test can wait for ever
 	swift format lint --strict --parallel --recursive Package.swift Sources Tests
@@ -53,10 +60,10 @@ format: ## Formats the sources in place
 	swift format --in-place --parallel --recursive Package.swift Sources Tests
 
 check: build lint ## Builds, lints, and runs the quick tests: before each commit
-	Tests/run.sh 'FreeSpaceTests|FSCoreTests|FsmountTests'
+	Tests/run.sh 'FreeSpaceTests|FSCoreTests|FsmountTests|BenchmarksTests'
 
 test: release build lint ## All tests; as root nothing is skipped
-	Tests/run.sh 'FreeSpaceTests|FSCoreTests|FsmountTests'
+	Tests/run.sh 'FreeSpaceTests|FSCoreTests|FsmountTests|BenchmarksTests'
 	FSMOUNT=$(CURDIR)/$(RELEASE)/fsmount Tests/run.sh IntegrationTests
 
 demo: release ## Makes an image, works on it through a mount, and inspects its caches
@@ -78,7 +85,11 @@ scale: release ## Many files and a huge one in little memory: make scale FILES=4
 	$(RELEASE)/exerciser scale --files $(FILES) --cache $(CACHE) --directory $${TMPDIR:-/tmp}
 
 bench: benchmarks ## Measures against fuse2fs, ntfs-3g and the kernel, in one run; then the core alone
-	$(RELEASE)/benchmarks mounts
+	mkdir -p $(RESULTS)
+	$(RELEASE)/benchmarks mounts --json $(RESULTS)/mounts.json
+	$(RELEASE)/benchmarks applications --json $(RESULTS)/applications.json
+	$(RELEASE)/benchmarks show $(RESULTS)/applications.json $(RESULTS)/mounts.json \
+	  --svg $(RESULTS)/benchmarks.svg --markdown $(RESULTS)/benchmarks.md >/dev/null
 	$(RELEASE)/benchmarks mounts --sync-only --directory /var/tmp
 	$(RELEASE)/benchmarks core
 	$(RELEASE)/benchmarks groups

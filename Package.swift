@@ -73,7 +73,10 @@ let package = Package(
       path: "Tests/Exerciser",
       swiftSettings: strict),
 
-    // Measures mounts, the core alone, and one build against another.
+    // Answers requests and does nothing else: what no server behind the protocol can be faster than.
+    .executableTarget(name: "emptyserver", dependencies: ["CFuse"], path: "Tests/EmptyServer"),
+
+    // Measures mounts, applications on them, the core alone, and one build against another.
     .executableTarget(
       name: "benchmarks",
       dependencies: [
@@ -100,6 +103,9 @@ let package = Package(
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
       ],
+      swiftSettings: strict),
+    .testTarget(
+      name: "BenchmarksTests", dependencies: ["benchmarks", "TestSupport"],
       swiftSettings: strict),
     .testTarget(
       name: "IntegrationTests", dependencies: ["FSCore", "CCodecs", "TestSupport"],

@@ -30,7 +30,7 @@ final class BenchPass {
 
   /// All phases in their order. Each leaves the mount as the next one needs it.
   enum Phase: CaseIterable {
-    case largeFile, emptyFiles, smallFiles, synchronousWrites
+    case largeFile, emptyFiles, sharedDirectory, smallFiles, synchronousWrites
   }
 
   /// Those that `options` ask for.
@@ -48,6 +48,7 @@ final class BenchPass {
     switch phase {
     case .largeFile: try largeFile()
     case .emptyFiles: try emptyFiles()
+    case .sharedDirectory: try sharedDirectory()
     case .smallFiles: try smallFiles()
     case .synchronousWrites: try synchronousWrites()
     }
@@ -151,6 +152,48 @@ final class BenchPass {
         try check("unlink") { Glibc.unlink("\(folder)/renamed-\(index)") }
       }
       try syncDirectory("empty")
+    }
+  }
+
+  /// Four threads make files in one directory, which is then listed as ls(1) does with attributes:
+  /// each file is looked at when its name comes. Each file gets an attribute.
+  private func sharedDirectory() throws {
+    let threads = 4
+    let each = max(options.files / threads, 1)
+    let folder = "\(directory)/shared"
+    try check("mkdir \(folder)") { mkdir(folder, 0o755) }
+    try measure(.sharedCreate, threads * each) {
+      try onThreads(threads) { thread in
+        for index in 0..<each {
+          let path = "\(folder)/\(thread)-\(index)"
+          close(try check("create \(path)") { open(path, O_CREAT | O_EXCL | O_WRONLY, 0o644) })
+        }
+      }
+      try syncDirectory("shared")
+    }
+    try remount()
+    let path = BytePath(folder)
+    var names: [[UInt8]] = []
+    try measure(.listingStat, threads * each) {
+      var status = Glibc.stat()
+      let reader = try DirectoryReader(path)
+      while let name = try reader.next() {
+        names.append(name)
+        try check("stat") { path.appending(name).withCPath { lstat($0, &status) } }
+      }
+    }
+    guard names.count == threads * each else {
+      throw TestFailure("readdir gives \(names.count) names")
+    }
+    try measure(.setAttribute, threads * each) {
+      for name in names {
+        try check("setxattr") {
+          path.appending(name).withCPath {
+            Linux.lsetxattr($0, "user.bench", "sixteen bytes...", 16, 0)
+          }
+        }
+      }
+      try syncDirectory("shared")
     }
   }
 

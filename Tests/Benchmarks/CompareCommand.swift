@@ -82,7 +82,7 @@ struct CompareCommand: ParsableCommand {
       let ratios = zip(both[0], both[1]).map { $1 / $0 }
       guard let ratio = ratios.median, let range = ratios.rangeOfMedian else { continue }
       rows.append([
-        metric.rawValue, metric.isThroughput ? "MB/s" : "ops/s", MarkdownTable.grouped(before),
+        metric.rawValue, metric.unit, MarkdownTable.grouped(before),
         MarkdownTable.grouped(now), MarkdownTable.ratio(ratio),
         "\(MarkdownTable.ratio(range.lowerBound)) to \(MarkdownTable.ratio(range.upperBound))",
       ])

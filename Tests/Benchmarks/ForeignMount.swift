@@ -29,7 +29,9 @@ final class ForeignMount: MountedImage {
   func unmount() throws {
     guard isMounted else { return }
     isMounted = false
-    try Shell.run(isRoot ? ["umount", directory] : ["fusermount3", "-u", directory]).orThrow()
+    try unmountWhenIdle {
+      try Shell.run(isRoot ? ["umount", directory] : ["fusermount3", "-u", directory])
+    }.orThrow()
     // The server goes on writing after the mount has gone.
     _ = server.wait(timeout: 120)
   }

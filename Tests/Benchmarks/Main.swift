@@ -5,9 +5,10 @@ import ArgumentParser
 struct Benchmarks: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "benchmarks",
-    abstract: "Measures mounts side by side, the core alone, and one build against another.",
+    abstract:
+      "Measures mounts, applications on them, the core alone, and one build against another.",
     subcommands: [
-      MountsCommand.self, CoreCommand.self, GroupsCommand.self, CompressionCommand.self,
-      CompareCommand.self, CompareCoreCommand.self,
+      MountsCommand.self, ApplicationsCommand.self, ShowCommand.self, CoreCommand.self,
+      GroupsCommand.self, CompressionCommand.self, CompareCommand.self, CompareCoreCommand.self,
     ])
 }

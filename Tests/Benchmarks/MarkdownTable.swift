@@ -1,3 +1,5 @@
+import Glibc
+
 /// Tables in Markdown whose columns stand below each other in a terminal too.
 enum MarkdownTable {
   /// - Parameter leftAligned: so many columns; the others are figures.
@@ -39,7 +41,17 @@ enum MarkdownTable {
   }
 }
 
+extension MarkdownTable {
+  static func grouped(_ figure: Int) -> String { grouped(Double(figure)) }
+}
+
 extension Array where Element == Double {
+  /// Of values above 0; nil when there are none.
+  var geometricMean: Double? {
+    guard !isEmpty, allSatisfy({ $0 > 0 }) else { return nil }
+    return exp(reduce(0) { $0 + log($1) } / Double(count))
+  }
+
   var median: Double? {
     guard !isEmpty else { return nil }
     let values = sorted()

@@ -6,7 +6,7 @@ extension FuseCallbacks {
   static func addNames(_ operations: inout fuse_lowlevel_ops) {
     operations.lookup = { request, parent, name in
       FuseServer.answer(request, .lookup) { server throws(FilesystemError) in
-        try server.lookup(FuseCallbacks.name(name), in: server.inode(parent))
+        try server.lookup(FuseCallbacks.name(name), in: server.inode(parent), parent)
       }
     }
 
@@ -96,14 +96,17 @@ extension FuseServer {
   /// Also for "." and "..", which the kernel looks up when a file handle of NFS or of
   /// open_by_handle_at(2) names an inode that it no longer has in memory.
   fileprivate func lookup(
-    _ name: [UInt8], in directory: InodeID
+    _ name: [UInt8], in directory: InodeID, _ number: fuse_ino_t
   ) throws(FilesystemError) -> FuseAnswer {
     do throws(FilesystemError) {
       // "." is asked for of what is no directory, too.
       if name == [UInt8(ascii: ".")] {
         return .entry(entry(try volume.attributes.attributes(of: directory)))
       }
-      return .entry(entry(try volume.namespace.lookup(name, in: directory)))
+      let attributes = try volume.namespace.lookup(name, in: directory)
+      directoryReaders.noteLookup(
+        in: number, isDirectory: attributes.item.mode & S_IFMT == S_IFDIR)
+      return .entry(entry(attributes))
     } catch .notFound {
       // Number 0 lets the kernel remember that the name is free.
       var nothing = fuse_entry_param()

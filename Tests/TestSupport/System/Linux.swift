@@ -34,6 +34,8 @@ package enum Linux {
       symbol("open_by_handle_at")
   package static let ioctl:
     @Sendable @convention(c) (Int32, UInt, UnsafeMutableRawPointer) -> Int32 = symbol("ioctl")
+  package static let openProcess: @Sendable @convention(c) (pid_t, UInt32) -> Int32 = symbol(
+    "pidfd_open")
   package static let syncfs: @Sendable @convention(c) (Int32) -> Int32 = symbol("syncfs")
   package static let lsetxattr:
     @Sendable @convention(c) (CPath, CPath, UnsafeRawPointer?, Int, Int32) -> Int32 =

@@ -79,9 +79,12 @@ package final class RunningCommand: @unchecked Sendable {
     return finished
   }
 
-  /// Waits; when the time runs out, kills this process (and its group) and says so by nil.
+  /// Waits; when the time runs out, kills this process (and its group) and says so by nil. Returns as
+  /// soon as the process has ended.
   package func wait(timeout: Double) -> CommandResult {
     let deadline = monotonicSeconds() + timeout
+    let process = finished == nil ? Linux.openProcess(processID, 0) : -1
+    defer { if process >= 0 { close(process) } }
     var pause: UInt32 = 500
     while poll() == nil {
       if monotonicSeconds() > deadline {
@@ -90,8 +93,14 @@ package final class RunningCommand: @unchecked Sendable {
         while poll() == nil, monotonicSeconds() < grace { usleep(5_000) }
         return result(status: nil)
       }
-      usleep(pause)
-      pause = min(pause * 2, 20_000)
+      if process >= 0 {
+        var waited = pollfd(fd: process, events: Int16(POLLIN), revents: 0)
+        let left = max(deadline - monotonicSeconds(), 0)
+        _ = Glibc.poll(&waited, 1, Int32(min(left * 1000 + 1, 1000)))
+      } else {
+        usleep(pause)
+        pause = min(pause * 2, 20_000)
+      }
     }
     return result(status: finished)
   }

@@ -51,24 +51,42 @@ private func removeTree(_ path: BytePath, device: dev_t) {
 
 /// The names in a directory, in the order the file system gives them, without `.` and `..`.
 package func directoryNames(_ path: BytePath) throws(SystemError) -> [[UInt8]] {
-  guard let stream = path.withCPath({ opendir($0) }) else {
-    throw SystemError(what: "opendir \(path)", code: errno)
-  }
-  defer { closedir(stream) }
+  let reader = try DirectoryReader(path)
   var names: [[UInt8]] = []
-  while true {
-    errno = 0
-    guard let entry = readdir(stream) else {
-      if errno != 0 { throw SystemError(what: "readdir \(path)", code: errno) }
-      return names
+  while let name = try reader.next() { names.append(name) }
+  return names
+}
+
+/// The same, name by name.
+package final class DirectoryReader {
+  private let path: BytePath
+  private let stream: OpaquePointer
+
+  package init(_ path: BytePath) throws(SystemError) {
+    guard let stream = path.withCPath({ opendir($0) }) else {
+      throw SystemError(what: "opendir \(path)", code: errno)
     }
-    let name = withUnsafePointer(to: &entry.pointee.d_name) { tuple in
-      tuple.withMemoryRebound(to: UInt8.self, capacity: 256) { bytes in
-        Array(UnsafeBufferPointer(start: bytes, count: strnlen(tuple.pointer, 256)))
+    self.path = path
+    self.stream = stream
+  }
+
+  deinit { closedir(stream) }
+
+  /// Nil at the end.
+  package func next() throws(SystemError) -> [UInt8]? {
+    while true {
+      errno = 0
+      guard let entry = readdir(stream) else {
+        if errno != 0 { throw SystemError(what: "readdir \(path)", code: errno) }
+        return nil
       }
+      let name = withUnsafePointer(to: &entry.pointee.d_name) { tuple in
+        tuple.withMemoryRebound(to: UInt8.self, capacity: 256) { bytes in
+          Array(UnsafeBufferPointer(start: bytes, count: strnlen(tuple.pointer, 256)))
+        }
+      }
+      if name != [0x2e] && name != [0x2e, 0x2e] { return name }
     }
-    if name == [0x2e] || name == [0x2e, 0x2e] { continue }
-    names.append(name)
   }
 }
 

@@ -8,6 +8,6 @@ struct Benchmarks: ParsableCommand {
     abstract: "Measures mounts side by side, the core alone, and one build against another.",
     subcommands: [
       MountsCommand.self, CoreCommand.self, GroupsCommand.self, CompressionCommand.self,
-      CompareCommand.self, CompareCoreCommand.self,
+      CompareCommand.self, CompareCoreCommand.self, PlacementCommand.self,
     ])
 }

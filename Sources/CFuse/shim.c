@@ -201,6 +201,7 @@ int cfuse_session_loop(struct fuse_session *session, unsigned max_threads, int c
 
   fuse_loop_cfg_set_max_threads(config, max_threads);
   fuse_loop_cfg_set_clone_fd(config, (unsigned)clone_fd);
+  cfuse_set_placement_mode(CFUSE_PLACE_AUTO);
   int result = fuse_session_loop_mt(session, config);
   fuse_loop_cfg_destroy(config);
   return result;

@@ -10,6 +10,7 @@ package final class BackgroundThread: @unchecked Sendable {
       &thread, nil,
       { pointer in
         let box = Unmanaged<Box>.fromOpaque(pointer!).takeRetainedValue()
+        ThreadProcessors.useThoseOfProcess()
         box.body()
         return nil
       }, box.toOpaque())

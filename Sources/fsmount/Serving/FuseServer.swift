@@ -25,6 +25,7 @@ final class FuseServer: Sendable {
   let directoryReaders = DirectoryReaders()
   let writes = WriteActivity()
   let notices = KernelNotices()
+  let prefetcher = Prefetcher()
   let requests: RequestCounters
   let control: ControlServer
   let resizes: ResizeJob

@@ -29,6 +29,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/ioctl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -132,11 +133,44 @@ static int spare;
 // Set before the first worker is made.
 static struct transport_session session;
 static size_t page_size;
+static cpu_set_t all_processors;
 // Becomes readable at the end.
 static int stop_event = -1;
 
 static atomic_bool is_running;
 static _Thread_local struct worker *self;
+
+// Where workers run.
+
+static void bind(const cpu_set_t *set) {
+  // Fails where the processor is off, or is none of ours. Then the scheduler goes on choosing one.
+  pthread_setaffinity_np(pthread_self(), sizeof(*set), set);
+}
+
+static void bind_to_processor(unsigned number) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  CPU_SET(number, &set);
+  bind(&set);
+}
+
+// Whether to serve a request may take so much longer than to wake another processor that it is
+// better to have one's choice.
+static bool takes_long(const struct fuse_in_header *in, const void *operation) {
+  switch (in->opcode) {
+    case FUSE_FSYNC:
+    case FUSE_FSYNCDIR:
+    case FUSE_SYNCFS:
+    case FUSE_COPY_FILE_RANGE:
+    case FUSE_FALLOCATE:
+      return true;
+    case FUSE_IOCTL:
+      // Many files are asked when they are opened whether they are terminals.
+      return _IOC_TYPE(((const struct fuse_ioctl_in *)operation)->cmd) != 'T';
+    default:
+      return false;
+  }
+}
 
 // Requests and answers.
 
@@ -165,7 +199,12 @@ static void serve(struct worker *worker) {
   atomic_store_explicit(&worker->request, in->unique, memory_order_release);
   transport_note_request(start, size);
   const struct fuse_buf buffer = {.mem = start, .size = size};
+  bool is_long = takes_long(in, worker->header->operation);
+  if (is_long)
+    bind(&all_processors);
   fuse_session_process_buf(session.session, &buffer);
+  if (is_long)
+    bind_to_processor(worker->queue->number);
 }
 
 // The payload of the answer: copied, unless it is there already.
@@ -438,14 +477,6 @@ static void serve_requests(struct worker *worker, bool has_request) {
   }
 }
 
-static void bind_to_processor(unsigned number) {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  CPU_SET(number, &set);
-  // Fails when the processor is off, or is none of ours. Then the scheduler chooses one.
-  pthread_setaffinity_np(pthread_self(), sizeof(set), &set);
-}
-
 // 0, or a negative errno.
 static int open_worker(struct worker *worker) {
   int error = uring_open(&worker->ring, 2);
@@ -635,6 +666,7 @@ struct cfuse_ring_figures cfuse_ring_figures(void) {
 static const char *prepare(const struct transport_session *given) {
   session = *given;
   page_size = (size_t)sysconf(_SC_PAGESIZE);
+  sched_getaffinity(getpid(), sizeof(all_processors), &all_processors);
   // An extended attribute, with its name, would not fit.
   if (session.largest_payload < 128 << 10)
     return "max_write is less than 128 KiB";

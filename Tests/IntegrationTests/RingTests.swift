@@ -117,20 +117,9 @@ extension MountTests {
       defer { unlink(hold) }
       let root = scratch.root
       let returned = Atomic(0)
-      var mine = cpu_set_t()
-      sched_getaffinity(0, MemoryLayout<cpu_set_t>.size, &mine)
-      var first = cpu_set_t()
-      withUnsafeMutableBytes(of: &first) { bytes in
-        withUnsafeBytes(of: mine) { all in
-          let index = all.firstIndex { $0 != 0 } ?? 0
-          bytes[index] = 1 << UInt8(all[index].trailingZeroBitCount)
-        }
-      }
-      let processor = first
 
       try onThreads(13) { thread in
-        var set = processor
-        sched_setaffinity(0, MemoryLayout<cpu_set_t>.size, &set)
+        try Linux.stayOnOneProcessor()
         if thread > 0 {
           let file = root.appending("file \(thread - 1)")
           let descriptor = try check("open") { file.withCPath { open($0, O_RDONLY | O_CLOEXEC) } }

@@ -49,4 +49,8 @@ ptrdiff_t ccodecs_lzo1x_compress(ccodecs_context *context, const void *in, size_
 // that a range is unused. Returns 0, or -1 and sets errno, as fallocate(2) does.
 int ccodecs_punch_hole(int descriptor, uint64_t offset, uint64_t length);
 
+// Also what Swift does not show: lets this thread run on all processors that the process's first
+// thread may run on.
+void ccodecs_unbind_thread(void);
+
 #endif

@@ -1,6 +1,10 @@
+import CCodecs
 import Glibc
 
 /// A thread of our own, joined at the end. For work that no caller waits for.
+///
+/// It may run on each processor that the process's first thread may run on, while the thread that
+/// makes it may be bound to one.
 package final class BackgroundThread: @unchecked Sendable {
   private var thread = pthread_t()
 
@@ -10,6 +14,7 @@ package final class BackgroundThread: @unchecked Sendable {
       &thread, nil,
       { pointer in
         let box = Unmanaged<Box>.fromOpaque(pointer!).takeRetainedValue()
+        ccodecs_unbind_thread()
         box.body()
         return nil
       }, box.toOpaque())

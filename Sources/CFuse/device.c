@@ -20,4 +20,9 @@ static bool answer(int device, struct iovec *pieces, int count, ssize_t *written
 static void end(void) {}
 
 const struct transport device_transport = {
-    .prepare = prepare, .begin = begin, .answer = answer, .end = end};
+    .prepare = prepare,
+    .begin = begin,
+    .receive = cfuse_next_request,
+    .answer = answer,
+    .end = end,
+};

@@ -144,7 +144,7 @@ void transport_note_request(const void *request, size_t size) {
 
 static ssize_t read_request(int device, void *buffer, size_t size, void *user_data) {
   (void)user_data;
-  ssize_t count = cfuse_next_request(device, buffer, size);
+  ssize_t count = transport_receive(device, buffer, size);
   const struct fuse_in_header *header = buffer;
   if (count < (ssize_t)sizeof(*header))
     return count;

@@ -16,6 +16,8 @@ static struct transport_session session;
 static bool wants_ring;
 static bool has_offer;
 static const struct transport *transport = &device_transport;
+// The same, for threads that wait for requests while it is chosen.
+static const struct transport *_Atomic receiver = &device_transport;
 
 // Read by other threads.
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -45,6 +47,7 @@ void cfuse_use_ring(bool wanted, unsigned most_busy) {
 void transport_begin_session(struct fuse_session *given, int device) {
   session = (struct transport_session){.session = given, .device = device};
   transport = &device_transport;
+  atomic_store(&receiver, transport);
 }
 
 void transport_note_offer(const struct fuse_init_in *offer, size_t size) {
@@ -85,8 +88,14 @@ void transport_begin(void) {
   const char *reason = transport->begin();
   if (reason)
     transport = &device_transport;
+  atomic_store(&receiver, transport);
   if (reason || transport == &ring_transport)
     set_obstacle(reason ? reason : "");
+}
+
+ssize_t transport_receive(int device, void *buffer, size_t size) {
+  const struct transport *running = atomic_load(&receiver);
+  return running->receive(device, buffer, size);
 }
 
 ssize_t transport_send(int device, struct iovec *pieces, int count) {

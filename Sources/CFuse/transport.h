@@ -17,14 +17,16 @@ struct transport_session {
   size_t largest_payload;
 };
 
-/// One way to the kernel. The functions are called in the order in which they stand here, and
-/// `answer` any number of times, by any thread.
+/// One way to the kernel. The functions are called in the order in which they stand here; `receive`
+/// and `answer` any number of times, by any thread.
 struct transport {
   /// Before the answer to INIT goes out. NULL, or why requests cannot come this way: then
   /// nothing else is called.
   const char *(*prepare)(const struct transport_session *session);
   /// When the kernel has the answer to INIT. NULL, or why requests will not come this way.
   const char *(*begin)(void);
+  /// read(2) of what comes over the device. The thread may be cancelled in it.
+  ssize_t (*receive)(int device, void *buffer, size_t size);
   /// Whether this answers a request that came this way; then `written` is what writev(2) would
   /// have returned.
   bool (*answer)(int device, struct iovec *pieces, int count, ssize_t *written);
@@ -36,7 +38,8 @@ struct transport {
 /// answer, and what is no answer.
 extern const struct transport device_transport;
 
-/// Rings of io_uring, one for each thread. FORGET, INTERRUPT and notices go over the device.
+/// Rings of io_uring, one for each thread. FORGET, INTERRUPT and notices go over the device all the
+/// same.
 extern const struct transport ring_transport;
 
 /// Why there can be no rings, as far as that is known before there is a mount; else NULL.
@@ -57,6 +60,9 @@ void transport_prepare(struct fuse_init_out *answer, size_t size);
 
 /// When the kernel has the answer to INIT.
 void transport_begin(void);
+
+/// read(2) of what comes over the device.
+ssize_t transport_receive(int device, void *buffer, size_t size);
 
 /// writev(2) of an answer or a notice.
 ssize_t transport_send(int device, struct iovec *pieces, int count);

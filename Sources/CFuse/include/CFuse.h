@@ -1,6 +1,7 @@
 /// libfuse's low-level API, and what of it (and of POSIX) Swift cannot import by itself:
-/// macros, versioned symbols, variable arguments, fork and signal handlers. No logic but that of
-/// listener.c and placement.c: which thread waits for the next request, how, and where.
+/// macros, versioned symbols, variable arguments, fork and signal handlers. No logic but how
+/// requests come: over the device (listener.c has which thread waits for the next one, placement.c
+/// where) or over io_uring (ring.c).
 ///
 /// Compiles unchanged with libfuse 3.14 to 3.18.
 #ifndef CFUSE_H
@@ -148,6 +149,34 @@ void cfuse_set_placement_mode(enum cfuse_placement_mode mode);
 
 /// What the listener's policy says.
 struct cfuse_placement cfuse_current_placement(void);
+
+/// Whether requests are to come over io_uring where that is possible, and no more than `most_busy`
+/// of those of one processor be served at a time (0: as many as suit). Called before
+/// `cfuse_session_mount`.
+void cfuse_use_ring(bool wanted, unsigned most_busy);
+
+/// Whether there is a reason why requests do not come over io_uring, which is put into `text`. From
+/// the call of the serving handler on it is final; before, that there is none means nothing.
+bool cfuse_ring_obstacle(char *text, size_t size);
+
+struct cfuse_ring_figures {
+  unsigned queues;
+  unsigned threads;
+};
+
+/// All are 0 while requests come over the device.
+struct cfuse_ring_figures cfuse_ring_figures(void);
+
+/// Memory of `size` bytes for the answer to the request that this thread is serving, from which
+/// it need not be copied; NULL when there is none.
+void *cfuse_answer_memory(size_t size);
+
+/// Whether the answer that this thread gives goes out only when the callback has ended.
+bool cfuse_answer_waits_for_callback(void);
+
+/// Whether another thread may answer the request that this thread is serving. False when that is
+/// so of too many.
+bool cfuse_may_answer_later(void);
 
 /// libfuse's messages go to `handler`, as text with a syslog level.
 void cfuse_set_log_handler(void (*handler)(int level, const char *text));

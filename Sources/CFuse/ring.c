@@ -283,9 +283,12 @@ static ssize_t receive(int device, void *buffer, size_t size) {
 }
 
 void *cfuse_answer_memory(size_t size) {
-  if (!self || atomic_load_explicit(&self->request, memory_order_relaxed) == 0)
+  if (!self || atomic_load_explicit(&self->request, memory_order_relaxed) == 0 ||
+      !self->has_free_payload || size > session.largest_payload)
     return NULL;
-  return self->has_free_payload && size <= session.largest_payload ? self->payload : NULL;
+  if (size > self->touched)
+    self->touched = size;
+  return self->payload;
 }
 
 bool cfuse_answer_waits_for_callback(void) { return self != NULL; }
@@ -570,17 +573,19 @@ static void *work(void *argument) {
 
 // The session.
 
-// From a list as in "0-3,8"; 0 when it is none. The kernel has as many queues, and each needs an
-// entry: with one too few every program would wait for ever.
-static unsigned possible_processors(void) {
-  char text[4096];
-  int file = open("/sys/devices/system/cpu/possible", O_RDONLY | O_CLOEXEC);
-  if (file < 0)
-    return 0;
-  ssize_t size = read(file, text, sizeof(text) - 1);
-  close(file);
-  text[size > 0 ? size : 0] = 0;
+// The beginning of a file; empty when it cannot be read.
+static void read_text(const char *path, char *text, size_t size) {
+  int file = open(path, O_RDONLY | O_CLOEXEC);
+  ssize_t count = file < 0 ? 0 : read(file, text, size - 1);
+  text[count > 0 ? count : 0] = 0;
+  if (file >= 0)
+    close(file);
+}
 
+// From a list as in "0-3,8"; 0 when it is none.
+static unsigned listed_processors(void) {
+  char text[4096];
+  read_text("/sys/devices/system/cpu/possible", text, sizeof(text));
   unsigned count = 0;
   char *rest = text;
   while (*rest >= '0' && *rest <= '9') {
@@ -592,6 +597,23 @@ static unsigned possible_processors(void) {
     rest += *rest == ',' ? 1 : 0;
   }
   return count;
+}
+
+// 0 when it is not known for certain. The kernel has as many queues, and each needs an entry: with
+// one too few every program would wait for ever. So another file is asked, too, as containers show
+// files of their own; this one has a column for each.
+static unsigned possible_processors(void) {
+  unsigned count = listed_processors();
+  static char text[1 << 16];
+  read_text("/proc/softirqs", text, sizeof(text));
+  char *end = strchr(text, '\n');
+  if (!end)
+    return count;
+  *end = 0;
+  unsigned columns = 0;
+  for (char *column = strstr(text, "CPU"); column; column = strstr(column + 3, "CPU"))
+    columns += 1;
+  return columns == count ? count : 0;
 }
 
 static char reason_text[160];
@@ -641,17 +663,13 @@ static void end(void) {
 
 // What can be known before there is a mount.
 const char *ring_obstacle(void) {
-  char state = 0;
-  int file = open("/sys/module/fuse/parameters/enable_uring", O_RDONLY | O_CLOEXEC);
-  if (file >= 0) {
-    if (read(file, &state, 1) != 1)
-      state = 0;
-    close(file);
-    if (state == 'N')
-      return "the kernel's parameter fuse.enable_uring is off";
-  } else if (errno == ENOENT && access("/sys/module/fuse", F_OK) == 0) {
+  static const char parameter[] = "/sys/module/fuse/parameters/enable_uring";
+  char state[8];
+  read_text(parameter, state, sizeof(state));
+  if (state[0] == 'N')
+    return "the kernel's parameter fuse.enable_uring is off";
+  if (access(parameter, F_OK) != 0 && access("/sys/module/fuse/parameters", F_OK) == 0)
     return "the kernel has no FUSE over io_uring, which came with Linux 6.14";
-  }
 
   struct uring ring;
   int error = uring_open(&ring, 2);

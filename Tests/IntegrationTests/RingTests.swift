@@ -48,7 +48,7 @@ extension MountTests {
       }
     }
 
-    @Test(.timeLimit(.minutes(1)), arguments: ["io_uring=on", "io_uring", "io_uring=auto", ""])
+    @Test(.timeLimit(.minutes(1)), arguments: ["io_uring=on", "io_uring", "io_uring=auto"])
     func ring(option: String) throws {
       let mounted = try scratch.mount(option)
       defer { try? mounted.unmount() }

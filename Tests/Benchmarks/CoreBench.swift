@@ -60,7 +60,14 @@ final class CoreBench {
   }
 
   private func add(_ what: String, _ seconds: Double, per count: Int) {
-    rows.append((what, rounded(seconds / Double(count) * 1e6) + " µs"))
+    rows.append((what, figure(seconds / Double(count) * 1e6) + " µs"))
+  }
+
+  /// With two decimals where one says little.
+  private func figure(_ value: Double) -> String {
+    guard value > 0, value < 9.995 else { return rounded(value) }
+    let hundredths = Int((value * 100).rounded())
+    return "\(hundredths / 100).\(hundredths / 10 % 10)\(hundredths % 10)"
   }
 
   // What is measured.
@@ -85,6 +92,7 @@ final class CoreBench {
       for name in names { _ = try volume.namespace.lookup(name, in: directory) }
     }
     add("lookup, cached, CPU", lookup.cpu, per: count)
+    try parallelLookups(names, in: directory)
 
     try remount()
     try list(directory, count, "readdir, names, from the image, CPU", repetitions: 1)
@@ -96,6 +104,44 @@ final class CoreBench {
       directory, count, "readdir with attributes, from the image, CPU", attributes: true,
       repetitions: 1)
     try list(directory, count, "readdir with attributes, from cached trees, CPU", attributes: true)
+  }
+
+  /// By wall time: what two threads have to wait for each other counts.
+  private func parallelLookups(_ names: [[UInt8]], in directory: InodeID) throws {
+    let namespace = volume.namespace
+    let passes = max(1, 400_000 / names.count)
+
+    // Each thread begins elsewhere and goes its own way round.
+    func rate(threads: Int) throws -> Double {
+      let failures = Guarded<[String]>([], rank: .leaf)
+      let start = monotonicSeconds()
+      let workers = (0..<threads).map { thread in
+        BackgroundThread {
+          do {
+            for pass in 0..<passes {
+              let first = (thread * names.count / threads + pass * 7919) % names.count
+              for part in [first..<names.count, 0..<first] {
+                for name in names[part] { _ = try namespace.lookup(name, in: directory) }
+              }
+            }
+          } catch {
+            failures.withLock { $0.append("\(error)") }
+          }
+        }
+      }
+      for worker in workers { worker.join() }
+      let seconds = monotonicSeconds() - start
+      if let failure = failures.withLock({ $0.first }) { throw TestFailure(failure) }
+      return Double(threads * passes * names.count) / seconds
+    }
+
+    // In turns, as a machine's speed changes from moment to moment.
+    var ratios: [Double] = []
+    for _ in 0..<5 {
+      let alone = try rate(threads: 1)
+      ratios.append(try rate(threads: 2) / alone)
+    }
+    rows.append(("lookups by 2 threads, of those by one", figure(ratios.median ?? 0) + " times"))
   }
 
   private func list(
@@ -176,7 +222,28 @@ final class CoreBench {
       }
     }
     let rate = Double(megabytes << 20) / time.wall / 1e9
-    rows.append(("sequential read, 1 MiB, verified", rounded(rate) + " GB/s"))
+    rows.append(("sequential read, 1 MiB, verified", figure(rate) + " GB/s"))
+  }
+
+  /// Of as much as one read has, in the processor's cache as far as it has room.
+  func checksums(megabytes: Int) throws {
+    let bytes = AlignedBuffer(count: 1 << 20)
+    pattern(bytes.count).withUnsafeBytes { bytes.bytes.copyMemory(from: $0) }
+    let sectors = bytes.count / 4096
+    var sums = [UInt8](repeating: 0, count: sectors * ChecksumType.crc32c.size)
+    let time = timed {
+      for _ in 0..<megabytes {
+        sums.withUnsafeMutableBytes { sums in
+          for sector in 0..<sectors {
+            ChecksumType.crc32c.compute(
+              UnsafeRawBufferPointer(rebasing: bytes.readable[sector * 4096..<(sector + 1) * 4096]),
+              into: UnsafeMutableRawBufferPointer(rebasing: sums[sector * 4..<(sector + 1) * 4]))
+          }
+        }
+      }
+    }
+    let rate = Double(megabytes << 20) / time.cpu / 1e9
+    rows.append(("crc32c of sectors of 4 KiB, CPU", rounded(rate) + " GB/s"))
   }
 
   func smallCommits(count: Int) throws {

@@ -216,6 +216,22 @@ package final class Tree: @unchecked Sendable {
     return nil
   }
 
+  /// As `descend`, for who needs the leaf and not the way to it.
+  @inline(__always)
+  func search(
+    for key: Key
+  ) throws(FilesystemError) -> Attempt<(leaf: TreeBlock, slot: Int, isExact: Bool)> {
+    var block = root
+    while !block.isLeaf {
+      let reference = childReference(block, block.childSlot(for: key))
+      guard let child = try context.cache.cached(reference) else { return .missing(reference) }
+      block = child
+    }
+    let (slot, isExact) = block.lowerBound(key)
+    return .done((block, slot, isExact))
+  }
+
+  @inline(__always)
   func childReference(_ block: TreeBlock, _ slot: Int) -> BlockReference {
     let child = block.child(slot)
     return BlockReference(

@@ -27,7 +27,7 @@ struct BlockReference {
 /// 3. No lock is held during IO. Two threads may read the same block; the first to finish wins.
 package final class TreeBlockCache: Sendable {
   private struct Shard {
-    var blocks: [LogicalAddress: TreeBlock] = [:]
+    var blocks = NumberTable<LogicalAddress, TreeBlock>()
     /// Addresses of clean blocks in the order of their insertion, for the second-chance sweep.
     /// Those that were removed meanwhile are skipped.
     var ring: [LogicalAddress] = []

@@ -55,22 +55,31 @@ struct DataReader: Sendable {
       return
     }
 
-    let sumSize = geometry.checksumType.size
-    let sums = AlignedSums(count: target.count / sectorBytes * sumSize)
-    let present = try checksums.read(
-      from: address, length: UInt64(target.count), into: sums.bytes)
-
-    // Nearly always all is well.
-    if isRead, present.isComplete,
-      geometry.checksumType.matchesEach(
-        of: sectorBytes, in: UnsafeRawBufferPointer(target), UnsafeRawBufferPointer(sums.bytes))
-    {
-      return
+    try withUnsafeTemporaryAllocation(
+      byteCount: target.count / sectorBytes * geometry.checksumType.size, alignment: 16
+    ) { (sums) throws(FilesystemError) in
+      let present = try checksums.read(from: address, length: UInt64(target.count), into: sums)
+      // Nearly always all is well.
+      if isRead, present.isComplete,
+        geometry.checksumType.matchesEach(
+          of: sectorBytes, in: UnsafeRawBufferPointer(target), UnsafeRawBufferPointer(sums))
+      {
+        return
+      }
+      try check(
+        target, at: address, UnsafeRawBufferPointer(sums), present, isRead: isRead, file)
     }
+  }
 
+  /// Holds every sector against its checksum, and repairs those that differ from it.
+  private func check(
+    _ target: UnsafeMutableRawBufferPointer, at address: LogicalAddress,
+    _ sums: UnsafeRawBufferPointer, _ present: SectorSet, isRead: Bool, _ file: FilePosition
+  ) throws(FilesystemError) {
+    let sumSize = geometry.checksumType.size
     for sector in 0..<(target.count / sectorBytes) {
       let bytes = target.part(sector * sectorBytes, sectorBytes)
-      let expected = UnsafeRawBufferPointer(sums.bytes).part(sector * sumSize, sumSize)
+      let expected = sums.part(sector * sumSize, sumSize)
       let position = FilePosition(
         inode: file.inode, offset: file.offset + UInt64(sector * sectorBytes))
       let sectorAddress = address + UInt64(sector * sectorBytes)
@@ -100,14 +109,4 @@ struct DataReader: Sendable {
       }
     }
   }
-}
-
-/// Memory for the checksums of one read: on the heap, as its size is known only then, but
-/// without an object around it.
-private struct AlignedSums: ~Copyable {
-  let bytes: UnsafeMutableRawBufferPointer
-
-  init(count: Int) { bytes = .allocate(byteCount: count, alignment: 16) }
-
-  deinit { bytes.deallocate() }
 }

@@ -31,6 +31,9 @@ final class FileBuffers: @unchecked Sendable {
   /// Where the next extent of the file had best stand: behind the last. Guarded by `content`.
   var nextAddress: LogicalAddress?
 
+  /// Where the bytes stand that were read last. Guarded by the inode's `item`.
+  var knownExtent: KnownExtent?
+
   /// The error of the last write-back that failed. Guarded by `WriteFailures`.
   var failure: FilesystemError?
 

@@ -9,6 +9,34 @@ extension Inode {
   /// The size of the file; no more than the largest, whatever the image says.
   var fileSize: UInt64 { item.withLock { min($0.size, Format.largestFileSize) } }
 
+  /// Where `range` stands, if it lies in the extent that was read last and the tree has not changed
+  /// since, and whether its data have checksums.
+  func knownExtent(
+    of range: Range<UInt64>, _ changeCount: UInt64
+  ) -> (address: LogicalAddress, isChecked: Bool)? {
+    item.withLock { item in
+      guard let known = file.knownExtent, known.changeCount == changeCount,
+        known.range.lowerBound <= range.lowerBound, range.upperBound <= known.range.upperBound
+      else { return nil }
+      return (
+        known.address + (range.lowerBound - known.range.lowerBound),
+        !item.flags.contains(.noDataSum)
+      )
+    }
+  }
+
+  /// Takes note of an extent whose bytes stand on the device as they are in the file. The change count
+  /// is that of the tree before the extent was looked up.
+  func remember(_ extent: FileExtent, _ changeCount: UInt64) {
+    guard extent.item.kind == .regular, extent.hasData, extent.item.compression == .none else {
+      return
+    }
+    let known = KnownExtent(
+      range: extent.start..<(extent.start + extent.item.length),
+      address: extent.address(of: extent.start), changeCount: changeCount)
+    item.withLock { _ in file.knownExtent = known }
+  }
+
   /// Whether the file's data have no checksums.
   var hasUncheckedData: Bool { item.withLock { $0.flags.contains(.noDataSum) } }
 

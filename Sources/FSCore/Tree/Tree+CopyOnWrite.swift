@@ -23,6 +23,7 @@ extension Tree {
     // The tree of a deleted subvolume, which was let go of (`retire`).
     if path.block(path.rootLevel).address == LogicalAddress(0) { throw .stale }
     handle.noteChange()
+    noteAnyChange()
     if !isMove { noteContentChange(handle.generation) }
     var level = path.rootLevel
     while level >= lowest {

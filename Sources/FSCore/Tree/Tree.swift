@@ -37,7 +37,10 @@ package final class Tree: @unchecked Sendable {
 
   /// Guarded by `lock`, as is all that follows.
   var root: TreeBlock {
-    didSet { context.movedRoots.withLock { _ = $0.insert(id) } }
+    didSet {
+      noteAnyChange()
+      context.movedRoots.withLock { _ = $0.insert(id) }
+    }
   }
 
   /// The transaction of the last snapshot, or the last in which blocks moved that several trees share:
@@ -56,6 +59,16 @@ package final class Tree: @unchecked Sendable {
 
   /// The last transaction that changed what the tree says, since it was opened; 0 for none.
   private(set) var contentChange: Generation = 0
+
+  /// Counts changes, those of where blocks stand and what is moved included, and the end of a deleted
+  /// tree. What a thread has found in the tree still holds while the number is what it was before the
+  /// thread looked.
+  package var changeCount: UInt64 { changes.load(ordering: .acquiring) }
+  private let changes = Atomic<UInt64>(0)
+
+  /// The tree is about to change. The lock is held exclusively.
+  @inline(__always)
+  func noteAnyChange() { changes.add(1, ordering: .releasing) }
 
   var readsUnderLock: Bool { id == .extent }
 

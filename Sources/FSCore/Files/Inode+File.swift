@@ -46,17 +46,20 @@ extension Inode {
     item.withLock { $0.flags.isSuperset(of: [.noDataCow, .noDataSum]) }
   }
 
-  /// How many buffered bytes have no space yet, about: those that make the file longer. `nbytes`
-  /// does not have them, but `stat` is to count them.
-  var bytesWithoutSpace: UInt64 {
-    let buffered = UInt64(max(0, file.bufferedBytes))
-    guard buffered > 0 else { return 0 }
+  /// The attributes, and how many buffered bytes have no space yet, about: those that make the file
+  /// longer. `nbytes` does not have them, but `stat` is to count them.
+  var attributesAndBytesWithoutSpace: (InodeItem, UInt64) {
     let unit = subvolume.geometry.sectorSize
-    return item.withLock { item in
+    let isRegular = self.isRegular
+    let (item, longer) = item.withLock { item -> (InodeItem, UInt64) in
+      guard isRegular, item.size > diskSize else { return (item, 0) }
       let end = min(item.size, Format.largestFileSize).roundedUp(to: unit)
       let diskEnd = min(diskSize, Format.largestFileSize).roundedUp(to: unit)
-      return min(buffered, end - min(end, diskEnd))
+      return (item, end - min(end, diskEnd))
     }
+    // Mostly it is not longer, and nobody need look at the buffers.
+    guard longer > 0 else { return (item, 0) }
+    return (item, min(UInt64(max(0, file.bufferedBytes)), longer))
   }
 
   /// Sets the size of the file, and its times to now. `content` is held exclusively.

@@ -16,6 +16,40 @@ extension Tree {
     }
   }
 
+  /// Adds two items as two calls of `insert` do; the second has the higher key. Where the first goes
+  /// there is mostly a place for the second behind it, which then needs no search.
+  package func insert(
+    _ first: (key: Key, size: Int), _ second: (key: Key, size: Int),
+    in handle: borrowing TransactionHandle,
+    _ fillFirst: (UnsafeMutableRawBufferPointer) -> Void,
+    _ fillSecond: (UnsafeMutableRawBufferPointer) -> Void
+  ) throws(FilesystemError) {
+    precondition(first.size <= context.geometry.maximumItemSize && first.key < second.key)
+    let areBothThere = try changing(first.key) { (path) throws(FilesystemError) -> Bool in
+      guard !path.isExact else { throw .exists }
+      try makeWritable(&path, in: handle)
+      try place(first.key, size: first.size, &path, in: handle)
+      fillFirst(path.leaf.mutableItem(path.slot))
+      guard placeBehind(path, second.key, size: second.size) else { return false }
+      fillSecond(path.leaf.mutableItem(path.slot + 1))
+      return true
+    }
+    if !areBothThere { try insert(second.key, size: second.size, in: handle, fillSecond) }
+  }
+
+  /// Makes room for an item right behind the path's slot. False when it does not fit into the leaf, or
+  /// belongs elsewhere. All blocks of the path are writable.
+  private func placeBehind(_ path: TreePath, _ key: Key, size: Int) -> Bool {
+    let leaf = path.leaf
+    let slot = path.slot + 1
+    guard leaf.freeBytes >= size + Format.itemHeaderSize else { return false }
+    if let next = slot < leaf.count ? leaf.key(slot) : path.endOfLeaf {
+      guard key < next else { return false }
+    }
+    leaf.insertItem(slot, key, size: size)
+    return true
+  }
+
   /// Lets `body` change the bytes of an item in place; nil when there is no such item.
   package func modify<R>(
     _ key: Key, in handle: borrowing TransactionHandle,

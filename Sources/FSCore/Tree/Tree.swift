@@ -292,4 +292,15 @@ struct TreePath {
   @inline(__always) func block(_ level: Int) -> TreeBlock { blocks[level].unsafelyUnwrapped }
   @inline(__always) var leaf: TreeBlock { block(0) }
   @inline(__always) var slot: Int { slots[0] }
+
+  /// The key with which the next leaf begins, as the blocks above say; nil in the last leaf.
+  var endOfLeaf: Key? {
+    var level = 1
+    while level <= rootLevel {
+      let next = slots[level] + 1
+      if next < block(level).count { return block(level).key(next) }
+      level += 1
+    }
+    return nil
+  }
 }

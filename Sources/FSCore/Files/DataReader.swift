@@ -8,11 +8,21 @@ struct FilePosition {
 
 /// Reads data from the device: holds every sector against its checksum, and where a copy is bad
 /// takes another.
-struct DataReader: Sendable {
+///
+/// An object: a value would be copied for each read, and with it a reference counted for each of its
+/// parts.
+final class DataReader: Sendable {
   let geometry: Geometry
   let device: LogicalDevice
   let checksums: ChecksumTree
   let log: Logger
+
+  init(geometry: Geometry, device: LogicalDevice, checksums: ChecksumTree, log: Logger) {
+    self.geometry = geometry
+    self.device = device
+    self.checksums = checksums
+    self.log = log
+  }
 
   private var sectorBytes: Int { geometry.sectorBytes }
 

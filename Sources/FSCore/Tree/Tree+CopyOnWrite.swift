@@ -40,7 +40,7 @@ extension Tree {
             KeyPointer(
               key: parent.key(slot), address: copy.address, generation: copy.generation))
         }
-        path.blocks[level] = copy
+        path.setBlock(copy)
       }
       level -= 1
     }

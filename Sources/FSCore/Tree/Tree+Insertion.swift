@@ -39,7 +39,7 @@ extension Tree {
 
   /// Makes room for an item right behind the path's slot. False when it does not fit into the leaf, or
   /// belongs elsewhere. All blocks of the path are writable.
-  private func placeBehind(_ path: TreePath, _ key: Key, size: Int) -> Bool {
+  private func placeBehind(_ path: borrowing TreePath, _ key: Key, size: Int) -> Bool {
     let leaf = path.leaf
     let slot = path.slot + 1
     guard leaf.freeBytes >= size + Format.itemHeaderSize else { return false }
@@ -154,7 +154,7 @@ extension Tree {
   }
 
   /// Carries the first key of the path's block at `level` to the pointers above it.
-  func updateParentKeys(_ path: TreePath, from level: Int) {
+  func updateParentKeys(_ path: borrowing TreePath, from level: Int) {
     let key = path.block(level).firstKey
     var above = level + 1
     while above <= path.rootLevel {

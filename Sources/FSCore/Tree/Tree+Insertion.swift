@@ -211,25 +211,27 @@ extension Tree {
 
     var best: (at: Int, newGoesRight: Bool)?
     var bestDifference = Int.max
+    func consider(_ at: Int, _ left: Int, newGoesRight: Bool) {
+      let leftBytes = left + (newGoesRight ? 0 : need)
+      let rightBytes = total - left + (newGoesRight ? need : 0)
+      let isLeftEmpty = at == 0 && newGoesRight
+      let isRightEmpty = at == count && !newGoesRight
+      guard leftBytes <= capacity, rightBytes <= capacity, !isLeftEmpty, !isRightEmpty else {
+        return
+      }
+      let difference = abs(leftBytes - rightBytes)
+      if difference < bestDifference {
+        bestDifference = difference
+        best = (at, newGoesRight)
+      }
+    }
+
     var left = 0
     for at in 0...count {
       if at > 0 { left += leaf.itemSize(at - 1) + Format.itemHeaderSize }
-      for newGoesRight in [false, true] {
-        // The new item's neighbours decide its side, except right at the division.
-        if newGoesRight ? slot < at : slot > at { continue }
-        let leftBytes = left + (newGoesRight ? 0 : need)
-        let rightBytes = total - left + (newGoesRight ? need : 0)
-        let isLeftEmpty = at == 0 && newGoesRight
-        let isRightEmpty = at == count && !newGoesRight
-        guard leftBytes <= capacity, rightBytes <= capacity, !isLeftEmpty, !isRightEmpty else {
-          continue
-        }
-        let difference = abs(leftBytes - rightBytes)
-        if difference < bestDifference {
-          bestDifference = difference
-          best = (at, newGoesRight)
-        }
-      }
+      // The new item's neighbours decide its side, except right at the division.
+      if slot <= at { consider(at, left, newGoesRight: false) }
+      if slot >= at { consider(at, left, newGoesRight: true) }
     }
     return best
   }

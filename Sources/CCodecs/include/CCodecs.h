@@ -4,10 +4,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// Checksums and compression from Debian's libraries, and system calls. No logic of our own here.
+// Checksums and compression from Debian's libraries, and system calls. The only logic of our own is
+// how the sums of several sectors are made at a time.
 
 // The raw CRC-32C update: the state goes in and comes out without inversion.
 uint32_t ccodecs_crc32c(uint32_t state, const void *bytes, size_t count);
+
+// The standard CRC-32C of each of `count` sectors of `size` bytes, which stand one behind the other:
+// four bytes each, the least significant first.
+void ccodecs_crc32c_sectors(const void *bytes, size_t size, size_t count, void *sums);
 
 uint64_t ccodecs_xxhash64(const void *bytes, size_t count);
 

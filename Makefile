@@ -93,7 +93,7 @@ bench: benchmarks ## Measures against fuse2fs, ntfs-3g and the kernel, in one ru
 	$(RELEASE)/benchmarks show $(RESULTS)/applications.json $(RESULTS)/mounts.json \
 	  --svg $(RESULTS)/benchmarks.svg --markdown $(RESULTS)/benchmarks.md >/dev/null
 	$(RELEASE)/benchmarks mounts --sync-only --directory /var/tmp
-	$(RELEASE)/benchmarks core
+	$(RELEASE)/benchmarks core --groups 1000
 	$(RELEASE)/benchmarks groups
 	$(RELEASE)/benchmarks compression
 

@@ -72,13 +72,17 @@ struct BenchReport: Codable, Equatable {
     var report = self
     for row in report.rows.indices {
       for index in report.rows[row].results.indices {
-        let subject = report.rows[row].results[index].subject
-        let median = report.rows[row].results[index].samples.median ?? 0
-        report.rows[row].results[index].median = median
+        report.rows[row].results[index].median =
+          report.rows[row].results[index].samples.median ?? 0
+      }
+      // Ratios are those of the new medians.
+      let known = report.rows[row]
+      for index in known.results.indices {
+        let subject = known.results[index].subject
         report.rows[row].results[index].timesKernel =
-          rows[row].ratio(of: subject, to: BenchPeer.kernel.rawValue)
+          known.ratio(of: subject, to: BenchPeer.kernel.rawValue)
         report.rows[row].results[index].timesFsmount =
-          rows[row].ratio(of: subject, to: BenchPeer.fsmount.rawValue)
+          known.ratio(of: subject, to: BenchPeer.fsmount.rawValue)
       }
     }
     report.means = report.computedMeans

@@ -39,7 +39,7 @@ bool cfuse_ring_obstacle(char *text, size_t size) {
 
 void cfuse_use_ring(bool wanted, unsigned most_busy) {
   ring_set_most_busy(most_busy);
-  const char *reason = wanted ? ring_obstacle() : "it is not wanted";
+  const char *reason = wanted ? ring_obstacle() : "io_uring is not asked for";
   wants_ring = reason == NULL;
   set_obstacle(reason ? reason : "");
 }

@@ -62,7 +62,7 @@ extension MountTests {
 
       let again = try scratch.mount("io_uring=off")
       defer { try? again.unmount() }
-      try expectDevice(because: "not wanted", again)
+      try expectDevice(because: "not asked for", again)
       try check("unlink") { scratch.root.appending("file").withCPath { unlink($0) } }
       let difference = before.differences(to: try scratch.snapshot())
       #expect(difference.isEmpty, "\(difference)")

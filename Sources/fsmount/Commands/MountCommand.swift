@@ -42,7 +42,7 @@ struct MountCommand: ParsableCommand {
                         it, read-only
         io_uring=auto|on|off
                         take requests over io_uring: where it is to be had, else
-                        not mount at all, or never (default auto; root allows it
+                        not mount at all, or never (default off; root allows it
                         by the kernel's parameter fuse.enable_uring)
         allow_other     let other users in, with permissions checked
         default_permissions

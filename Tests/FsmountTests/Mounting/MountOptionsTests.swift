@@ -12,7 +12,7 @@ import Testing
     #expect(options.volume.cacheBytes == 256 << 20)
     #expect(options.volume.accessTimes == .relatime)
     #expect(options.volume.subvolume == .imageDefault)
-    #expect(options.ring == .auto)
+    #expect(options.ring == .off)
     #expect(
       options.libraryArguments(image: "/i", readOnly: false)
         == ["fsmount", "-o", "rw", "-o", "fsname=/i", "-o", "subtype=fsmount"])

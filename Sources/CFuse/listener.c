@@ -111,6 +111,10 @@ static int64_t spin = longest_spin;
 // by one that was put somewhere.
 enum { NOWHERE = -1, UNKNOWN_PLACE = -2 };
 static _Thread_local int own_place = UNKNOWN_PLACE;
+// Where this thread was last put, and may still be though nothing holds it there. A thread that
+// always finds the next request ready never sleeps, so that the scheduler has no occasion to move
+// it.
+static _Thread_local int left_place = NOWHERE;
 static atomic_bool has_placed_threads;
 
 // What a thread is serving.
@@ -357,6 +361,7 @@ static void move_to(int place) {
     atomic_store(&has_placed_threads, true);
   if (run_on_processor(place)) {
     own_place = place;
+    left_place = place == NOWHERE ? left_place : place;
     return;
   }
   pthread_mutex_lock(&lock);
@@ -384,6 +389,10 @@ static void find_place(void) {
       cfuse_placement_sampled(&placement, now, processor);
     place = cfuse_placement_processor(&placement);
     pthread_mutex_unlock(&lock);
+  }
+  if (place == NOWHERE && left_place != NOWHERE) {
+    run_elsewhere(left_place);
+    own_place = left_place = NOWHERE;
   }
   move_to(place);
 }

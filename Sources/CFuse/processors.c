@@ -41,6 +41,18 @@ bool run_on_processor(int processor) {
   return sched_setaffinity(0, sizeof(set), &set) == 0;
 }
 
+bool run_elsewhere(int processor) {
+  cpu_set_t set;
+  if (!set_of_process(&set))
+    return false;
+  cpu_set_t others = set;
+  CPU_CLR(processor, &others);
+  // Where there is no other one, it stays.
+  if (CPU_COUNT(&others) > 0)
+    sched_setaffinity(0, sizeof(others), &others);
+  return sched_setaffinity(0, sizeof(set), &set) == 0;
+}
+
 // The file of the thread asked for last stays open: to open it takes as long as to read it.
 static int file = -1;
 static uint32_t thread_of_file;

@@ -12,6 +12,9 @@ unsigned processors_of_process(int *processors, unsigned size);
 /// it may not run there.
 bool run_on_processor(int processor);
 
+/// Moves this thread off `processor`, and lets it run wherever the process may.
+bool run_elsewhere(int processor);
+
 /// The processor on which a thread of whichever process ran last; -1 when it is not known. For one
 /// caller at a time.
 int last_processor_of(uint32_t thread);

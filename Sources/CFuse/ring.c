@@ -74,6 +74,9 @@ static const unsigned spare_of_all = 32;
 static const unsigned most_spare = 8;
 static const unsigned least_spare = 2;
 
+// Requests after a long one.
+static const unsigned lasting_freedom = 32;
+
 // Memory that small requests need is kept.
 static const size_t kept_payload = 64 << 10;
 static const time_t rest_seconds = 2;
@@ -104,6 +107,9 @@ struct worker {
   // How much of the payload may have been touched.
   size_t touched;
   bool is_first;
+  bool is_registering;
+  // For how many more requests it is not bound to a processor.
+  unsigned free_requests;
 
   // The request that is served and not answered; 0 when there is none.
   atomic_uint_least64_t request;
@@ -172,6 +178,21 @@ static bool takes_long(const struct fuse_in_header *in, const void *operation) {
   }
 }
 
+// Before a request is served. What takes long waits for other threads, which are woken and wake it: the
+// scheduler knows best where. To bind the thread again moves it, so it stays free for some requests.
+static void place(struct worker *worker, bool is_long) {
+  bool was_free = worker->free_requests > 0;
+  if (is_long)
+    worker->free_requests = lasting_freedom;
+  else if (was_free)
+    worker->free_requests -= 1;
+
+  if (is_long && !was_free)
+    bind(&all_processors);
+  else if (was_free && worker->free_requests == 0)
+    bind_to_processor(worker->queue->number);
+}
+
 // Requests and answers.
 
 // Puts the request's headers right before its payload, as libfuse wants it in one piece, and
@@ -199,12 +220,8 @@ static void serve(struct worker *worker) {
   atomic_store_explicit(&worker->request, in->unique, memory_order_release);
   transport_note_request(start, size);
   const struct fuse_buf buffer = {.mem = start, .size = size};
-  bool is_long = takes_long(in, worker->header->operation);
-  if (is_long)
-    bind(&all_processors);
+  place(worker, takes_long(in, worker->header->operation));
   fuse_session_process_buf(session.session, &buffer);
-  if (is_long)
-    bind_to_processor(worker->queue->number);
 }
 
 // The payload of the answer: copied, unless it is there already.
@@ -297,7 +314,7 @@ bool cfuse_answer_waits_for_callback(void) { return self != NULL; }
 
 static void *work(void *argument);
 
-// A thread that takes no signals but those of its own faults: others are the business of others.
+// A thread that takes no signals but those of its own faults: the others have threads of their own.
 static int start_thread(struct worker *worker) {
   static const int faults[] = {SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV, SIGSYS};
   sigset_t blocked, before;
@@ -420,10 +437,14 @@ static enum outcome look(struct worker *worker, int *error) {
 
 // 0, or a negative errno.
 static int register_entry(struct worker *worker, bool *has_request) {
-  prepare_command(worker, command_register, 0);
+  if (!worker->is_registering)
+    prepare_command(worker, command_register, 0);
+  // As long as it was not submitted.
+  worker->is_registering = true;
   int error = uring_submit(&worker->ring, false, NULL);
   if (error != 0)
     return error;
+  worker->is_registering = false;
   // A command that fails has ended by now.
   *has_request = look(worker, &error) == REQUEST && error == 0;
   return error;

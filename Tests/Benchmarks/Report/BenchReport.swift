@@ -72,13 +72,15 @@ struct BenchReport: Codable, Equatable {
     var report = self
     for row in report.rows.indices {
       for index in report.rows[row].results.indices {
-        let subject = report.rows[row].results[index].subject
-        let median = report.rows[row].results[index].samples.median ?? 0
-        report.rows[row].results[index].median = median
+        report.rows[row].results[index].median =
+          report.rows[row].results[index].samples.median ?? 0
+      }
+      let compared = report.rows[row]
+      for (index, result) in compared.results.enumerated() {
         report.rows[row].results[index].timesKernel =
-          rows[row].ratio(of: subject, to: BenchPeer.kernel.rawValue)
+          compared.ratio(of: result.subject, to: BenchPeer.kernel.rawValue)
         report.rows[row].results[index].timesFsmount =
-          rows[row].ratio(of: subject, to: BenchPeer.fsmount.rawValue)
+          compared.ratio(of: result.subject, to: BenchPeer.fsmount.rawValue)
       }
     }
     report.means = report.computedMeans

@@ -18,6 +18,7 @@ FILES ?= 4000000
 CACHE ?= 64
 VARIANT ?= all
 RESULTS ?= .build/bench
+RING_TESTS ?= IntegrationTests
 RELEASE := .build/release
 
 .PHONY: help setup build release lint format check test demo fsx differential stress fill scale \
@@ -62,9 +63,10 @@ format: ## Formats the sources in place
 check: build lint ## Builds, lints, and runs the quick tests: before each commit
 	Tests/run.sh 'FreeSpaceTests|FSCoreTests|FsmountTests|BenchmarksTests'
 
-test: release build lint ## All tests; as root nothing is skipped
+test: release build lint ## All tests, over /dev/fuse and io_uring; as root nothing is skipped
 	Tests/run.sh 'FreeSpaceTests|FSCoreTests|FsmountTests|BenchmarksTests'
-	FSMOUNT=$(CURDIR)/$(RELEASE)/fsmount Tests/run.sh IntegrationTests
+	FSMOUNT_IO_URING=off FSMOUNT=$(CURDIR)/$(RELEASE)/fsmount Tests/run.sh IntegrationTests
+	FSMOUNT_IO_URING=on FSMOUNT=$(CURDIR)/$(RELEASE)/fsmount Tests/run.sh '$(RING_TESTS)'
 
 demo: release ## Makes an image, works on it through a mount, and inspects its caches
 	Tests/Demo/demo.sh $(RELEASE)
@@ -91,7 +93,7 @@ bench: benchmarks ## Measures against fuse2fs, ntfs-3g and the kernel, in one ru
 	$(RELEASE)/benchmarks show $(RESULTS)/applications.json $(RESULTS)/mounts.json \
 	  --svg $(RESULTS)/benchmarks.svg --markdown $(RESULTS)/benchmarks.md >/dev/null
 	$(RELEASE)/benchmarks mounts --sync-only --directory /var/tmp
-	$(RELEASE)/benchmarks core
+	$(RELEASE)/benchmarks core --groups 1000
 	$(RELEASE)/benchmarks groups
 	$(RELEASE)/benchmarks compression
 

@@ -12,6 +12,21 @@ export SWT_EXPERIMENTAL_MAXIMUM_PARALLELIZATION_WIDTH=${TEST_WIDTH:-$(nproc)}
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 
+# FSMOUNT_IO_URING=on has mounts take their requests over io_uring, off over /dev/fuse. The kernel
+# must allow the first, which root sees to for as long as the tests take.
+parameter=/sys/module/fuse/parameters/enable_uring
+if [ "${FSMOUNT_IO_URING:-}" = on ]; then
+  [ -e /sys/module/fuse ] || modprobe fuse 2>/dev/null
+  if [ "$(cat $parameter 2>/dev/null)" = N ] && [ -w $parameter ]; then
+    echo Y >$parameter
+    trap 'rm -f "$log"; echo N >$parameter' EXIT
+  fi
+  if [ "$(cat $parameter 2>/dev/null)" != Y ]; then
+    echo "SKIPPED: $1 over io_uring, which needs root, or the kernel's parameter fuse.enable_uring"
+    exit 0
+  fi
+fi
+
 # A test that waits in vain is reported when its limit has passed, but nothing can end it.
 minutes=${TEST_MINUTES:-$([ -n "${TEST_SEED:-}" ] && echo 240 || echo 45)}
 

@@ -13,7 +13,9 @@
 //    waits for the end of another.
 // 3. `pressure` lasts for some requests after one was found waiting behind another (there is more
 //    than one client, or one that does not wait for its answers): each taker of a request wakes
-//    another thread, which listens at once.
+//    another thread, which listens at once. What a client leaves behind without waiting (releases,
+//    what forgets) is no such request, neither as the first nor as the second: it would have two
+//    threads take turns, on two processors, for a client that one serves in half the time.
 // 4. `parallel` lasts for some requests after one that was taken while as many were in work as there
 //    are processors, or that had to wait for the deputy: requests wait for each other or for the
 //    device, and those to come may be served together with them.
@@ -28,19 +30,25 @@
 //    fsyncs would take a third longer. Where a request turns out to take long unexpectedly, the
 //    deputy listens at its next tick.
 // 7. Only a thread that listens alone spins: not longer than `longest_spin`, nor when spinning did
-//    not help of late, nor on a single processor. It does not yield: it would be left out for a
-//    whole time slice, where it takes so short a part of one.
+//    not help of late, nor on a single processor, nor on the client's, which could not run
+//    meanwhile. It does not yield: it would be left out for a whole time slice, where it takes so
+//    short a part of one.
+// 8. Only a thread that listens alone is put on a processor, where `placement` says so. It leaves
+//    that before it serves a request that may take long, and before it listens with others. A thread
+//    that a placed one has made is put back when it first listens. So nothing but short requests is
+//    served on one processor.
 //
 // `lock` is held for no system call but the wake-up of a thread, and no other lock is taken under
 // it.
 #define _GNU_SOURCE
 #include "CFuse.h"
+#include "processors.h"
 
 #include <errno.h>
 #include <linux/fs.h>
 #include <poll.h>
 #include <pthread.h>
-#include <sched.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <time.h>
@@ -54,6 +62,10 @@ static const unsigned ticks_to_sleep = 4;
 // even where nobody waits.
 static const int64_t long_work = 1000 * 1000;    // ns
 static const int64_t short_work = 250 * 1000;    // ns
+
+// From 128 KiB on two processors are quicker than one whatever a wake-up costs, as one copies while
+// the other does.
+static const size_t large_request = 128 << 10;
 
 // For how many requests they last; `beside`, for how many slow ones.
 static const unsigned lasting_pressure = 8;
@@ -73,6 +85,10 @@ static unsigned in_work;
 static bool has_deputy;
 static bool deputy_sleeps;
 static unsigned pressure;
+// Of the last request but those that nobody waits for: who sent it, and whether another was ready
+// when it was taken.
+static uint32_t last_client;
+static bool left_another;
 static unsigned parallel;
 static unsigned beside;
 static uint64_t requests;
@@ -85,8 +101,17 @@ static int64_t slow_since;
 static int64_t recent_time[KINDS] = {0, UNKNOWN_TIME, UNKNOWN_TIME, UNKNOWN_TIME, UNKNOWN_TIME};
 static uint64_t wakes_beside_slow;
 
+static struct cfuse_placement placement;
+static enum cfuse_placement_mode placement_mode;
+
 // Of a thread that listens alone.
 static int64_t spin = longest_spin;
+
+// Where this thread has been put, -1 for nowhere. One that has not listened yet may have been made
+// by one that was put somewhere.
+enum { NOWHERE = -1, UNKNOWN_PLACE = -2 };
+static _Thread_local int own_place = UNKNOWN_PLACE;
+static atomic_bool has_placed_threads;
 
 // What a thread is serving.
 struct work {
@@ -101,7 +126,7 @@ static _Thread_local struct work work;
 struct listening {
   bool alone;
   bool deputy_took_over;
-  bool found_behind_another;
+  bool found_another;
 };
 
 // Whether an ioctl may take long: our own, btrfs's, and what trims or shuts down. Any file that is
@@ -109,12 +134,6 @@ struct listening {
 static bool is_command(uint32_t command) {
   return _IOC_TYPE(command) == 0xf5 || _IOC_TYPE(command) == 0x94 || command == FITRIM ||
          command == _IOR('X', 125, uint32_t);
-}
-
-static bool forgets(const void *buffer, ssize_t size) {
-  const struct fuse_in_header *header = buffer;
-  return size >= (ssize_t)sizeof(*header) &&
-         (header->opcode == FUSE_FORGET || header->opcode == FUSE_BATCH_FORGET);
 }
 
 static enum kind kind_of(const void *buffer, ssize_t size) {
@@ -140,6 +159,39 @@ static enum kind kind_of(const void *buffer, ssize_t size) {
   }
 }
 
+// The thread that sent it, where the kernel says so.
+static uint32_t client_of(const void *buffer, ssize_t size) {
+  const struct fuse_in_header *header = buffer;
+  return size >= (ssize_t)sizeof(*header) ? header->pid : 0;
+}
+
+static bool is_transfer(const void *buffer, ssize_t size) {
+  const struct fuse_in_header *header = buffer;
+  return size >= (ssize_t)sizeof(*header) &&
+         (header->opcode == FUSE_READ || header->opcode == FUSE_WRITE);
+}
+
+static enum cfuse_request_size size_of(const void *buffer, ssize_t size) {
+  const struct fuse_in_header *header = buffer;
+  if (size < (ssize_t)sizeof(*header))
+    return CFUSE_UNANSWERED_REQUEST;
+  switch (header->opcode) {
+    case FUSE_FORGET:
+    case FUSE_BATCH_FORGET:
+    case FUSE_RELEASE:
+    case FUSE_RELEASEDIR:
+    case FUSE_INTERRUPT:
+      return CFUSE_UNANSWERED_REQUEST;
+    case FUSE_READ: {
+      const struct fuse_read_in *request = (const void *)(header + 1);
+      bool is_whole = size >= (ssize_t)(sizeof(*header) + sizeof(*request));
+      return is_whole && request->size >= large_request ? CFUSE_LARGE_REQUEST : CFUSE_SMALL_REQUEST;
+    }
+    default:
+      return (size_t)size >= large_request ? CFUSE_LARGE_REQUEST : CFUSE_SMALL_REQUEST;
+  }
+}
+
 static int64_t nanoseconds(void) {
   struct timespec now;
   clock_gettime(CLOCK_MONOTONIC, &now);
@@ -147,10 +199,13 @@ static int64_t nanoseconds(void) {
 }
 
 static unsigned processors(void) {
-  static _Thread_local unsigned count;
+  static atomic_uint known;
+  unsigned count = atomic_load_explicit(&known, memory_order_relaxed);
   if (count == 0) {
-    cpu_set_t set;
-    count = sched_getaffinity(0, sizeof(set), &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
+    int processors[CFUSE_MOST_PROCESSORS];
+    count = processors_of_process(processors, CFUSE_MOST_PROCESSORS);
+    count = count > 0 ? count : 1;
+    atomic_store_explicit(&known, count, memory_order_relaxed);
   }
   return count;
 }
@@ -271,6 +326,68 @@ uint64_t cfuse_wakes_beside_slow_requests(void) {
   return count;
 }
 
+// Where to listen.
+
+void cfuse_set_placement_mode(enum cfuse_placement_mode mode) {
+  int processors[CFUSE_MOST_PROCESSORS + 1];
+  unsigned count = processors_of_process(processors, CFUSE_MOST_PROCESSORS + 1);
+  pthread_mutex_lock(&lock);
+  placement_mode = mode;
+  cfuse_placement_begin(&placement, processors, mode == CFUSE_PLACE_FREE ? 0 : count);
+  if (mode == CFUSE_PLACE_LOCAL) {
+    placement.prefers_local = true;
+    placement.next_contest = INT64_MAX;
+  }
+  pthread_mutex_unlock(&lock);
+}
+
+struct cfuse_placement cfuse_current_placement(void) {
+  pthread_mutex_lock(&lock);
+  struct cfuse_placement current = placement;
+  pthread_mutex_unlock(&lock);
+  return current;
+}
+
+static void move_to(int place) {
+  bool is_there = own_place == place || (own_place == UNKNOWN_PLACE && place == NOWHERE &&
+                                         !atomic_load(&has_placed_threads));
+  if (is_there)
+    return;
+  if (place != NOWHERE)
+    atomic_store(&has_placed_threads, true);
+  if (run_on_processor(place)) {
+    own_place = place;
+    return;
+  }
+  pthread_mutex_lock(&lock);
+  cfuse_placement_refused(&placement, nanoseconds());
+  pthread_mutex_unlock(&lock);
+  run_on_processor(NOWHERE);
+  own_place = NOWHERE;
+}
+
+// Of a thread that listens alone: on return it is where it is to listen.
+static void find_place(void) {
+  int64_t now = nanoseconds();
+  pthread_mutex_lock(&lock);
+  bool needs_sample = cfuse_placement_wants_sample(&placement, now);
+  uint32_t client = placement.client;
+  int place = cfuse_placement_processor(&placement);
+  pthread_mutex_unlock(&lock);
+
+  // Its last request is answered: where the scheduler has put it upon that is where it sends the
+  // next one from.
+  if (needs_sample) {
+    int processor = last_processor_of(client);
+    pthread_mutex_lock(&lock);
+    if (client == placement.client)
+      cfuse_placement_sampled(&placement, now, processor);
+    place = cfuse_placement_processor(&placement);
+    pthread_mutex_unlock(&lock);
+  }
+  move_to(place);
+}
+
 // On return this thread listens.
 static struct listening start_listening(void) {
   struct listening listening = {.alone = false};
@@ -295,11 +412,29 @@ static struct listening start_listening(void) {
   return listening;
 }
 
-static void stop_listening(struct listening listening, bool took_request, enum kind kind) {
+// Under `lock`: whether the request waits behind another, or another behind it.
+static bool note_request(struct listening listening, const void *buffer, ssize_t size) {
+  if (size_of(buffer, size) == CFUSE_UNANSWERED_REQUEST) {
+    left_another = false;
+    return false;
+  }
+  // What is ready behind a client's second request in a row may be what it left behind: what kind it
+  // is of shows when it is taken. Transfers come in several at a time.
+  uint32_t client = client_of(buffer, size);
+  bool is_behind = left_another;
+  bool may_be_left = client == last_client && !is_transfer(buffer, size);
+  last_client = client;
+  left_another = listening.found_another;
+  return is_behind || (listening.found_another && !may_be_left);
+}
+
+static void stop_listening(
+    struct listening listening, const void *buffer, ssize_t size, enum kind kind) {
+  int64_t now = nanoseconds();
   pthread_mutex_lock(&lock);
   listeners -= 1;
   requests += 1;
-  if (listening.found_behind_another)
+  if (note_request(listening, buffer, size))
     pressure = lasting_pressure;
   else if (pressure > 0)
     pressure -= 1;
@@ -308,7 +443,12 @@ static void stop_listening(struct listening listening, bool took_request, enum k
   else if (parallel > 0)
     parallel -= 1;
 
-  bool is_slow = took_request && begin_work(kind);
+  if (size > 0) {
+    bool is_crowded = pressure > 0 || parallel > 0 || in_work > 0 || listeners > 0;
+    cfuse_placement_took(
+        &placement, now, client_of(buffer, size), size_of(buffer, size), is_crowded);
+  }
+  bool is_slow = size > 0 && begin_work(kind);
   bool nobody_else_would =
       listeners == 0 && (is_slow || pressure > 0 || !has_deputy || deputy_sleeps);
   wakes_beside_slow += is_slow ? 1 : 0;
@@ -319,7 +459,7 @@ static void stop_listening(struct listening listening, bool took_request, enum k
 
 static void listener_cancelled(void *argument) {
   struct listening *listening = argument;
-  stop_listening(*listening, false, QUICK);
+  stop_listening(*listening, NULL, 0, QUICK);
 }
 
 // Listening.
@@ -341,13 +481,26 @@ static void adapt_spin(int64_t waited) {
     spin = spin >= shortest_spin ? 2 * spin : shortest_spin;
 }
 
+static ssize_t listen_on_processor_of_client(
+    int device, void *buffer, size_t size, struct listening *listening) {
+  ssize_t count = read(device, buffer, size);
+  int code = errno;
+  listening->found_another = is_another_ready(device);
+  errno = code;
+  return count;
+}
+
 static ssize_t listen_alone(int device, void *buffer, size_t size, struct listening *listening) {
+  find_place();
+  if (own_place >= 0)
+    return listen_on_processor_of_client(device, buffer, size, listening);
+
   if (is_ready(device)) {
     ssize_t count = read(device, buffer, size);
     int code = errno;
     // A client whose last request was just answered may have been as quick as this thread. Only a
-    // second one tells of pressure; and nobody waits for what forgets.
-    listening->found_behind_another = !forgets(buffer, count) && is_another_ready(device);
+    // second one tells of pressure.
+    listening->found_another = is_another_ready(device);
     errno = code;
     return count;
   }
@@ -365,14 +518,23 @@ static ssize_t listen_alone(int device, void *buffer, size_t size, struct listen
 
 ssize_t cfuse_next_request(int device, void *buffer, size_t size) {
   ssize_t count;
+  if (own_place == UNKNOWN_PLACE)
+    move_to(NOWHERE);
   struct listening listening = start_listening();
   pthread_cleanup_push(listener_cancelled, &listening);
-  count = listening.alone ? listen_alone(device, buffer, size, &listening)
-                          : read(device, buffer, size);
+  if (listening.alone) {
+    count = listen_alone(device, buffer, size, &listening);
+  } else {
+    move_to(NOWHERE);
+    count = read(device, buffer, size);
+  }
   pthread_cleanup_pop(false);
 
   int code = errno;
-  stop_listening(listening, count > 0, kind_of(buffer, count));
+  enum kind kind = kind_of(buffer, count);
+  stop_listening(listening, buffer, count, kind);
+  if (kind != QUICK)
+    move_to(NOWHERE);
   errno = code;
   return count;
 }

@@ -1,5 +1,6 @@
 #define _GNU_SOURCE
 #include "CFuse.h"
+#include "transport.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -61,7 +62,7 @@ struct fuse_session *cfuse_session_new(
   return session;
 }
 
-// What the request that this thread has read last says of set-user-ID bits.
+// What the request that this thread has taken last says of set-user-ID bits.
 static _Thread_local bool request_drops_privileges;
 
 bool cfuse_request_drops_privileges(void) { return request_drops_privileges; }
@@ -110,6 +111,7 @@ static void note_init(const struct fuse_in_header *header, size_t size) {
   size_t end = offsetof(struct fuse_init_in, flags) + sizeof(init->flags);
   bool has_flags = size >= sizeof(*header) + end;
   atomic_store(&offered_init_flags, has_flags ? init->flags & own_init_flags : 0);
+  transport_note_offer(init, size - sizeof(*header));
   atomic_store(&init_request, header->unique);
 }
 
@@ -129,33 +131,38 @@ static bool completes_init(struct iovec *pieces, int count) {
   size_t end = offsetof(struct fuse_init_out, flags) + sizeof(init->flags);
   if (pieces[1].iov_len >= end)
     init->flags |= (uint32_t)atomic_load(&offered_init_flags);
+  transport_prepare(init, pieces[1].iov_len);
   return true;
+}
+
+void transport_note_request(const void *request, size_t size) {
+  const struct fuse_in_header *header = request;
+  request_drops_privileges = drops_privileges(header, size);
+  if (header->opcode == FUSE_INIT)
+    note_init(header, size);
 }
 
 static ssize_t read_request(int device, void *buffer, size_t size, void *user_data) {
   (void)user_data;
-  ssize_t count = cfuse_next_request(device, buffer, size);
+  ssize_t count = transport_receive(device, buffer, size);
   const struct fuse_in_header *header = buffer;
   if (count < (ssize_t)sizeof(*header))
     return count;
 
-  request_drops_privileges = drops_privileges(header, (size_t)count);
-  if (header->opcode == FUSE_INIT)
-    note_init(header, (size_t)count);
+  transport_note_request(buffer, (size_t)count);
   return count;
 }
 
 static ssize_t write_reply(int device, struct iovec *pieces, int count, void *user_data) {
   (void)user_data;
   bool is_init = completes_init(pieces, count);
-  // What answers no request is a notice.
-  const struct fuse_out_header *header = pieces[0].iov_base;
-  if (pieces[0].iov_len >= sizeof(*header) && header->unique != 0)
-    cfuse_will_answer(device);
-  ssize_t written = writev(device, pieces, count);
+  ssize_t written = transport_send(device, pieces, count);
   // By now the kernel has taken it over: it answers INIT within the call.
-  if (is_init && written > 0 && serving_handler)
-    serving_handler(serving_argument);
+  if (is_init && written > 0) {
+    transport_begin();
+    if (serving_handler)
+      serving_handler(serving_argument);
+  }
   return written;
 }
 
@@ -189,7 +196,9 @@ int cfuse_session_mount(struct fuse_session *session, const char *mount_point) {
     return status;
 
   status = use_own_io(session);
-  if (status != 0)
+  if (status == 0)
+    transport_begin_session(session, fuse_session_fd(session));
+  else
     fuse_session_unmount(session);
   return status;
 }
@@ -201,8 +210,10 @@ int cfuse_session_loop(struct fuse_session *session, unsigned max_threads, int c
 
   fuse_loop_cfg_set_max_threads(config, max_threads);
   fuse_loop_cfg_set_clone_fd(config, (unsigned)clone_fd);
+  cfuse_set_placement_mode(CFUSE_PLACE_AUTO);
   int result = fuse_session_loop_mt(session, config);
   fuse_loop_cfg_destroy(config);
+  transport_end_session();
   return result;
 }
 
@@ -212,6 +223,14 @@ static void log_message(enum fuse_log_level level, const char *format, va_list a
   char text[1024];
   vsnprintf(text, sizeof(text), format, arguments);
   log_handler((int)level, text);
+}
+
+void transport_log(int level, const char *format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  if (log_handler)
+    log_message((enum fuse_log_level)level, format, arguments);
+  va_end(arguments);
 }
 
 void cfuse_set_log_handler(void (*handler)(int level, const char *text)) {

@@ -12,6 +12,7 @@ final class CoreBench {
   private static let owner = Credentials(uid: 0, gid: 0)
 
   private let record: MakeFilesystem.SpaceRecord
+  private let image: String
 
   init(image: String, sizeBytes: UInt64, record: MakeFilesystem.SpaceRecord = .v1) throws {
     var options = MakeFilesystem.Options()
@@ -19,6 +20,7 @@ final class CoreBench {
     options.spaceRecord = record
     options.force = true
     self.record = record
+    self.image = image
     _ = try MakeFilesystem.create(path: image, options: options)
     device = try FileDevice(path: image, readOnly: false)
     volume = try Self.mount(device)
@@ -60,7 +62,14 @@ final class CoreBench {
   }
 
   private func add(_ what: String, _ seconds: Double, per count: Int) {
-    rows.append((what, rounded(seconds / Double(count) * 1e6) + " µs"))
+    rows.append((what, figure(seconds / Double(count) * 1e6) + " µs"))
+  }
+
+  /// With two decimals where one says little.
+  private func figure(_ value: Double) -> String {
+    guard value > 0, value < 9.995 else { return rounded(value) }
+    let hundredths = Int((value * 100).rounded())
+    return "\(hundredths / 100).\(hundredths / 10 % 10)\(hundredths % 10)"
   }
 
   // What is measured.
@@ -85,6 +94,7 @@ final class CoreBench {
       for name in names { _ = try volume.namespace.lookup(name, in: directory) }
     }
     add("lookup, cached, CPU", lookup.cpu, per: count)
+    try parallelLookups(names, in: directory)
 
     try remount()
     try list(directory, count, "readdir, names, from the image, CPU", repetitions: 1)
@@ -96,6 +106,44 @@ final class CoreBench {
       directory, count, "readdir with attributes, from the image, CPU", attributes: true,
       repetitions: 1)
     try list(directory, count, "readdir with attributes, from cached trees, CPU", attributes: true)
+  }
+
+  /// By wall time: what two threads have to wait for each other counts.
+  private func parallelLookups(_ names: [[UInt8]], in directory: InodeID) throws {
+    let namespace = volume.namespace
+    let passes = max(1, 400_000 / names.count)
+
+    // Each thread begins elsewhere and goes its own way round.
+    func rate(threads: Int) throws -> Double {
+      let failures = Guarded<[String]>([], rank: .leaf)
+      let start = monotonicSeconds()
+      let workers = (0..<threads).map { thread in
+        BackgroundThread {
+          do {
+            for pass in 0..<passes {
+              let first = (thread * names.count / threads + pass * 7919) % names.count
+              for part in [first..<names.count, 0..<first] {
+                for name in names[part] { _ = try namespace.lookup(name, in: directory) }
+              }
+            }
+          } catch {
+            failures.withLock { $0.append("\(error)") }
+          }
+        }
+      }
+      for worker in workers { worker.join() }
+      let seconds = monotonicSeconds() - start
+      if let failure = failures.withLock({ $0.first }) { throw TestFailure(failure) }
+      return Double(threads * passes * names.count) / seconds
+    }
+
+    // In turns, as a machine's speed changes from moment to moment.
+    var ratios: [Double] = []
+    for _ in 0..<5 {
+      let alone = try rate(threads: 1)
+      ratios.append(try rate(threads: 2) / alone)
+    }
+    rows.append(("lookups by 2 threads, of those by one", figure(ratios.median ?? 0) + " times"))
   }
 
   private func list(
@@ -153,15 +201,25 @@ final class CoreBench {
     try volume.synchronizeAll()
     let buffer = AlignedBuffer(count: 4096)
     var random = SeededRandom(seed: 1)
+    let offsets = (0..<count).map { _ in UInt64(random.below(blocks) * 4096) }
     let time = try timed {
-      for _ in 0..<count {
-        let offset = UInt64(random.below(blocks) * 4096)
+      for offset in offsets {
         guard try volume.content.read(id, at: offset, into: buffer.bytes) == 4096 else {
           throw TestFailure("a short read")
         }
       }
     }
     add("read 4 KiB, verified, CPU", time.cpu, per: count)
+
+    let plain = try PlainFile(image + ".plain", megabytes: blocks >> 8, pattern(1 << 20))
+    var sum = UInt32(0)
+    let alone = try timed {
+      for offset in offsets {
+        try plain.read(buffer.bytes, at: Int(offset))
+        withUnsafeMutableBytes(of: &sum) { ChecksumType.crc32c.compute(buffer.readable, into: $0) }
+      }
+    }
+    add("… pread(2) and crc32c alone, CPU", alone.cpu, per: count)
   }
 
   func sequentialRead(megabytes: Int) throws {
@@ -170,13 +228,44 @@ final class CoreBench {
     for megabyte in 0..<megabytes { try write(id, 1 << 20, at: megabyte << 20, bytes) }
     try remount()
     let buffer = AlignedBuffer(count: 1 << 20)
-    let time = try timed {
-      for megabyte in 0..<megabytes {
-        _ = try volume.content.read(id, at: UInt64(megabyte) << 20, into: buffer.bytes)
+    func rate(_ readMegabyte: (Int) throws -> Void) rethrows -> Double {
+      let time = try timed { for megabyte in 0..<megabytes { try readMegabyte(megabyte) } }
+      return Double(megabytes << 20) / time.wall / 1e9
+    }
+    func read(_ megabyte: Int) throws {
+      let count = try volume.content.read(id, at: UInt64(megabyte) << 20, into: buffer.bytes)
+      guard count == 1 << 20 else { throw TestFailure("a short read") }
+    }
+    rows.append(("sequential read, 1 MiB, verified", figure(try rate(read)) + " GB/s"))
+
+    // When a page of the image is read for the first time its own file system has work to do with it,
+    // which has nothing to do with us.
+    var again: [Double] = []
+    var alone: [Double] = []
+    let plain = try PlainFile(image + ".plain", megabytes: megabytes, bytes)
+    for _ in 0..<5 {
+      again.append(try rate(read))
+      alone.append(try rate { try plain.read(buffer.bytes, at: $0 << 20) })
+    }
+    rows.append(("… again", figure(again.median ?? 0) + " GB/s"))
+    rows.append(("… pread(2) alone", figure(alone.median ?? 0) + " GB/s"))
+  }
+
+  /// Of as much as one read has, in the processor's cache as far as it has room.
+  func checksums(megabytes: Int) throws {
+    let bytes = AlignedBuffer(count: 1 << 20)
+    pattern(bytes.count).withUnsafeBytes { bytes.bytes.copyMemory(from: $0) }
+    let sectors = bytes.count / 4096
+    var sums = [UInt8](repeating: 0, count: sectors * ChecksumType.crc32c.size)
+    let time = timed {
+      for _ in 0..<megabytes {
+        sums.withUnsafeMutableBytes {
+          ChecksumType.crc32c.computeEach(of: 4096, in: bytes.readable, into: $0)
+        }
       }
     }
-    let rate = Double(megabytes << 20) / time.wall / 1e9
-    rows.append(("sequential read, 1 MiB, verified", rounded(rate) + " GB/s"))
+    let rate = Double(megabytes << 20) / time.cpu / 1e9
+    rows.append(("crc32c of sectors of 4 KiB, CPU", rounded(rate) + " GB/s"))
   }
 
   func smallCommits(count: Int) throws {
@@ -238,6 +327,35 @@ final class CoreBench {
   private func changes() -> [LogicalAddress: UInt64] {
     Dictionary(
       uniqueKeysWithValues: volume.space.groups.all.map { ($0.start, $0.moment.changeCount) })
+  }
+}
+
+/// A file beside the image, read without a file system of ours: what is left when all that we do is
+/// taken away.
+private struct PlainFile: ~Copyable {
+  private let descriptor: Int32
+  private let path: String
+
+  init(_ path: String, megabytes: Int, _ bytes: [UInt8]) throws {
+    self.path = path
+    descriptor = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
+    guard descriptor >= 0 else { throw TestFailure("cannot make \(path)") }
+    for megabyte in 0..<megabytes {
+      guard pwrite(descriptor, bytes, bytes.count, off_t(megabyte << 20)) == bytes.count else {
+        throw TestFailure("cannot write \(path)")
+      }
+    }
+  }
+
+  deinit {
+    close(descriptor)
+    unlink(path)
+  }
+
+  func read(_ target: UnsafeMutableRawBufferPointer, at offset: Int) throws {
+    guard pread(descriptor, target.baseAddress, target.count, off_t(offset)) == target.count else {
+      throw TestFailure("a short read")
+    }
   }
 }
 

@@ -10,5 +10,6 @@ struct Benchmarks: ParsableCommand {
     subcommands: [
       MountsCommand.self, ApplicationsCommand.self, ShowCommand.self, CoreCommand.self,
       GroupsCommand.self, CompressionCommand.self, CompareCommand.self, CompareCoreCommand.self,
+      PlacementCommand.self,
     ])
 }

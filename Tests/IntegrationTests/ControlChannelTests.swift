@@ -99,6 +99,17 @@ extension MountTests {
       try Shell.run(user + ["sh", "-c", "seq 9999 > \(file)"]).orThrow()
       try Shell.run(user + [program, "reflink", file, clone]).orThrow()
       try Shell.run(user + ["cmp", file, clone]).orThrow()
+      let (volume, snapshot) = (scratch.mountPoint + "/volume", scratch.mountPoint + "/snapshot")
+      for command in [
+        ["sync", scratch.mountPoint], ["trim", scratch.mountPoint],
+        ["balance", "start", "-dusage=90", scratch.mountPoint],
+        ["resize", "+64M", scratch.mountPoint], ["resize", "-32M", scratch.mountPoint],
+        ["subvolume", "create", volume], ["subvolume", "snapshot", volume, snapshot],
+        ["subvolume", "set-ro", snapshot], ["subvolume", "list", scratch.mountPoint],
+        ["subvolume", "set-default", volume], ["subvolume", "delete", snapshot],
+      ] {
+        try Shell.run(user + [program] + command).orThrow()
+      }
       let other = try Shell.run(Self.stranger + [program, "stats", scratch.mountPoint])
       #expect(other.status != 0)
       if mayLetIn {

@@ -17,13 +17,24 @@ extension MountTests {
       setrlimit(__rlimit_resource_t(RLIMIT_CORE.rawValue), &none)
     }
 
+    /// Kept while the test runs.
+    private func parameter(for transport: MountTransport) throws -> RingParameter? {
+      transport == .ring ? try RingParameter(isOn: true) : nil
+    }
+
     /// What is left of a mount answers at once, and can be taken away.
     private func expectDead(_ mountPoint: String) throws {
       guard MountTableEntry.at(mountPoint) != nil else { return }
-      let answer = try Shell.run("stat", mountPoint, timeout: 10)
-      // A child that the daemon has told to unmount may have done it meanwhile.
-      guard MountTableEntry.at(mountPoint) != nil else { return }
-      #expect(answer.status == 1, "\(answer.summary)")
+      // What comes while the kernel takes down rings is told that it was aborted.
+      let deadline = monotonicSeconds() + 10
+      var answer: CommandResult
+      repeat {
+        answer = try Shell.run("stat", mountPoint, timeout: 10)
+        // A child that the daemon has told to unmount may have done it meanwhile.
+        guard MountTableEntry.at(mountPoint) != nil else { return }
+        #expect(answer.status == 1, "\(answer.summary)")
+      } while ["abort", "canceled"].contains(where: answer.errors.contains)
+        && monotonicSeconds() < deadline
       #expect(answer.errors.contains("not connected"), "\(answer.summary)")
       let unmounting = try unmountWhenIdle { try Shell.run("fusermount3", "-u", mountPoint) }
       #expect(MountTableEntry.at(mountPoint) == nil, "\(unmounting.summary)")
@@ -34,12 +45,14 @@ extension MountTests {
       _ = try? Shell.run("fusermount3", "-uz", mountPoint)
     }
 
-    @Test(.needsFuse, .timeLimit(.minutes(1)))
-    mutating func whileItStarts() throws {
-      defer { takeAway(scratch.mountPoint) }
+    @Test(.needsFuse, .timeLimit(.minutes(1)), arguments: MountTransport.available)
+    mutating func whileItStarts(transport: MountTransport) throws {
+      let parameter = try parameter(for: transport)
+      defer { withExtendedLifetime(parameter) { takeAway(scratch.mountPoint) } }
       for _ in 0..<16 {
         let daemon = try RunningCommand([
-          FsmountProgram.required(), "mount", "-f", scratch.image, scratch.mountPoint,
+          FsmountProgram.required(), "mount", "-f", "-o", transport.option, scratch.image,
+          scratch.mountPoint,
         ])
         usleep(random.below(60_000))
         daemon.signal(SIGILL)
@@ -50,12 +63,14 @@ extension MountTests {
     }
 
     /// The process that was started says that it went wrong, or the mount had begun.
-    @Test(.needsFuse, .timeLimit(.minutes(1)))
-    mutating func whileItStartsInTheBackground() throws {
-      defer { takeAway(scratch.mountPoint) }
+    @Test(.needsFuse, .timeLimit(.minutes(1)), arguments: MountTransport.available)
+    mutating func whileItStartsInTheBackground(transport: MountTransport) throws {
+      let parameter = try parameter(for: transport)
+      defer { withExtendedLifetime(parameter) { takeAway(scratch.mountPoint) } }
       for _ in 0..<16 {
         let starter = try RunningCommand([
-          FsmountProgram.required(), "mount", scratch.image, scratch.mountPoint,
+          FsmountProgram.required(), "mount", "-o", transport.option, scratch.image,
+          scratch.mountPoint,
         ])
         usleep(random.below(60_000))
         let children = "/proc/\(starter.processID)/task/\(starter.processID)/children"
@@ -74,14 +89,19 @@ extension MountTests {
     }
 
     /// In the middle of a request, or between two, from the first on.
-    @Test(.needsFuse, .timeLimit(.minutes(1)), arguments: [false, true])
-    func atARequest(isAnswered: Bool) throws {
-      defer { takeAway(scratch.mountPoint) }
+    @Test(
+      .needsFuse, .timeLimit(.minutes(1)), arguments: [false, true], MountTransport.available)
+    func atARequest(isAnswered: Bool, transport: MountTransport) throws {
+      let parameter = try parameter(for: transport)
+      defer { withExtendedLifetime(parameter) { takeAway(scratch.mountPoint) } }
       for number in [1, 2, 3, 4, 5, 7, 10, 20, 40] {
         let faults: DaemonFaults =
           isAnswered ? [.trapAfter(answer: number)] : [.trapBefore(answer: number)]
         let daemon = try RunningCommand(
-          [FsmountProgram.required(), "mount", "-f", scratch.image, scratch.mountPoint],
+          [
+            FsmountProgram.required(), "mount", "-f", "-o", transport.option, scratch.image,
+            scratch.mountPoint,
+          ],
           environment: faults.environment())
         // Until the mount answers no more.
         let work = """
@@ -98,12 +118,17 @@ extension MountTests {
     }
 
     /// The process that was started says so, and does not take it for a mount that serves requests.
-    @Test(.needsFuse, .timeLimit(.minutes(1)), arguments: [false, true])
-    func atTheFirstRequestInTheBackground(isAnswered: Bool) throws {
-      defer { takeAway(scratch.mountPoint) }
+    @Test(
+      .needsFuse, .timeLimit(.minutes(1)), arguments: [false, true], MountTransport.available)
+    func atTheFirstRequestInTheBackground(isAnswered: Bool, transport: MountTransport) throws {
+      let parameter = try parameter(for: transport)
+      defer { withExtendedLifetime(parameter) { takeAway(scratch.mountPoint) } }
       let faults: DaemonFaults = isAnswered ? [.trapAfter(answer: 1)] : [.trapBefore(answer: 1)]
       let starter = try RunningCommand(
-        [FsmountProgram.required(), "mount", scratch.image, scratch.mountPoint],
+        [
+          FsmountProgram.required(), "mount", "-o", transport.option, scratch.image,
+          scratch.mountPoint,
+        ],
         environment: faults.environment())
       let ending = starter.wait(timeout: 10)
       expectRefusal(ending, naming: "ended by signal \(SIGILL)")
@@ -111,10 +136,13 @@ extension MountTests {
     }
 
     /// With `first`, another signal has told it to unmount.
-    @Test(.needsFuse, .timeLimit(.minutes(1)), arguments: [nil, SIGTERM])
-    mutating func underLoad(after first: Int32?) throws {
+    @Test(
+      .needsFuse, .timeLimit(.minutes(1)), arguments: [nil, SIGTERM], MountTransport.available)
+    mutating func underLoad(after first: Int32?, transport: MountTransport) throws {
+      let parameter = try parameter(for: transport)
+      defer { withExtendedLifetime(parameter) {} }
       for _ in 0..<6 {
-        let mounted = try scratch.mount()
+        let mounted = try scratch.mount(transport.option)
         defer { mounted.killDaemon() }
         let moment = random.below(150_000 as UInt32)
         let pause = random.below(8_000 as UInt32)

@@ -17,12 +17,13 @@ extension MountTests {
       try ScaleOnImage(options, report: { _ in }).run()
     }
 
-    /// More snapshots of one subvolume than there is memory for their trees; `exerciser scale
-    /// --snapshots 5000` by hand.
-    @Test(.needsRoot, .timeLimit(.minutes(2)))
-    func manySnapshots() throws {
+    /// More snapshots of one subvolume than there is memory for their trees, made by Linux and by the
+    /// mount; `exerciser scale --snapshots 10000` by hand.
+    @Test(.needsRoot, .timeLimit(.minutes(2)), arguments: [false, true])
+    func manySnapshots(areOwn: Bool) throws {
       var options = SnapshotsOnImage.Options()
       options.snapshots = 400
+      options.areOwn = areOwn
       options.changed = 60
       options.cacheMebibytes = 16
       try SnapshotsOnImage(options, report: { _ in }).run()

@@ -2,18 +2,11 @@ import Glibc
 import TestSupport
 import Testing
 
-/// Whether the kernel heeds that a close need not be told.
-private let leavesCloseAlone: Bool = {
-  let release = readText("/proc/sys/kernel/osrelease")
-  let numbers = release.split { !$0.isNumber }.prefix(2).compactMap { Int($0) }
-  return numbers.count == 2 && (numbers[0], numbers[1]) >= (5, 16)
-}()
-
 extension MountTests {
   /// Which requests common work sends to the mount: to send one costs more than to serve it.
   @Suite(
     .needsFuse, .timeLimit(.minutes(2)),
-    .enabled(if: leavesCloseAlone, "SKIPPED: needs Linux 5.16"))
+    .needsLinux(5, 16))
   struct RequestCountTests {
     private let scratch: Scratch
     private var root: BytePath { scratch.root }

@@ -25,6 +25,14 @@ extension Trait where Self == ConditionTrait {
       if: isOpen && Shell.find("fusermount3") != nil,
       "SKIPPED: needs fusermount3, and a /dev/fuse that everybody may open")
   }
+
+  /// For what an older kernel does not do.
+  static func needsLinux(_ major: Int, _ minor: Int) -> Self {
+    let release = readText("/proc/sys/kernel/osrelease")
+    let numbers = release.split { !$0.isNumber }.prefix(2).compactMap { Int($0) }
+    let isNew = numbers.count == 2 && (numbers[0], numbers[1]) >= (major, minor)
+    return .enabled(if: isNew, "SKIPPED: needs Linux \(major).\(minor)")
+  }
 }
 
 /// All tests that mount: one at a time, for they measure time, fill memory and read the kernel log.

@@ -4,10 +4,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// Checksums and compression from Debian's libraries, and a system call. No logic of our own here.
+// Checksums and compression from Debian's libraries, and system calls. The only logic of our own is
+// how the sums of several sectors are made at a time.
 
 // The raw CRC-32C update: the state goes in and comes out without inversion.
 uint32_t ccodecs_crc32c(uint32_t state, const void *bytes, size_t count);
+
+// The standard CRC-32C of each of `count` sectors of `size` bytes, which stand one behind the other:
+// four bytes each, the least significant first.
+void ccodecs_crc32c_sectors(const void *bytes, size_t size, size_t count, void *sums);
 
 uint64_t ccodecs_xxhash64(const void *bytes, size_t count);
 
@@ -48,5 +53,15 @@ ptrdiff_t ccodecs_lzo1x_compress(ccodecs_context *context, const void *in, size_
 // What Linux has and Swift's Glibc does not show: makes a hole in a file, or tells a block device
 // that a range is unused. Returns 0, or -1 and sets errno, as fallocate(2) does.
 int ccodecs_punch_hole(int descriptor, uint64_t offset, uint64_t length);
+
+// Also for Swift's Glibc: the processors on which a thread may run (0 is the calling one, a process's
+// number its first one), ascending, at most `size`. Their number; 0 when it is not known.
+size_t ccodecs_processors_of(int thread, int *processors, size_t size);
+
+// From now on the calling thread runs on these alone. Returns 0, or -1 and sets errno.
+int ccodecs_use_processors(const int *processors, size_t count);
+
+// The calling thread's number, of which a process's first one is the process's.
+int ccodecs_thread_number(void);
 
 #endif

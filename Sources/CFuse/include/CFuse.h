@@ -1,6 +1,7 @@
 /// libfuse's low-level API, and what of it (and of POSIX) Swift cannot import by itself:
-/// macros, versioned symbols, variable arguments, fork and signal handlers. No logic but that of
-/// listener.c: which thread waits for the next request, and how.
+/// macros, versioned symbols, variable arguments, fork and signal handlers. No logic but how
+/// requests come: over the device (listener.c has which thread waits for the next one, placement.c
+/// where) or over io_uring (ring.c).
 ///
 /// Compiles unchanged with libfuse 3.14 to 3.18.
 #ifndef CFUSE_H
@@ -71,6 +72,111 @@ void cfuse_will_answer(int device);
 
 /// How often a thread that began to serve a request that may take long had another one listen.
 uint64_t cfuse_wakes_beside_slow_requests(void);
+
+// On which processor the listening thread waits (placement.c).
+
+#define CFUSE_MOST_PROCESSORS 256
+
+/// Requests, and the time between them.
+struct cfuse_window {
+  int64_t time;
+  unsigned requests;
+  /// How many more do not count, as the thread has just moved.
+  unsigned unsettled;
+};
+
+/// A policy: what requests were taken, and where the client ran. Its fields are its own.
+struct cfuse_placement {
+  int processors[CFUSE_MOST_PROCESSORS];
+  unsigned processor_count;
+
+  uint32_t client;
+  int score;
+  unsigned unrest;
+  int64_t last_request;
+
+  int place;
+  int64_t last_sample;
+  bool is_guess;
+  unsigned next_guess;
+  int winner;
+
+  bool prefers_local;
+  bool tries_other;
+  bool in_contest;
+  unsigned pair;
+  struct cfuse_window window, preferred, other;
+  int64_t interval;
+  int64_t next_contest;
+  uint64_t contests;
+  uint64_t changes;
+};
+
+enum cfuse_request_size {
+  CFUSE_SMALL_REQUEST,
+  CFUSE_LARGE_REQUEST,
+  /// Nobody waits for an answer, nor does it name its client.
+  CFUSE_UNANSWERED_REQUEST,
+};
+
+/// A policy for a process that may use `processors`.
+void cfuse_placement_begin(
+    struct cfuse_placement *placement, const int *processors, unsigned count);
+
+/// A request of the thread `client` (0 if that is not known) was taken at `now`, in nanoseconds;
+/// `is_crowded` when another one waits or is in work.
+void cfuse_placement_took(
+    struct cfuse_placement *placement, int64_t now, uint32_t client,
+    enum cfuse_request_size size, bool is_crowded);
+
+/// Whether it shall be found out where `placement->client` runs.
+bool cfuse_placement_wants_sample(const struct cfuse_placement *placement, int64_t now);
+
+/// The client was seen on `processor`, or, with -1, nobody can say where it is.
+void cfuse_placement_sampled(struct cfuse_placement *placement, int64_t now, int processor);
+
+/// The thread could not be put on the processor that was named.
+void cfuse_placement_refused(struct cfuse_placement *placement, int64_t now);
+
+/// Where the listening thread is to wait; -1: wherever the scheduler puts it.
+int cfuse_placement_processor(const struct cfuse_placement *placement);
+
+/// Which placements the listener uses: for tests and measurements.
+enum cfuse_placement_mode { CFUSE_PLACE_AUTO, CFUSE_PLACE_LOCAL, CFUSE_PLACE_FREE };
+
+/// Begins with a new policy; with CFUSE_PLACE_LOCAL without contests, and the local one preferred.
+void cfuse_set_placement_mode(enum cfuse_placement_mode mode);
+
+/// What the listener's policy says.
+struct cfuse_placement cfuse_current_placement(void);
+
+/// Whether requests are to come over io_uring where that is possible, and no more than `most_busy`
+/// of those of one processor be served at a time (0: as many as suit). Called before
+/// `cfuse_session_mount`.
+void cfuse_use_ring(bool wanted, unsigned most_busy);
+
+/// Whether there is a reason why requests do not come over io_uring, which is put into `text`. From
+/// the call of the serving handler on it is final; before, that there is none means nothing.
+bool cfuse_ring_obstacle(char *text, size_t size);
+
+struct cfuse_ring_figures {
+  unsigned queues;
+  unsigned threads;
+};
+
+/// All are 0 while requests come over the device.
+struct cfuse_ring_figures cfuse_ring_figures(void);
+
+/// Memory of `size` bytes for the answer to the request that this thread is serving, from which
+/// it need not be copied; NULL when there is none.
+void *cfuse_answer_memory(size_t size);
+
+/// Whether the answer that this thread gives goes out only when the callback has ended.
+bool cfuse_answer_waits_for_callback(void);
+
+/// Whether another thread may answer the request that this thread is serving. False when that is
+/// so of too many.
+bool cfuse_may_answer_later(void);
 
 /// libfuse's messages go to `handler`, as text with a syslog level.
 void cfuse_set_log_handler(void (*handler)(int level, const char *text));

@@ -17,8 +17,8 @@ package final class ChunkMap: Sendable {
   package let devices: DeviceSet
   private let state = ReadWriteLock(rank: .chunkMap)
 
-  /// Guarded by `state`; by ascending address.
-  nonisolated(unsafe) private var entries: [Entry] = []
+  /// Guarded by `state`, so the runtime need not check each access; by ascending address.
+  @exclusivity(unchecked) nonisolated(unsafe) private var entries: [Entry] = []
   nonisolated(unsafe) private var stripeBytes: UInt64 = 0
 
   package init(devices: DeviceSet) { self.devices = devices }

@@ -8,11 +8,21 @@ struct FilePosition {
 
 /// Reads data from the device: holds every sector against its checksum, and where a copy is bad
 /// takes another.
-struct DataReader: Sendable {
+///
+/// An object: a value would be copied for each read, and with it a reference counted for each of its
+/// parts.
+final class DataReader: Sendable {
   let geometry: Geometry
   let device: LogicalDevice
   let checksums: ChecksumTree
   let log: Logger
+
+  init(geometry: Geometry, device: LogicalDevice, checksums: ChecksumTree, log: Logger) {
+    self.geometry = geometry
+    self.device = device
+    self.checksums = checksums
+    self.log = log
+  }
 
   private var sectorBytes: Int { geometry.sectorBytes }
 
@@ -55,14 +65,31 @@ struct DataReader: Sendable {
       return
     }
 
-    let sumSize = geometry.checksumType.size
-    let sums = AlignedSums(count: target.count / sectorBytes * sumSize)
-    let present = try checksums.read(
-      from: address, length: UInt64(target.count), into: sums.bytes)
+    try withUnsafeTemporaryAllocation(
+      byteCount: target.count / sectorBytes * geometry.checksumType.size, alignment: 16
+    ) { (sums) throws(FilesystemError) in
+      let present = try checksums.read(from: address, length: UInt64(target.count), into: sums)
+      // Nearly always all is well.
+      if isRead, present.isComplete,
+        geometry.checksumType.matchesEach(
+          of: sectorBytes, in: UnsafeRawBufferPointer(target), UnsafeRawBufferPointer(sums))
+      {
+        return
+      }
+      try check(
+        target, at: address, UnsafeRawBufferPointer(sums), present, isRead: isRead, file)
+    }
+  }
 
+  /// Holds every sector against its checksum, and repairs those that differ from it.
+  private func check(
+    _ target: UnsafeMutableRawBufferPointer, at address: LogicalAddress,
+    _ sums: UnsafeRawBufferPointer, _ present: SectorSet, isRead: Bool, _ file: FilePosition
+  ) throws(FilesystemError) {
+    let sumSize = geometry.checksumType.size
     for sector in 0..<(target.count / sectorBytes) {
       let bytes = target.part(sector * sectorBytes, sectorBytes)
-      let expected = UnsafeRawBufferPointer(sums.bytes).part(sector * sumSize, sumSize)
+      let expected = sums.part(sector * sumSize, sumSize)
       let position = FilePosition(
         inode: file.inode, offset: file.offset + UInt64(sector * sectorBytes))
       let sectorAddress = address + UInt64(sector * sectorBytes)
@@ -92,14 +119,4 @@ struct DataReader: Sendable {
       }
     }
   }
-}
-
-/// Memory for the checksums of one read: on the heap, as its size is known only then, but
-/// without an object around it.
-private struct AlignedSums: ~Copyable {
-  let bytes: UnsafeMutableRawBufferPointer
-
-  init(count: Int) { bytes = .allocate(byteCount: count, alignment: 16) }
-
-  deinit { bytes.deallocate() }
 }

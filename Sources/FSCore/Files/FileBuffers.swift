@@ -11,13 +11,15 @@ import Synchronization
 /// 6. `dirty` is changed by threads that hold the inode's `lock`, at least shared, and by the one
 ///    pass of write-back that may run. So a thread that holds it exclusively, and has waited for
 ///    write-back, finds the file's extents unchanged until it lets go.
-/// 7. `checkInvariants` holds the numbers against the cells, in debug builds at each commit.
+/// 7. What every read looks at is left out of the runtime's checks that no two accesses overlap: the
+///    locks see to that.
+/// 8. `checkInvariants` holds the numbers against the cells, in debug builds at each commit.
 final class FileBuffers: @unchecked Sendable {
   /// Written to, and not on its way to the device.
-  var dirty: [UInt64: BufferCell] = [:]
+  @exclusivity(unchecked) var dirty: [UInt64: BufferCell] = [:]
 
   /// On its way.
-  var writing: [UInt64: BufferCell] = [:]
+  @exclusivity(unchecked) var writing: [UInt64: BufferCell] = [:]
 
   /// Bytes of the sectors in `writing`. Guarded by `content`.
   var writingBytes = 0
@@ -30,6 +32,9 @@ final class FileBuffers: @unchecked Sendable {
 
   /// Where the next extent of the file had best stand: behind the last. Guarded by `content`.
   var nextAddress: LogicalAddress?
+
+  /// Where the bytes stand that were read last. Guarded by the inode's `item`.
+  @exclusivity(unchecked) var knownExtent: KnownExtent?
 
   /// The error of the last write-back that failed. Guarded by `WriteFailures`.
   var failure: FilesystemError?

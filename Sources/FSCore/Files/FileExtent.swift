@@ -53,3 +53,11 @@ struct FileExtent: Sendable {
     .data(root: inode.tree.id, inode: inode.number, offset: start &- item.offset)
   }
 }
+
+/// Where a range of a file stands, byte by byte as it is in the file, as a thread has found it in the
+/// tree. It is so while the tree's `changeCount` is the same.
+struct KnownExtent {
+  let range: Range<UInt64>
+  let address: LogicalAddress
+  let changeCount: UInt64
+}

@@ -124,9 +124,19 @@ struct FileReader: Sendable {
   private func readGuarded(
     _ inode: Inode, _ range: Range<UInt64>, into target: UnsafeMutableRawBufferPointer
   ) throws(FilesystemError) {
+    // Asked first: what is found after that may be newer, never older.
+    let changeCount = inode.tree.changeCount
+    if let known = inode.knownExtent(of: range, changeCount) {
+      return try data.read(
+        at: known.address, into: target, isChecked: known.isChecked,
+        FilePosition(inode: inode.id, offset: range.lowerBound))
+    }
+
+    let extents = try inode.extents(in: range)
+    if extents.count == 1 { inode.remember(extents[0], changeCount) }
     var position = range.lowerBound
     var compressed: [[CompressedPart]] = []
-    for extent in try inode.extents(in: range) {
+    for extent in extents {
       let start = max(extent.start, position)
       let end = min(extent.end(sectorSize), range.upperBound)
       guard start < end else { continue }

@@ -9,6 +9,34 @@ extension Inode {
   /// The size of the file; no more than the largest, whatever the image says.
   var fileSize: UInt64 { item.withLock { min($0.size, Format.largestFileSize) } }
 
+  /// Where `range` stands, if it lies in the extent that was read last and the tree has not changed
+  /// since, and whether its data have checksums.
+  func knownExtent(
+    of range: Range<UInt64>, _ changeCount: UInt64
+  ) -> (address: LogicalAddress, isChecked: Bool)? {
+    item.withLock { item in
+      guard let known = file.knownExtent, known.changeCount == changeCount,
+        known.range.lowerBound <= range.lowerBound, range.upperBound <= known.range.upperBound
+      else { return nil }
+      return (
+        known.address + (range.lowerBound - known.range.lowerBound),
+        !item.flags.contains(.noDataSum)
+      )
+    }
+  }
+
+  /// Takes note of an extent whose bytes stand on the device as they are in the file. The change count
+  /// is that of the tree before the extent was looked up.
+  func remember(_ extent: FileExtent, _ changeCount: UInt64) {
+    guard extent.item.kind == .regular, extent.hasData, extent.item.compression == .none else {
+      return
+    }
+    let known = KnownExtent(
+      range: extent.start..<(extent.start + extent.item.length),
+      address: extent.address(of: extent.start), changeCount: changeCount)
+    item.withLock { _ in file.knownExtent = known }
+  }
+
   /// Whether the file's data have no checksums.
   var hasUncheckedData: Bool { item.withLock { $0.flags.contains(.noDataSum) } }
 
@@ -18,17 +46,20 @@ extension Inode {
     item.withLock { $0.flags.isSuperset(of: [.noDataCow, .noDataSum]) }
   }
 
-  /// How many buffered bytes have no space yet, about: those that make the file longer. `nbytes`
-  /// does not have them, but `stat` is to count them.
-  var bytesWithoutSpace: UInt64 {
-    let buffered = UInt64(max(0, file.bufferedBytes))
-    guard buffered > 0 else { return 0 }
+  /// The attributes, and how many buffered bytes have no space yet, about: those that make the file
+  /// longer. `nbytes` does not have them, but `stat` is to count them.
+  var attributesAndBytesWithoutSpace: (InodeItem, UInt64) {
     let unit = subvolume.geometry.sectorSize
-    return item.withLock { item in
+    let isRegular = self.isRegular
+    let (item, longer) = item.withLock { item -> (InodeItem, UInt64) in
+      guard isRegular, item.size > diskSize else { return (item, 0) }
       let end = min(item.size, Format.largestFileSize).roundedUp(to: unit)
       let diskEnd = min(diskSize, Format.largestFileSize).roundedUp(to: unit)
-      return min(buffered, end - min(end, diskEnd))
+      return (item, end - min(end, diskEnd))
     }
+    // Mostly it is not longer, and nobody need look at the buffers.
+    guard longer > 0 else { return (item, 0) }
+    return (item, min(UInt64(max(0, file.bufferedBytes)), longer))
   }
 
   /// Sets the size of the file, and its times to now. `content` is held exclusively.

@@ -25,6 +25,14 @@ package struct SectorSet: Equatable, Sendable {
 
   package mutating func insert(_ sectors: Range<Int>) {
     precondition(sectors.lowerBound >= 0 && sectors.upperBound <= count)
+    if count <= 64 {
+      guard !sectors.isEmpty else { return }
+      let mask = (UInt64.max >> (64 - sectors.count)) << sectors.lowerBound
+      presentCount += (mask & ~first).nonzeroBitCount
+      first |= mask
+      return
+    }
+
     var sector = sectors.lowerBound
     while sector < sectors.upperBound {
       let bit = sector % 64

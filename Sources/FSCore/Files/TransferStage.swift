@@ -42,13 +42,10 @@ struct TransferStage: Sendable {
     _ bytes: UnsafeRawBufferPointer, into sums: inout [UInt8], from sector: Int
   ) {
     let type = geometry.checksumType
-    let sectorBytes = geometry.sectorBytes
     sums.withUnsafeMutableBytes { sums in
-      for index in 0..<(bytes.count / sectorBytes) {
-        type.compute(
-          bytes.part(index * sectorBytes, sectorBytes),
-          into: sums.part((sector + index) * type.size, type.size))
-      }
+      let first = sector * type.size
+      type.computeEach(
+        of: geometry.sectorBytes, in: bytes, into: sums.part(first, sums.count - first))
     }
   }
 }

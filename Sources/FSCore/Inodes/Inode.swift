@@ -125,12 +125,6 @@ package final class Inode: @unchecked Sendable {
     try writeItem(in: handle)
   }
 
-  /// Inserts the item of a new inode.
-  func insertItem(in handle: borrowing TransactionHandle) throws(FilesystemError) {
-    let item = item.withLock { $0 }
-    try tree.insert(itemKey, size: InodeItem.size, in: handle) { item.encode(into: $0) }
-  }
-
   /// Attributes as they are now.
   package var attributes: InodeItem { item.withLock { $0 } }
 }

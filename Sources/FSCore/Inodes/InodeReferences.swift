@@ -98,18 +98,21 @@ enum InodeReferences {
 
   // Changing.
 
-  /// Inserts the first reference of a new inode.
-  static func insertFirst(
-    _ name: [UInt8], of inode: Inode, in directory: ObjectID, index: UInt64,
+  /// Inserts the item of a new inode, and its first reference.
+  static func insertNew(
+    _ inode: Inode, _ name: [UInt8], in directory: ObjectID, index: UInt64,
     _ handle: borrowing TransactionHandle
   ) throws(FilesystemError) {
+    let item = inode.attributes
     try inode.tree.insert(
-      key(inode.number, in: directory), size: fixedSize + name.count, in: handle
-    ) { bytes in
-      bytes.store(index, at: 0)
-      bytes.store(UInt16(name.count), at: 8)
-      bytes.store(name, at: fixedSize)
-    }
+      (inode.itemKey, InodeItem.size),
+      (key(inode.number, in: directory), fixedSize + name.count), in: handle,
+      { item.encode(into: $0) },
+      { bytes in
+        bytes.store(index, at: 0)
+        bytes.store(UInt16(name.count), at: 8)
+        bytes.store(name, at: fixedSize)
+      })
   }
 
   /// Prepares removing a reference. Returns the index of the name; nil when there is none.

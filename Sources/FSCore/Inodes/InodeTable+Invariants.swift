@@ -9,12 +9,10 @@ extension InodeTable {
 
   private static func broken(_ shard: borrowing Shard) -> [String] {
     var broken: [String] = []
-    for (id, slot) in shard.slots {
-      guard shard.inodes.indices.contains(slot), let inode = shard.inodes[slot] else {
-        broken.append("inode \(id) has slot \(slot), where nothing is")
-        continue
-      }
-      if inode.id != id { broken.append("inode \(inode.id) stands in the slot of \(id)") }
+    for (slot, inode) in shard.inodes.enumerated() {
+      guard let inode else { continue }
+      let id = inode.id
+      if shard.slots[id] != slot { broken.append("inode \(id) is not looked for in slot \(slot)") }
       if inode.openCount < 0 { broken.append("inode \(id) is open \(inode.openCount) times") }
     }
     let present = shard.inodes.count { $0 != nil }

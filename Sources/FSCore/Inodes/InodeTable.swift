@@ -11,7 +11,7 @@ import Synchronization
 ///    asked for lately go with their inodes, but for the highest number that each has given out.
 package final class InodeTable: Sendable {
   struct Shard {
-    var slots: [InodeID: Int] = [:]
+    var slots = NumberTable<InodeID, Int>()
     var inodes: ContiguousArray<Inode?> = []
     var freeSlots: [Int] = []
     /// Where the search for something to evict goes on.

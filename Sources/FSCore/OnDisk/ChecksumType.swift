@@ -1,4 +1,5 @@
 import CCodecs
+import Glibc
 
 /// The checksum of the superblock, the tree blocks and the data of one file system.
 package enum ChecksumType: UInt16, CaseIterable, Sendable {
@@ -35,6 +36,47 @@ package enum ChecksumType: UInt16, CaseIterable, Sendable {
     case .xxhash64: output.store(ccodecs_xxhash64(bytes.baseAddress, bytes.count), at: 0)
     case .sha256: ccodecs_sha256(bytes.baseAddress, bytes.count, output.baseAddress)
     case .blake2b: ccodecs_blake2b(bytes.baseAddress, bytes.count, output.baseAddress)
+    }
+  }
+
+  /// Writes the checksums of the sectors of `bytes`, which are whole ones, to `output`, one behind
+  /// the other.
+  package func computeEach(
+    of sectorBytes: Int, in bytes: UnsafeRawBufferPointer,
+    into output: UnsafeMutableRawBufferPointer
+  ) {
+    let count = bytes.count / sectorBytes
+    precondition(bytes.count % sectorBytes == 0 && output.count >= count * size)
+    guard self != .crc32c else {
+      return ccodecs_crc32c_sectors(bytes.baseAddress, sectorBytes, count, output.baseAddress)
+    }
+    for sector in 0..<count {
+      compute(bytes.part(sector * sectorBytes, sectorBytes), into: output.part(sector * size, size))
+    }
+  }
+
+  /// Whether `stored` begins with the checksums of the sectors of `bytes`, which are whole ones.
+  package func matchesEach(
+    of sectorBytes: Int, in bytes: UnsafeRawBufferPointer, _ stored: UnsafeRawBufferPointer
+  ) -> Bool {
+    // A few at a time, so that their checksums find room on the stack.
+    let most = 64
+    precondition(bytes.count % sectorBytes == 0)
+    return withUnsafeTemporaryAllocation(byteCount: most * size, alignment: 8) { computed in
+      var rest = bytes
+      var done = 0
+      while !rest.isEmpty {
+        let count = min(rest.count / sectorBytes, most)
+        let sums = UnsafeMutableRawBufferPointer(rebasing: computed[..<(count * size)])
+        computeEach(of: sectorBytes, in: rest.part(0, count * sectorBytes), into: sums)
+        let expected = stored.part(done * size, count * size)
+        guard memcmp(sums.baseAddress!, expected.baseAddress!, count * size) == 0 else {
+          return false
+        }
+        done += count
+        rest = rest.part(count * sectorBytes, rest.count - count * sectorBytes)
+      }
+      return true
     }
   }
 

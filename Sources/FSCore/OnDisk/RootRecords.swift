@@ -162,6 +162,14 @@ package struct RootItem: Sendable {
     for index in 0x15f..<0x177 { bytes[index] = 0 }
   }
 
+  /// Forgets that it was received, on request: as Linux, which takes that for one more receipt, of nothing.
+  package mutating func disownReceived(in transaction: Generation, at now: Timestamp) {
+    clearReceived()
+    self[u64: 0x13f] = transaction.rawValue
+    self[u64: 0x16b] = UInt64(bitPattern: now.seconds)
+    self[u32: 0x173] = now.nanoseconds
+  }
+
   /// Marks the flags as meant: without that Linux takes a subvolume for one that can be written.
   package mutating func markFlagsAsValid() { self[u64: 0x40] |= 1 << 31 }
 

@@ -1,6 +1,9 @@
 import Glibc
 
 /// A thread of our own, joined at the end. For work that no caller waits for.
+///
+/// It may run on each processor that the process's first thread may run on, while the thread that
+/// makes it may be bound to one.
 package final class BackgroundThread: @unchecked Sendable {
   private var thread = pthread_t()
 
@@ -10,6 +13,7 @@ package final class BackgroundThread: @unchecked Sendable {
       &thread, nil,
       { pointer in
         let box = Unmanaged<Box>.fromOpaque(pointer!).takeRetainedValue()
+        ThreadProcessors.useThoseOfProcess()
         box.body()
         return nil
       }, box.toOpaque())

@@ -70,6 +70,7 @@ package final class WorkerPool: Sendable {
     @convention(c) (UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? = {
       context in
       let queue = Unmanaged<TaskQueue>.fromOpaque(context!).takeRetainedValue()
+      ThreadProcessors.useThoseOfProcess()
       while let task = queue.next() { task() }
       return nil
     }

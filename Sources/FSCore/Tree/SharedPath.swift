@@ -80,6 +80,7 @@ struct SharedPath {
       return try references.withReferencesLocked { () throws(FilesystemError) -> Outcome in
         guard try areAll(levels) else { return .incomplete }
         handle.noteChange()
+        for tree in ascending { tree.noteAnyChange() }
         for nodes in levels.reversed() {
           for node in nodes { try replace(node, in: handle) }
         }

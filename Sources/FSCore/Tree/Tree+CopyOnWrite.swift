@@ -23,6 +23,7 @@ extension Tree {
     // The tree of a deleted subvolume, which was let go of (`retire`).
     if path.block(path.rootLevel).address == LogicalAddress(0) { throw .stale }
     handle.noteChange()
+    noteAnyChange()
     if !isMove { noteContentChange(handle.generation) }
     var level = path.rootLevel
     while level >= lowest {
@@ -39,7 +40,7 @@ extension Tree {
             KeyPointer(
               key: parent.key(slot), address: copy.address, generation: copy.generation))
         }
-        path.blocks[level] = copy
+        path.setBlock(copy)
       }
       level -= 1
     }

@@ -95,7 +95,7 @@ extension Tree {
       let source = try makeWritableChild(of: parent, slot: slot + 1, right, in: handle)
       moveAll(from: source, to: path.block(level))
       path.slots[level + 1] = slot + 1
-      path.blocks[level] = source
+      path.setBlock(source)
       try removeBlock(level, &path, in: handle)
     }
   }

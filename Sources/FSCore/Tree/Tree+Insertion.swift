@@ -16,6 +16,40 @@ extension Tree {
     }
   }
 
+  /// Adds two items as two calls of `insert` do; the second has the higher key. Where the first goes
+  /// there is mostly a place for the second behind it, which then needs no search.
+  package func insert(
+    _ first: (key: Key, size: Int), _ second: (key: Key, size: Int),
+    in handle: borrowing TransactionHandle,
+    _ fillFirst: (UnsafeMutableRawBufferPointer) -> Void,
+    _ fillSecond: (UnsafeMutableRawBufferPointer) -> Void
+  ) throws(FilesystemError) {
+    precondition(first.size <= context.geometry.maximumItemSize && first.key < second.key)
+    let areBothThere = try changing(first.key) { (path) throws(FilesystemError) -> Bool in
+      guard !path.isExact else { throw .exists }
+      try makeWritable(&path, in: handle)
+      try place(first.key, size: first.size, &path, in: handle)
+      fillFirst(path.leaf.mutableItem(path.slot))
+      guard placeBehind(path, second.key, size: second.size) else { return false }
+      fillSecond(path.leaf.mutableItem(path.slot + 1))
+      return true
+    }
+    if !areBothThere { try insert(second.key, size: second.size, in: handle, fillSecond) }
+  }
+
+  /// Makes room for an item right behind the path's slot. False when it does not fit into the leaf, or
+  /// belongs elsewhere. All blocks of the path are writable.
+  private func placeBehind(_ path: borrowing TreePath, _ key: Key, size: Int) -> Bool {
+    let leaf = path.leaf
+    let slot = path.slot + 1
+    guard leaf.freeBytes >= size + Format.itemHeaderSize else { return false }
+    if let next = slot < leaf.count ? leaf.key(slot) : path.endOfLeaf {
+      guard key < next else { return false }
+    }
+    leaf.insertItem(slot, key, size: size)
+    return true
+  }
+
   /// Lets `body` change the bytes of an item in place; nil when there is no such item.
   package func modify<R>(
     _ key: Key, in handle: borrowing TransactionHandle,
@@ -120,7 +154,7 @@ extension Tree {
   }
 
   /// Carries the first key of the path's block at `level` to the pointers above it.
-  func updateParentKeys(_ path: TreePath, from level: Int) {
+  func updateParentKeys(_ path: borrowing TreePath, from level: Int) {
     let key = path.block(level).firstKey
     var above = level + 1
     while above <= path.rootLevel {
@@ -177,25 +211,27 @@ extension Tree {
 
     var best: (at: Int, newGoesRight: Bool)?
     var bestDifference = Int.max
+    func consider(_ at: Int, _ left: Int, newGoesRight: Bool) {
+      let leftBytes = left + (newGoesRight ? 0 : need)
+      let rightBytes = total - left + (newGoesRight ? need : 0)
+      let isLeftEmpty = at == 0 && newGoesRight
+      let isRightEmpty = at == count && !newGoesRight
+      guard leftBytes <= capacity, rightBytes <= capacity, !isLeftEmpty, !isRightEmpty else {
+        return
+      }
+      let difference = abs(leftBytes - rightBytes)
+      if difference < bestDifference {
+        bestDifference = difference
+        best = (at, newGoesRight)
+      }
+    }
+
     var left = 0
     for at in 0...count {
       if at > 0 { left += leaf.itemSize(at - 1) + Format.itemHeaderSize }
-      for newGoesRight in [false, true] {
-        // The new item's neighbours decide its side, except right at the division.
-        if newGoesRight ? slot < at : slot > at { continue }
-        let leftBytes = left + (newGoesRight ? 0 : need)
-        let rightBytes = total - left + (newGoesRight ? need : 0)
-        let isLeftEmpty = at == 0 && newGoesRight
-        let isRightEmpty = at == count && !newGoesRight
-        guard leftBytes <= capacity, rightBytes <= capacity, !isLeftEmpty, !isRightEmpty else {
-          continue
-        }
-        let difference = abs(leftBytes - rightBytes)
-        if difference < bestDifference {
-          bestDifference = difference
-          best = (at, newGoesRight)
-        }
-      }
+      // The new item's neighbours decide its side, except right at the division.
+      if slot <= at { consider(at, left, newGoesRight: false) }
+      if slot >= at { consider(at, left, newGoesRight: true) }
     }
     return best
   }

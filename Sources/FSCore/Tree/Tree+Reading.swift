@@ -6,10 +6,12 @@ extension Tree {
     _ key: Key, _ body: (RawSpan) throws(FilesystemError) -> R
   ) throws(FilesystemError) -> R? {
     try reading { () throws(FilesystemError) -> Attempt<R?> in
-      var path = TreePath()
-      if let missing = try descend(to: key, &path) { return .missing(missing) }
-      guard path.isExact else { return .done(nil) }
-      return .done(try body(path.leaf.item(path.slot).bytes))
+      switch try search(for: key) {
+      case .missing(let reference): return .missing(reference)
+      case .done(let found):
+        guard found.isExact else { return .done(nil) }
+        return .done(try body(found.leaf.item(found.slot).bytes))
+      }
     }
   }
 
@@ -23,13 +25,15 @@ extension Tree {
     atMost key: Key, _ body: (Key, RawSpan) throws(FilesystemError) -> R
   ) throws(FilesystemError) -> R? {
     try reading { () throws(FilesystemError) -> Attempt<R?> in
-      var path = TreePath()
-      if let missing = try descend(to: key, &path) { return .missing(missing) }
-      // A leaf that is reached by a pointer begins with a key not above the one looked for,
-      // or is the first of the tree.
-      let slot = path.isExact ? path.slot : path.slot - 1
-      guard slot >= 0 else { return .done(nil) }
-      return .done(try body(path.leaf.key(slot), path.leaf.item(slot).bytes))
+      switch try search(for: key) {
+      case .missing(let reference): return .missing(reference)
+      case .done(let found):
+        // A leaf that is reached by a pointer begins with a key not above the one looked for,
+        // or is the first of the tree.
+        let slot = found.isExact ? found.slot : found.slot - 1
+        guard slot >= 0 else { return .done(nil) }
+        return .done(try body(found.leaf.key(slot), found.leaf.item(slot).bytes))
+      }
     }
   }
 

@@ -35,9 +35,12 @@ package final class Tree: @unchecked Sendable {
   let context: TreeContext
   let lock: ReadWriteLock
 
-  /// Guarded by `lock`, as is all that follows.
-  var root: TreeBlock {
-    didSet { context.movedRoots.withLock { _ = $0.insert(id) } }
+  /// Guarded by `lock`, as is all that follows, so the runtime need not check each access.
+  @exclusivity(unchecked) var root: TreeBlock {
+    didSet {
+      noteAnyChange()
+      context.movedRoots.withLock { _ = $0.insert(id) }
+    }
   }
 
   /// The transaction of the last snapshot, or the last in which blocks moved that several trees share:
@@ -55,7 +58,17 @@ package final class Tree: @unchecked Sendable {
   var blockDelta = 0
 
   /// The last transaction that changed what the tree says, since it was opened; 0 for none.
-  private(set) var contentChange: Generation = 0
+  @exclusivity(unchecked) private(set) var contentChange: Generation = 0
+
+  /// Counts changes, those of where blocks stand and what is moved included, and the end of a deleted
+  /// tree. What a thread has found in the tree still holds while the number is what it was before the
+  /// thread looked.
+  package var changeCount: UInt64 { changes.load(ordering: .acquiring) }
+  private let changes = Atomic<UInt64>(0)
+
+  /// The tree is about to change. The lock is held exclusively.
+  @inline(__always)
+  func noteAnyChange() { changes.add(1, ordering: .releasing) }
 
   var readsUnderLock: Bool { id == .extent }
 
@@ -216,6 +229,22 @@ package final class Tree: @unchecked Sendable {
     return nil
   }
 
+  /// As `descend`, for who needs the leaf and not the way to it.
+  @inline(__always)
+  func search(
+    for key: Key
+  ) throws(FilesystemError) -> Attempt<(leaf: TreeBlock, slot: Int, isExact: Bool)> {
+    var block = root
+    while !block.isLeaf {
+      let reference = childReference(block, block.childSlot(for: key))
+      guard let child = try context.cache.cached(reference) else { return .missing(reference) }
+      block = child
+    }
+    let (slot, isExact) = block.lowerBound(key)
+    return .done((block, slot, isExact))
+  }
+
+  @inline(__always)
   func childReference(_ block: TreeBlock, _ slot: Int) -> BlockReference {
     let child = block.child(slot)
     return BlockReference(
@@ -247,20 +276,49 @@ package final class Tree: @unchecked Sendable {
 }
 
 /// The blocks from the root down to a leaf, with a slot in each.
-struct TreePath {
-  var blocks: InlineArray<8, TreeBlock?> = InlineArray(repeating: nil)
-  var slots: InlineArray<8, Int> = InlineArray(repeating: 0)
+///
+/// It counts the references to its blocks itself. Else each path, and every change makes one, would be
+/// set up and taken down by general code of the runtime.
+struct TreePath: ~Copyable {
+  private var blocks = InlineArray<8, Unmanaged<TreeBlock>?>(repeating: nil)
+  var slots = InlineArray<8, Int>(repeating: 0)
   var rootLevel = 0
   /// Whether the leaf's slot holds the key that was looked for, not just the place for it.
   var isExact = false
 
+  deinit {
+    for level in 0..<8 { blocks[level]?.release() }
+  }
+
   @inline(__always)
   mutating func set(_ block: TreeBlock, _ slot: Int) {
-    blocks[Int(block.level)] = block
+    setBlock(block)
     slots[Int(block.level)] = slot
   }
 
-  @inline(__always) func block(_ level: Int) -> TreeBlock { blocks[level].unsafelyUnwrapped }
+  /// Puts a block in the place of the one at its level; the slot stays.
+  @inline(__always)
+  mutating func setBlock(_ block: TreeBlock) {
+    let level = Int(block.level)
+    let before = blocks[level]
+    blocks[level] = .passRetained(block)
+    before?.release()
+  }
+
+  /// Traps when there is none at this level.
+  @inline(__always)
+  func block(_ level: Int) -> TreeBlock { blocks[level]!.takeUnretainedValue() }
   @inline(__always) var leaf: TreeBlock { block(0) }
   @inline(__always) var slot: Int { slots[0] }
+
+  /// The key with which the next leaf begins, as the blocks above say; nil in the last leaf.
+  var endOfLeaf: Key? {
+    var level = 1
+    while level <= rootLevel {
+      let next = slots[level] + 1
+      if next < block(level).count { return block(level).key(next) }
+      level += 1
+    }
+    return nil
+  }
 }

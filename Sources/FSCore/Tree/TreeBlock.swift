@@ -244,11 +244,12 @@ extension TreeBlock {
     let high = itemOffset(slot) + itemSize(slot)
     let data = base + Format.headerSize
     memmove(data + (low + distance), data + low, high - low)
-    for index in slot..<count {
-      let field = base + (headerAt(index) + 17)
+    var field = base + (headerAt(slot) + 17)
+    for _ in slot..<count {
       let offset = UInt32(littleEndian: field.loadUnaligned(as: UInt32.self))
       field.storeBytes(
         of: UInt32(Int(offset) + distance).littleEndian, as: UInt32.self)
+      field += Format.itemHeaderSize
     }
   }
 

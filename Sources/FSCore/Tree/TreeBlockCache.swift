@@ -27,7 +27,7 @@ struct BlockReference {
 /// 3. No lock is held during IO. Two threads may read the same block; the first to finish wins.
 package final class TreeBlockCache: Sendable {
   private struct Shard {
-    var blocks: [LogicalAddress: TreeBlock] = [:]
+    var blocks = NumberTable<LogicalAddress, TreeBlock>()
     /// Addresses of clean blocks in the order of their insertion, for the second-chance sweep.
     /// Those that were removed meanwhile are skipped.
     var ring: [LogicalAddress] = []
@@ -75,7 +75,8 @@ package final class TreeBlockCache: Sendable {
 
   @inline(__always)
   private func shard(_ address: LogicalAddress) -> Guarded<Shard> {
-    let number = address.rawValue / geometry.sectorSize
+    // Neighbours in different ones. Blocks stand at whole sectors, of 4 KiB at least.
+    let number = address.rawValue >> 12
     return shards[Int(truncatingIfNeeded: (number ^ (number >> 4)) % UInt64(Self.shardCount))]
   }
 
@@ -83,7 +84,7 @@ package final class TreeBlockCache: Sendable {
   func cached(_ reference: BlockReference) throws(FilesystemError) -> TreeBlock? {
     let found = shard(reference.address).withLock { shard -> TreeBlock? in
       guard let block = shard.blocks[reference.address] else { return nil }
-      block.wasUsed = true
+      if !block.wasUsed { block.wasUsed = true }
       shard.hits &+= 1
       return block
     }

@@ -16,6 +16,7 @@ extension AttributeOperations {
   /// space to write it is no error of the read: the time then stays in memory, so that not every
   /// read of a full file system looks for space.
   func touchAccessTime(_ inode: Inode) {
+    if isReadOnly || accessTimes == .noatime { return }
     let now = Timestamp.now
     guard needsAccessTimeUpdate(inode, now: now) else { return }
     inode.lock.shared {

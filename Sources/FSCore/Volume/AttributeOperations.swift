@@ -40,8 +40,7 @@ package final class AttributeOperations: Sendable {
   }
 
   func attributes(of inode: Inode) -> Attributes {
-    let item = inode.attributes
-    let buffered = inode.isRegular ? inode.bytesWithoutSpace : 0
+    let (item, buffered) = inode.attributesAndBytesWithoutSpace
     return Attributes(id: inode.id, item: item, blocks: blocks(of: item, buffered: buffered))
   }
 

@@ -185,9 +185,7 @@ extension Namespace {
     try DirectoryEntries.insertIndex(name, location, in: directory, index: index, handle)
     DirectoryEntries.didUseIndices(1, of: directory)
 
-    try inode.insertItem(in: handle)
-    try InodeReferences.insertFirst(
-      name, of: inode, in: directory.number, index: index, handle)
+    try InodeReferences.insertNew(inode, name, in: directory.number, index: index, handle)
     if node.isSymbolicLink { try insertTarget(node.target, of: inode, handle) }
 
     try insert(inheritance.attributes, of: inode, handle)
@@ -276,9 +274,8 @@ extension Namespace {
       item.generation = generation
       item.transactionID = generation
     }
-    try inode.insertItem(in: handle)
-    try InodeReferences.insertFirst(
-      [UInt8](repeating: UInt8(ascii: "."), count: 2), of: inode, in: .firstFree, index: 0, handle)
+    try InodeReferences.insertNew(
+      inode, [UInt8](repeating: UInt8(ascii: "."), count: 2), in: .firstFree, index: 0, handle)
     try insert(root.inheritance.attributes, of: inode, handle)
   }
 

@@ -74,10 +74,11 @@ extension SubvolumeOperations {
         if !isReadOnly {
           try uuids?.remove(id, item.receivedUUID, .received, in: handle)
         }
+        let generation = handle.generation
         try trees.modifyRootItem(of: id, in: handle) { item in
           item.markFlagsAsValid()
           item.isReadOnly = isReadOnly
-          if !isReadOnly { item.clearReceived() }
+          if !isReadOnly, wasReceived { item.disownReceived(in: generation, at: .now) }
         }
       }
     } catch {

@@ -40,6 +40,10 @@ struct MountCommand: ParsableCommand {
                         what to mount (default: the image's default subvolume)
         nologreplay     mount an image with a log tree as its last commit left
                         it, read-only
+        io_uring=auto|on|off
+                        take requests over io_uring: where it is to be had, else
+                        not mount at all, or never (default off; root allows it
+                        by the kernel's parameter fuse.enable_uring)
         allow_other     let other users in, with permissions checked
         default_permissions
                         have the kernel check permissions and access control

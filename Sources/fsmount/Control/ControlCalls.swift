@@ -88,9 +88,22 @@ struct MountStatistics: Codable, Sendable {
     var count: UInt64
   }
 
+  /// How requests come.
+  struct Transport: Codable, Sendable, Equatable {
+    /// `io_uring`, or `device`.
+    var kind: String
+    /// Why it is not io_uring.
+    var reason: String?
+    /// With io_uring: one for each processor that the machine may have.
+    var queues: Int?
+    /// With io_uring: the threads that serve its requests.
+    var threads: Int?
+  }
+
   var image: String
   var mountPoint: String
   var uptimeSeconds: Double
+  var transport: Transport
   /// Of the kinds that have come at all.
   var requests: [Requests]
   var volume: VolumeReport

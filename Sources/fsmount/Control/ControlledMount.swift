@@ -26,6 +26,7 @@ struct ControlledMount: Sendable {
     return MountStatistics(
       image: image, mountPoint: mountPoint,
       uptimeSeconds: (ContinuousClock.now - start) / .seconds(1),
+      transport: RequestTransport.current.figures,
       requests: counts.filter { $0.count > 0 }, volume: volume.report())
   }
 

@@ -14,6 +14,7 @@ final class FuseSession {
   private let server: FuseServer
   private let mountPoint: String
   private let log: Logger
+  private var ring = RingChoice.off
 
   /// - Parameter arguments: libfuse's, the program's name first.
   init(
@@ -50,7 +51,10 @@ final class FuseSession {
     free(server.connectionOptions.map { UnsafeMutableRawPointer($0) })
   }
 
-  func mount() throws(CommandFailure) {
+  /// - Parameter threads: as many as serve requests, when the user has said so.
+  func mount(_ ring: RingChoice, threads: UInt32?) throws(CommandFailure) {
+    try RequestTransport.choose(ring, threads: threads)
+    self.ring = ring
     let (status, messages) = FuseLog.keeping { cfuse_session_mount(session, mountPoint) }
     guard status == 0 else {
       throw CommandFailure("nothing was mounted on \(mountPoint): \(Self.reason(messages))")
@@ -58,20 +62,29 @@ final class FuseSession {
   }
 
   /// Serves requests until the mount is taken away, by umount(8) or after a signal to this
-  /// process. Returns 0, or a negative errno when it ended for another reason.
+  /// process. Returns 0, or a negative errno when it ended for another reason. Throws when requests cannot
+  /// come as they must.
   ///
   /// - Parameter onReady: called, on another thread, when the mount serves requests.
   func run(
     threads: UInt32?, cloneDescriptors: Bool, readAheadBytes: Int?,
     onReady: @escaping @Sendable () -> Void
-  ) -> Int32 {
+  ) throws(CommandFailure) -> Int32 {
     let first = FirstAnswer()
     first.observe()
-    let starter = BackgroundThread { [mountPoint, server] in
+    let needsRing = ring == .on
+    let starter = BackgroundThread { [mountPoint, server, log] in
       guard first.wait() else { return }
+      let transport = RequestTransport.current
+      if needsRing, case .device = transport {
+        // As at a signal from outside, which takes the mount away.
+        kill(getpid(), SIGTERM)
+        return
+      }
       server.mountDevice()
       if let readAheadBytes { ReadAhead.set(readAheadBytes, of: mountPoint) }
       onReady()
+      log.info("requests come over \(StatsReport.text(transport.figures))")
     }
     let stopper = SignalStopper(
       session: session, mountPoint: mountPoint, writes: server.writes, notices: server.notices,
@@ -80,10 +93,15 @@ final class FuseSession {
     let count = threads ?? min(max(16, 4 * processors), 64)
     let status = cfuse_session_loop(session, count, cloneDescriptors ? 1 : 0)
     server.notices.end()
+    server.prefetcher.end()
+    let transport = RequestTransport.current
 
     if !stopper.finish() { fuse_session_unmount(session) }
     first.giveUp()
     starter.join()
+    if needsRing, case .device(let reason) = transport {
+      throw RequestTransport.failure(reason)
+    }
     // A positive status is a signal, after which everything was done as after an unmount.
     return min(status, 0)
   }

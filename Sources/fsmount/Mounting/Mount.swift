@@ -26,16 +26,20 @@ struct Mount {
       throw error
     }
 
-    let loopStatus = session.run(
-      threads: options.threads, cloneDescriptors: options.cloneDescriptors,
-      readAheadBytes: options.readAheadBytes(hasCompressed: volume.mayHaveCompressed)
-    ) { [background, image, mountPoint] in
-      background.ready(name: "fsmount")
-      log.info("\(image) is mounted on \(mountPoint)")
+    let loopStatus = Result { () throws(CommandFailure) in
+      try session.run(
+        threads: options.threads, cloneDescriptors: options.cloneDescriptors,
+        readAheadBytes: options.readAheadBytes(hasCompressed: volume.mayHaveCompressed)
+      ) { [background, image, mountPoint] in
+        background.ready(name: "fsmount")
+        log.info("\(image) is mounted on \(mountPoint)")
+      }
     }
-    return withExtendedLifetime((device, session)) {
-      end(volume, server, loopStatus, log)
+    let status = withExtendedLifetime((device, session)) {
+      end(volume, server, (try? loopStatus.get()) ?? 0, log)
     }
+    _ = try loopStatus.get()
+    return status
   }
 
   /// The kernel would write to the image through a loop device, whatever lock we hold. One that
@@ -100,7 +104,7 @@ struct Mount {
       server: server,
       arguments: options.libraryArguments(image: image, readOnly: volume.isReadOnly),
       mountPoint: mountPoint, log: log)
-    try session.mount()
+    try session.mount(options.ring, threads: options.threads)
     return (server, session)
   }
 

@@ -67,6 +67,7 @@ extension MountOptions {
     "subvol": "a subvolume's path from the top level",
     "subvolid": "a subvolume's number, or 5 for the top level",
     "max_threads": "1 to 1024",
+    "io_uring": "auto, on or off",
   ]
 
   private static let compressionHint =
@@ -156,6 +157,11 @@ extension MountOptions {
     "max_threads": .settingWithValue { options, value in
       guard let count = UInt32(value), (1...1024).contains(count) else { return false }
       options.threads = count
+      return true
+    },
+    "io_uring": .settingWithValue(orElse: "on") { options, value in
+      guard let choice = RingChoice(rawValue: value) else { return false }
+      options.ring = choice
       return true
     },
     "clone_fd": .setting { $0.cloneDescriptors = true },

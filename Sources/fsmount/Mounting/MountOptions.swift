@@ -28,6 +28,9 @@ struct MountOptions {
   /// Whether close(2) is to say that data were lost, for which the kernel asks at each close of a file
   /// that was open for writing.
   var reportsAtClose = false
+  /// Whether requests come over io_uring. Not by itself: where waking a processor is quick, the device
+  /// with a thread that looks for requests meanwhile is quicker (BENCHMARKS.md).
+  var ring = RingChoice.off
   var debug = false
 
   /// Whether the kernel is to check permissions; else each user that may enter may do everything.

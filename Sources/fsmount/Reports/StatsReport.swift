@@ -42,7 +42,16 @@ struct StatsReport {
     if let reason = now.volume.readOnlyReason {
       lines.append(style.paint("read-only: ", .yellow) + reason)
     }
+    lines.append("requests come over \(Self.text(now.transport))")
     return lines
+  }
+
+  static func text(_ transport: MountStatistics.Transport) -> String {
+    guard let queues = transport.queues, let threads = transport.threads else {
+      return "/dev/fuse" + (transport.reason.map { ": \($0)" } ?? "")
+    }
+    return "io_uring, \(queues) queue\(queues == 1 ? "" : "s"), "
+      + "\(threads) thread\(threads == 1 ? "" : "s")"
   }
 
   // Requests.

@@ -10,11 +10,16 @@ import FSCore
 /// 3. The file's content does not change meanwhile, by its name neither: what the kernel is told to
 ///    cut off it cuts off afterwards. Who waits for that holds no page, which the kernel would wait for.
 /// 4. Nobody can see it: not where a read would be noted in the file. An error shows when it is read.
+/// 5. Only with a kernel that zeroes what stands behind the end of the file in its last page. Linux 6.11
+///    does, and older ones with a mend that the protocol does not tell of.
 ///
 /// Lock rank: `leaf`.
 final class FirstOpens: Sendable {
   /// A request for more costs little beside its bytes.
   static let largestFile = 16 << 10
+
+  /// Of the protocol of Linux 6.12: 6.11 shares its own with Linux 6.10.
+  static let oldestProtocol: (UInt32, UInt32) = (7, 41)
 
   /// Those that are on their way.
   private let underWay = Guarded<Set<InodeID>>([], rank: .leaf)
@@ -33,8 +38,10 @@ extension FuseServer {
     of id: InodeID, _ number: fuse_ino_t, to file: UnsafeMutablePointer<fuse_file_info>?
   ) {
     let flags = file?.pointee.flags ?? 0
+    // Who does not want to wait for an open asks for something else than content.
+    let others = O_TRUNC | O_NONBLOCK | cfuse_open_direct()
     firstOpens.during(id, of: volume.namespace) {
-      guard flags & O_ACCMODE != O_WRONLY, flags & (O_TRUNC | cfuse_open_direct()) == 0,
+      guard kernelTakesContent, flags & O_ACCMODE != O_WRONLY, flags & others == 0,
         volume.options.accessTimes != .strict
       else { return }
 

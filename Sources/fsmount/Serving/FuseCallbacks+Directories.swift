@@ -24,7 +24,7 @@ extension FuseCallbacks {
     operations.readdir = { request, number, size, offset, file in
       var next: DirectoryPosition?
       FuseServer.answer(request, .readdir) { server throws(FilesystemError) in
-        var list = DirectoryList(request, server.buffers.bytes(size))
+        var list = DirectoryList(request, server.answerBuffer(size))
         _ = server.directoryReaders.note(number, from: offset, withAttributes: false)
         try server.read(number, from: offset, file, expecting: size / 32) { record in
           list.append(record, shown: server.nodes.shown(record.id))
@@ -38,7 +38,7 @@ extension FuseCallbacks {
     operations.readdirplus = { request, number, size, offset, file in
       var next: DirectoryPosition?
       FuseServer.answer(request, .readdirplus) { server throws(FilesystemError) in
-        var list = DirectoryList(request, server.buffers.bytes(size))
+        var list = DirectoryList(request, server.answerBuffer(size))
         var left = server.directoryReaders.note(number, from: offset, withAttributes: true)
         try server.read(
           number, from: offset, file,
@@ -92,7 +92,11 @@ private struct DirectoryPosition {
   /// Reads ahead while the kernel and its caller are busy with the answer that was just sent.
   func prefetch() {
     guard let id = server.nodes.inode(number) else { return }
-    server.volume.namespace.prefetchDirectory(id, from: cookie)
+    let work = { @Sendable [cookie, namespace = server.volume.namespace] in
+      namespace.prefetchDirectory(id, from: cookie)
+    }
+    // Over io_uring the answer goes out when the callback has ended, so another thread does it.
+    if cfuse_answer_waits_for_callback() { server.prefetcher.add(work) } else { work() }
   }
 }
 

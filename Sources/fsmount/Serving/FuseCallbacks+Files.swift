@@ -45,7 +45,7 @@ extension FuseCallbacks {
 
     operations.read = { request, number, size, offset, _ in
       FuseServer.answer(request, .read) { server throws(FilesystemError) in
-        let buffer = server.buffers.bytes(size)
+        let buffer = server.answerBuffer(size)
         let count = try server.volume.content.read(
           server.inode(number), at: UInt64(clamping: offset), into: buffer)
         return .data(UnsafeRawBufferPointer(rebasing: buffer[..<count]))

@@ -55,12 +55,13 @@ enum FuseCallbacks {
           request, number, UInt(command), input, changes, isOpenForWriting: isOpenForWriting)
       }
       // The program that asked is to see the change at once.
-      if case .control(let bytes, status: 0) = answer {
+      if case .control(let bytes, status: 0) = answer, FuseServer.mayAnswerLater(changes) {
         let late = LateAnswer(request, bytes)
         if changes.hasContent { return server.notices.add(contentOf: number, before: late) }
         return server.notices.add(changes.names, in: number, before: late)
       }
       FuseReply(request).send(answer)
+      if changes.hasContent { server.notices.add(contentOf: number) }
       server.notices.add(changes.names, in: number)
     }
   }

@@ -101,6 +101,18 @@ final class LateAnswer: @unchecked Sendable {
 }
 
 extension FuseServer {
+  /// Whether a request that has made `changes` is answered when the kernel knows of them; if there are
+  /// too many of those, at once.
+  static func mayAnswerLater(_ changes: UnaskedChanges) -> Bool {
+    !changes.hasContent && changes.names.isEmpty || cfuse_may_answer_later()
+  }
+
+  /// Memory for what a request reads: that from which the kernel takes the answer, or this thread's.
+  func answerBuffer(_ size: Int) -> UnsafeMutableRawBufferPointer {
+    guard let memory = cfuse_answer_memory(size) else { return buffers.bytes(size) }
+    return UnsafeMutableRawBufferPointer(start: memory, count: size)
+  }
+
   /// Answers `request` with what `body` returns, or with its error's number.
   @inline(__always)
   static func answer(

@@ -26,6 +26,7 @@ final class FuseServer: Sendable {
   let writes = WriteActivity()
   let notices = KernelNotices()
   let firstOpens = FirstOpens()
+  let prefetcher = Prefetcher()
   let requests: RequestCounters
   let control: ControlServer
   let resizes: ResizeJob
@@ -46,6 +47,9 @@ final class FuseServer: Sendable {
   /// Whether the kernel collects what is written, and passes it on in whole pages: with the option
   /// writeback_cache. Set by the first request.
   nonisolated(unsafe) private(set) var isWrittenByPages = false
+  /// Whether the kernel may be given content that it has not asked for (`FirstOpens`). Set by the first
+  /// request.
+  nonisolated(unsafe) private(set) var kernelTakesContent = false
   /// libfuse's session; set before it begins.
   nonisolated(unsafe) var session: OpaquePointer?
 
@@ -76,9 +80,9 @@ final class FuseServer: Sendable {
       cfuse_cap_handle_killpriv, cfuse_cap_writeback_cache,
     ]
     // Before Linux 5.16 some changes of its own left old pages behind, which this made up for.
-    let keepsOwnPages =
-      (connection.pointee.proto_major, connection.pointee.proto_minor) >= (7, 34)
-    if keepsOwnPages { unwanted.append(cfuse_cap_auto_inval_data) }
+    let version = (connection.pointee.proto_major, connection.pointee.proto_minor)
+    kernelTakesContent = version >= FirstOpens.oldestProtocol
+    if version >= (7, 34) { unwanted.append(cfuse_cap_auto_inval_data) }
     // A default ACL goes before the umask, hence DONT_MASK.
     var wanted = [
       cfuse_cap_async_read, cfuse_cap_async_dio, cfuse_cap_parallel_dirops,

@@ -75,12 +75,14 @@ struct BenchReport: Codable, Equatable {
         report.rows[row].results[index].median =
           report.rows[row].results[index].samples.median ?? 0
       }
-      let compared = report.rows[row]
-      for (index, result) in compared.results.enumerated() {
+      // Ratios are those of the new medians.
+      let known = report.rows[row]
+      for index in known.results.indices {
+        let subject = known.results[index].subject
         report.rows[row].results[index].timesKernel =
-          compared.ratio(of: result.subject, to: BenchPeer.kernel.rawValue)
+          known.ratio(of: subject, to: BenchPeer.kernel.rawValue)
         report.rows[row].results[index].timesFsmount =
-          compared.ratio(of: result.subject, to: BenchPeer.fsmount.rawValue)
+          known.ratio(of: subject, to: BenchPeer.fsmount.rawValue)
       }
     }
     report.means = report.computedMeans

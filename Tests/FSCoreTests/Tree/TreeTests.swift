@@ -110,6 +110,46 @@ import Testing
     #expect(walked == sorted)
   }
 
+  /// Pairs of items that are near each other or far apart, in leaves that are nearly full; a pair is
+  /// the same as two items.
+  @Test(arguments: [(UInt64(4096), 60, UInt64(1)), (4096, 1500, 2), (16384, 300, 3)])
+  func pairs(nodeSize: UInt64, largest: Int, seed: UInt64) throws {
+    var random = SeededRandom(testSeed: seed)
+    let fixture = try TreeFixture(id: .uuid, nodeSize: nodeSize, cacheBytes: 1 << 20)
+    let tree = fixture.tree!
+    var model: [Key: [UInt8]] = [:]
+    for step in 0..<3000 {
+      let number: UInt64 = random.below(6000)
+      let distance: UInt64 = random.below(3) == 0 ? 1 + random.below(3000) : 1
+      let (first, second) = (
+        Key(1, .uuidSubvolume, number), Key(1, .uuidSubvolume, number + distance)
+      )
+      let items = [first, second].map { Self.item($0.offset, 8 + random.below(largest)) }
+      guard model[second] == nil else { continue }
+      try fixture.transactions.perform(reserving: 2) { (handle) throws(FilesystemError) in
+        if step % 4 == 3, let key = model.keys.min(by: { $0 < $1 }) {
+          guard try tree.delete(key, in: handle) else { throw .corrupt("not there") }
+          model[key] = nil
+        }
+        guard model[second] == nil else { return }
+        do throws(FilesystemError) {
+          try tree.insert(
+            (first, items[0].count), (second, items[1].count), in: handle,
+            { $0.store(items[0], at: 0) }, { $0.store(items[1], at: 0) })
+          if model[first] != nil { throw .corrupt("inserted twice") }
+          model[first] = items[0]
+          model[second] = items[1]
+        } catch .exists {
+          if model[first] == nil { throw .corrupt("said to exist") }
+        }
+      }
+      if step % 300 == 299 { try fixture.commit() }
+      if step % 1000 == 999 { try compare(tree, model, fixture) }
+    }
+    try fixture.commit()
+    try compare(try fixture.reopened(), model, nil)
+  }
+
   @Test func ascendingInsertionsFillLeaves() throws {
     let fixture = try TreeFixture(id: .uuid, nodeSize: 4096)
     let tree = fixture.tree!

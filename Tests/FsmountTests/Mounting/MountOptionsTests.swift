@@ -12,6 +12,7 @@ import Testing
     #expect(options.volume.cacheBytes == 256 << 20)
     #expect(options.volume.accessTimes == .relatime)
     #expect(options.volume.subvolume == .imageDefault)
+    #expect(options.ring == .off)
     #expect(
       options.libraryArguments(image: "/i", readOnly: false)
         == ["fsmount", "-o", "rw", "-o", "fsname=/i", "-o", "subtype=fsmount"])
@@ -35,6 +36,17 @@ import Testing
     #expect(try !MountOptions([]).reportsAtClose)
     let options = try MountOptions(["flush"])
     #expect(options.reportsAtClose && options.library.isEmpty)
+  }
+
+  @Test func howRequestsCome() throws {
+    for (text, choice) in [("io_uring", RingChoice.on), ("io_uring=off", .off)] {
+      let options = try MountOptions([text])
+      #expect(options.ring == choice && options.library.isEmpty)
+    }
+    #expect(try MountOptions(["io_uring=off,io_uring=auto"]).ring == .auto)
+    for wrong in ["io_uring=", "io_uring=yes"] {
+      #expect(throws: CommandFailure.self) { try MountOptions([wrong]) }
+    }
   }
 
   @Test func compression() throws {

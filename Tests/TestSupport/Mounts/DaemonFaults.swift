@@ -8,6 +8,8 @@ package struct DaemonFaults: ExpressibleByArrayLiteral {
     case trapBefore(answer: Int)
     /// The same, when the kernel has that answer.
     case trapAfter(answer: Int)
+    /// The kernel refuses what the program registers for io_uring.
+    case refusesRings
     /// It waits when it makes something durable, while there is this file. Before, it makes
     /// `FILE.held`.
     case holdsFlushes(while: String)
@@ -25,6 +27,7 @@ package struct DaemonFaults: ExpressibleByArrayLiteral {
       switch fault {
       case .trapBefore(let answer): environment["FAULT_TRAP_BEFORE"] = "\(answer)"
       case .trapAfter(let answer): environment["FAULT_TRAP_AFTER"] = "\(answer)"
+      case .refusesRings: environment["FAULT_REGISTER"] = "1"
       case .holdsFlushes(let path): environment["FAULT_FLUSH_HOLD"] = path
       }
     }

@@ -28,6 +28,9 @@ package final class FsmountMount: MountedImage {
     self.directory = directory
     mkdir(directory, 0o755)
     var arguments = [try program ?? FsmountProgram.required(), "mount", "-f"]
+    if program == nil, let transport = MountTransport.chosen {
+      arguments += ["-o", transport.option]
+    }
     if !options.isEmpty { arguments += ["-o", options] }
     daemon = try RunningCommand(
       arguments + [image, directory], environment: faults.environment())

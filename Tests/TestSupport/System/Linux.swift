@@ -36,6 +36,24 @@ package enum Linux {
     @Sendable @convention(c) (Int32, UInt, UnsafeMutableRawPointer) -> Int32 = symbol("ioctl")
   package static let openProcess: @Sendable @convention(c) (pid_t, UInt32) -> Int32 = symbol(
     "pidfd_open")
+
+  private static let setAffinity: @Sendable @convention(c) (Int32, Int, UnsafeRawPointer) -> Int32 =
+    symbol("sched_setaffinity")
+  private static let getAffinity:
+    @Sendable @convention(c) (Int32, Int, UnsafeMutableRawPointer) -> Int32 =
+      symbol("sched_getaffinity")
+
+  /// From now on this thread runs on one processor: the first one on which it may.
+  package static func stayOnOneProcessor() throws {
+    var words = [UInt64](repeating: 0, count: 16)
+    let size = words.count * 8
+    try check("sched_getaffinity") { getAffinity(0, size, &words) }
+    guard let first = words.firstIndex(where: { $0 != 0 }) else { return }
+    var one = [UInt64](repeating: 0, count: 16)
+    one[first] = 1 << UInt64(words[first].trailingZeroBitCount)
+    try check("sched_setaffinity") { setAffinity(0, size, one) }
+  }
+
   package static let syncfs: @Sendable @convention(c) (Int32) -> Int32 = symbol("syncfs")
   package static let lsetxattr:
     @Sendable @convention(c) (CPath, CPath, UnsafeRawPointer?, Int, Int32) -> Int32 =

@@ -63,7 +63,7 @@ package struct FillOnImage {
     report(
       "fill: \(round) rounds, \(counts.files) files, \(counts.bytes >> 20) MiB, "
         + "\(counts.refusals) refusals (\(counts.refusedInPreallocated) in preallocated space), "
-        + "\(counts.removed) removed, all right")
+        + "\(counts.removed) removed, \(counts.cut) cut off, all right")
   }
 
   private func mounted(_ image: String, _ mountPoint: String, _ body: () throws -> Void) throws {
@@ -72,6 +72,12 @@ package struct FillOnImage {
     defer { try? mount.unmount() }
     do {
       try body()
+      // What was kept for writes and changes was enough for all of them.
+      let stats = try FsmountProgram.run("stats", mountPoint).orThrow().output
+      let overdrafts = stats.split(separator: "\n").filter { $0.contains("overdrafts") }
+      guard overdrafts.count == 1, overdrafts[0].hasSuffix(" none") else {
+        throw TestFailure("reservations were exceeded: \(overdrafts)")
+      }
     } catch {
       throw TestFailure("\(error)\n\(mount.messages)")
     }

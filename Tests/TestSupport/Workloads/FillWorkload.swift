@@ -34,6 +34,7 @@ package final class FillWorkload: Sendable {
     /// Writes into preallocated space that were refused.
     package var refusedInPreallocated = 0
     package var removed = 0
+    package var cut = 0
   }
 
   /// A file as it must be.
@@ -86,6 +87,7 @@ package final class FillWorkload: Sendable {
       total.refusals += counts.refusals
       total.refusedInPreallocated += counts.refusedInPreallocated
       total.removed += counts.removed
+      total.cut += counts.cut
     }
   }
 
@@ -136,14 +138,23 @@ package final class FillWorkload: Sendable {
     }
   }
 
-  /// Removes files at random: each with a chance of one in `share`, which must always be possible.
+  /// Removes files at random, each with a chance of one in `share`, and cuts one in six of the others
+  /// off somewhere. Both must always be possible.
   package func remove(oneIn share: Int, round: Int) throws {
     try onThreads(options.writers) { index in
       var random = SeededRandom(seed: self.options.seed &* 31 &+ UInt64(round * 64 + index))
       var kept: [Model] = []
-      var removed = 0
-      for model in self.models.withLock({ $0[index] }) {
+      var (removed, cut) = (0, 0)
+      for var model in self.models.withLock({ $0[index] }) {
         guard random.oneIn(share) else {
+          if model.size > 0, random.oneIn(6) {
+            let size = random.below(model.size)
+            try check("truncate \(model.path) on a full volume") {
+              model.path.withCPath { truncate($0, size) }
+            }
+            (model.size, model.accepted) = (size, min(model.accepted, size))
+            cut += 1
+          }
           kept.append(model)
           continue
         }
@@ -151,7 +162,10 @@ package final class FillWorkload: Sendable {
         removed += 1
       }
       self.models.withLock { $0[index] = kept }
-      self.total.withLock { $0.removed += removed }
+      self.total.withLock {
+        $0.removed += removed
+        $0.cut += cut
+      }
     }
   }
 

@@ -82,6 +82,34 @@ extension MountTests {
       }
     }
 
+    /// A program that lists a directory as a whole and then looks at each file asks for the files of the
+    /// first one. From then on attributes come with the names.
+    @Test func listedAndLookedAt() throws {
+      var mounted = try scratch.mount()
+      defer { try? mounted.unmount() }
+      let count = 60
+      for folder in ["first", "second"] {
+        let directory = root.appending(folder)
+        try check("mkdir") { directory.withCPath { mkdir($0, 0o755) } }
+        for number in 0..<count { try writeFile(directory.appending("\(number)"), []) }
+      }
+      try mounted.unmount()
+      mounted = try scratch.mount()
+      let watch = try RequestWatch(root)
+
+      func listAndLook(_ folder: String) throws {
+        let names = try directoryNames(root.appending(folder))
+        #expect(names.count == count)
+        for name in names { try status("\(folder)/\(String(decoding: name, as: UTF8.self))") }
+      }
+      let first = try watch.requests { try listAndLook("first") }
+      #expect(first["lookup", default: 0] > count / 2)
+      try expect(
+        "the second directory", watch,
+        ["lookup": 1, "opendir": 1, "readdirplus": 1, "readdir": 1, "releasedir": 1]
+      ) { try listAndLook("second") }
+    }
+
     /// The content of files. A file that was just created is asked once for `security.capability`, by
     /// the kernel, before the first write: nothing in the protocol says that it has none.
     @Test func content() throws {

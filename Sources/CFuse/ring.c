@@ -218,7 +218,7 @@ static void serve(struct worker *worker) {
   worker->has_answer = false;
   worker->has_free_payload = payload_size == 0;
   atomic_store_explicit(&worker->request, in->unique, memory_order_release);
-  transport_note_request(start, size);
+  size = transport_note_request(start, size);
   const struct fuse_buf buffer = {.mem = start, .size = size};
   place(worker, takes_long(in, worker->header->operation));
   fuse_session_process_buf(session.session, &buffer);

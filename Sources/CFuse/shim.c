@@ -1,5 +1,6 @@
 #define _GNU_SOURCE
 #include "CFuse.h"
+#include "birth.h"
 #include "transport.h"
 
 #include <errno.h>
@@ -135,11 +136,12 @@ static bool completes_init(struct iovec *pieces, int count) {
   return true;
 }
 
-void transport_note_request(const void *request, size_t size) {
+size_t transport_note_request(void *request, size_t size) {
   const struct fuse_in_header *header = request;
   request_drops_privileges = drops_privileges(header, size);
   if (header->opcode == FUSE_INIT)
     note_init(header, size);
+  return birth_take(request, size);
 }
 
 static ssize_t read_request(int device, void *buffer, size_t size, void *user_data) {
@@ -149,13 +151,14 @@ static ssize_t read_request(int device, void *buffer, size_t size, void *user_da
   if (count < (ssize_t)sizeof(*header))
     return count;
 
-  transport_note_request(buffer, (size_t)count);
-  return count;
+  return (ssize_t)transport_note_request(buffer, (size_t)count);
 }
 
 static ssize_t write_reply(int device, struct iovec *pieces, int count, void *user_data) {
   (void)user_data;
   bool is_init = completes_init(pieces, count);
+  struct birth_answer room;
+  birth_complete(pieces, count, &room);
   ssize_t written = transport_send(device, pieces, count);
   // By now the kernel has taken it over: it answers INIT within the call.
   if (is_init && written > 0) {

@@ -69,9 +69,10 @@ ssize_t transport_send(int device, struct iovec *pieces, int count);
 
 void transport_end_session(void);
 
-/// Takes note of what a request says that libfuse does not pass on. Called by the thread that
-/// serves the request, before.
-void transport_note_request(const void *request, size_t size);
+/// Takes note of what a request says that libfuse does not pass on, and makes those that it does not
+/// know into others. Called by the thread that serves the request, before. Returns the request's
+/// size afterwards.
+size_t transport_note_request(void *request, size_t size);
 
 /// Tells the log of what goes wrong.
 void transport_log(int level, const char *format, ...) __attribute__((format(printf, 2, 3)));

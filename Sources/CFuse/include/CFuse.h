@@ -191,6 +191,10 @@ void cfuse_set_serving_handler(void (*handler)(void *argument), void *argument);
 /// directory on several threads at a time (PARALLEL_DIROPS).
 int cfuse_session_mount(struct fuse_session *session, const char *mount_point);
 
+/// When the file was made that the getattr which this thread is serving asks about. The answer has it
+/// where the kernel wants to know (STATX of the protocol, since Linux 6.6), else it is of no account.
+void cfuse_note_birth(int64_t seconds, uint32_t nanoseconds);
+
 /// Whether the request that this thread is serving, a write or an open with O_TRUNC, comes from
 /// a caller without the right to keep set-user-ID bits (CAP_FSETID), as the kernel has found.
 /// libfuse has no function for that; it serves a request on the thread that read it.

@@ -16,6 +16,12 @@ extension Namespace {
     throw .stale
   }
 
+  /// How many calls of `open` are not yet followed by one of `release`.
+  package func openCount(of id: InodeID) -> Int {
+    guard let inode = inodes.loaded(id) else { return 0 }
+    return inodes.withHolders(of: inode) { inode.openCount }
+  }
+
   package func release(_ id: InodeID) {
     guard let inode = inodes.loaded(id) else { return }
     inodes.withHolders(of: inode) {

@@ -6,8 +6,10 @@ extension FuseCallbacks {
   static func addAttributes(_ operations: inout fuse_lowlevel_ops) {
     operations.getattr = { request, number, _ in
       FuseServer.answer(request, .getattr) { server throws(FilesystemError) in
-        .attributes(
-          server.status(try server.volume.attributes.attributes(of: server.inode(number))))
+        let attributes = try server.volume.attributes.attributes(of: server.inode(number))
+        let birth = attributes.item.otime
+        cfuse_note_birth(birth.seconds, birth.nanoseconds)
+        return .attributes(server.status(attributes))
       }
     }
 

@@ -34,11 +34,13 @@ extension FuseCallbacks {
 
     operations.release = { request, number, file in
       FuseServer.answer(request, .release) { server throws(FilesystemError) in
+        let id = try server.inode(number)
+        if OpenFile.isDirect(file) { server.directHandles.didClose(id) }
         if let open = OpenFile.of(file) {
           if open.value.isKept { server.writes.didClose() }
           open.release()
         }
-        server.volume.namespace.release(try server.inode(number))
+        server.volume.namespace.release(id)
         return .done
       }
     }
@@ -53,20 +55,27 @@ extension FuseCallbacks {
     }
 
     operations.write_buf = { request, number, vector, offset, file in
-      FuseServer.answer(request, .write) { server throws(FilesystemError) in
+      guard let request else { return }
+      let isDirect = OpenFile.writesDirectly(file)
+      let answer = FuseServer.outcome(of: request, .write) { server throws(FilesystemError) in
         guard let vector else { throw .invalidArgument("no data") }
         let bytes = try server.bytes(of: vector)
         try server.dropPrivileges(of: number, for: request, FuseServer.rightInRequest)
         let id = try server.inode(number)
         let isOpenToAppend = OpenFile.of(file)?.value.isToAppend ?? false
-        // Of a direct write that is divided the kernel makes EIO.
-        let isWhole = (file?.pointee.flags ?? 0) & cfuse_open_direct() != 0
         let count = try server.writes.during { () throws(FilesystemError) in
           try server.volume.content.write(
             id, at: UInt64(clamping: offset), bytes, isOpenToAppend: isOpenToAppend,
-            isWhole: isWhole)
+            // Of a direct write that is divided the kernel makes EIO.
+            isWhole: isDirect)
         }
         return .written(count)
+      }
+      if isDirect, case .written(let count) = answer, count > 0 {
+        FuseCallbacks.server(of: request).answerDirectWrite(
+          request, to: number, offset..<offset + count)
+      } else {
+        FuseReply(request).send(answer)
       }
     }
 
@@ -133,7 +142,7 @@ extension FuseCallbacks {
 extension FuseCallbacks {
   /// Whether a regular file was opened for writing; of anything else it means nothing.
   static func isOpenForWriting(_ file: UnsafeMutablePointer<fuse_file_info>?) -> Bool {
-    (file?.pointee.fh ?? 0) != 0
+    OpenFile.of(file) != nil
   }
 }
 
@@ -145,20 +154,37 @@ private final class OpenFile: Sendable {
   let isToAppend: Bool
   /// The kernel may keep what is written: in memory that a program has mapped, or anything.
   let isKept: Bool
+  /// Opened with O_DIRECT.
+  let isDirect: Bool
 
-  init(_ failures: FailureReader, isToAppend: Bool, isKept: Bool) {
+  /// Instead of an object's address: open for reading, with O_DIRECT.
+  static let directReader: UInt64 = 1
+
+  init(_ failures: FailureReader, isToAppend: Bool, isKept: Bool, isDirect: Bool) {
     self.failures = failures
     self.isToAppend = isToAppend
     self.isKept = isKept
+    self.isDirect = isDirect
   }
 
   var handle: UInt64 { UInt64(UInt(bitPattern: Unmanaged.passRetained(self).toOpaque())) }
 
   static func of(_ file: UnsafeMutablePointer<fuse_file_info>?) -> Unmanaged<OpenFile>? {
-    guard let file, let pointer = UnsafeRawPointer(bitPattern: UInt(file.pointee.fh)) else {
-      return nil
-    }
+    guard let file, file.pointee.fh != directReader,
+      let pointer = UnsafeRawPointer(bitPattern: UInt(file.pointee.fh))
+    else { return nil }
     return Unmanaged.fromOpaque(pointer)
+  }
+
+  /// Whether the file was opened with O_DIRECT.
+  static func isDirect(_ file: UnsafeMutablePointer<fuse_file_info>?) -> Bool {
+    file?.pointee.fh == directReader || of(file)?.value.isDirect == true
+  }
+
+  /// Whether a write does not come from pages of the kernel's, for a program that has asked for that.
+  static func writesDirectly(_ file: UnsafeMutablePointer<fuse_file_info>?) -> Bool {
+    guard let file else { return false }
+    return file.pointee.flags & cfuse_open_direct() != 0 && file.pointee.writepage == 0
   }
 }
 
@@ -184,6 +210,9 @@ extension FuseServer {
   ) -> fuse_file_info {
     var file = opened(file)
     let isReader = file.flags & O_ACCMODE == O_RDONLY
+    let isDirect = file.flags & cfuse_open_direct() != 0
+    directHandles.didOpen(id, isDirect: isDirect) { volume.namespace.openCount(of: id) }
+    if isReader && isDirect { file.fh = OpenFile.directReader }
     // A reader has written nothing, so it has lost nothing.
     file.noflush = isReader || !reportsAtClose ? 1 : 0
     if !isReader {
@@ -191,9 +220,10 @@ extension FuseServer {
       let isToAppend = file.flags & O_APPEND != 0 && !isWrittenByPages
       let isKept = isWrittenByPages || file.flags & O_ACCMODE == O_RDWR
       if isKept { writes.didOpen() }
-      file.fh =
-        OpenFile(volume.content.failureReader(of: id), isToAppend: isToAppend, isKept: isKept)
-        .handle
+      let open = OpenFile(
+        volume.content.failureReader(of: id), isToAppend: isToAppend, isKept: isKept,
+        isDirect: isDirect)
+      file.fh = open.handle
     }
     return file
   }

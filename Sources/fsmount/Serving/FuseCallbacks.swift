@@ -55,8 +55,8 @@ enum FuseCallbacks {
           request, number, UInt(command), input, changes, isOpenForWriting: isOpenForWriting)
       }
       // The program that asked is to see the change at once.
-      if case .control(let bytes, status: 0) = answer, FuseServer.mayAnswerLater(changes) {
-        let late = LateAnswer(request, bytes)
+      if case .control(_, status: 0) = answer, FuseServer.mayAnswerLater(changes) {
+        let late = LateAnswer(request, answer)
         if changes.hasContent { return server.notices.add(contentOf: number, before: late) }
         return server.notices.add(changes.names, in: number, before: late)
       }

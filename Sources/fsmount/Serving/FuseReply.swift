@@ -80,15 +80,16 @@ struct FuseReply: ~Copyable {
   }
 }
 
-/// An answer to an ioctl that is sent later, and no later than this object ends.
+/// An answer that is sent later, and no later than this object ends.
 final class LateAnswer: @unchecked Sendable {
   /// Nil when it was sent. Whoever has this object hands it over as a whole.
   private var request: fuse_req_t?
-  private let bytes: [UInt8]
+  /// Not one that refers to memory of the request.
+  private let answer: FuseAnswer
 
-  init(_ request: fuse_req_t, _ bytes: [UInt8]) {
+  init(_ request: fuse_req_t, _ answer: FuseAnswer) {
     self.request = request
-    self.bytes = bytes
+    self.answer = answer
   }
 
   deinit { send() }
@@ -96,7 +97,7 @@ final class LateAnswer: @unchecked Sendable {
   func send() {
     guard let request else { return }
     self.request = nil
-    FuseReply(request).send(.control(bytes))
+    FuseReply(request).send(answer)
   }
 }
 

@@ -26,6 +26,7 @@ final class FuseServer: Sendable {
   let writes = WriteActivity()
   let notices = KernelNotices()
   let firstOpens = FirstOpens()
+  let directHandles = DirectHandles()
   let prefetcher = Prefetcher()
   let requests: RequestCounters
   let control: ControlServer

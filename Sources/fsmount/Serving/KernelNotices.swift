@@ -16,7 +16,7 @@ import FSCore
 final class KernelNotices: Sendable {
   private enum Notice {
     case names([[UInt8]], directory: fuse_ino_t, LateAnswer?)
-    case content(of: fuse_ino_t, LateAnswer?)
+    case content(of: fuse_ino_t, Range<Int>?, LateAnswer?)
   }
 
   private struct State {
@@ -42,8 +42,12 @@ final class KernelNotices: Sendable {
   }
 
   /// Has the kernel forget what it has of a file's content, and sends `answer` then. Returns at once.
-  func add(contentOf number: fuse_ino_t, before answer: LateAnswer? = nil) {
-    add(.content(of: number, answer))
+  ///
+  /// - Parameter range: which bytes, and at least one; all where there is none.
+  func add(
+    contentOf number: fuse_ino_t, _ range: Range<Int>? = nil, before answer: LateAnswer? = nil
+  ) {
+    add(.content(of: number, range, answer))
   }
 
   private func add(_ notice: Notice) {
@@ -94,8 +98,9 @@ final class KernelNotices: Sendable {
       }
       fuse_lowlevel_notify_inval_inode(session, directory, 0, 0)
       answer?.send()
-    case .content(let number, let answer):
-      fuse_lowlevel_notify_inval_inode(session, number, 0, 0)
+    case .content(let number, let range, let answer):
+      // No length stands for all that follows.
+      fuse_lowlevel_notify_inval_inode(session, number, range?.lowerBound ?? 0, range?.count ?? 0)
       answer?.send()
     }
   }

@@ -90,7 +90,7 @@ package enum Linux {
       Int32, UnsafeMutablePointer<off_t>, Int32, UnsafeMutablePointer<off_t>, Int, UInt32
     ) -> Int = symbol("copy_file_range")
 
-  private static func symbol<Function>(_ name: String) -> Function {
+  static func symbol<Function>(_ name: String) -> Function {
     guard let address = dlsym(dlopen(nil, RTLD_NOW), name) else {
       fatalError("the C library has no \(name)")
     }

@@ -53,8 +53,8 @@ extension MountTests {
       for number in 0..<100 {
         guard outcome({ pwrite(first, piece, piece.count, number << 20) }) > 0 else { break }
       }
-      #expect(outcome { fsync(second) } == -Int(EIO))
-      #expect(outcome { close(first) } == (atClose ? -Int(EIO) : 0))
+      #expect(outcome { fsync(second) } == -Int(ENOSPC))
+      #expect(outcome { close(first) } == (atClose ? -Int(ENOSPC) : 0))
       let closing = outcome { close(second) }
       #expect(atClose || closing == 0)
       #expect(outcome { close(reader) } == 0)
@@ -70,6 +70,80 @@ extension MountTests {
       let again = try FsmountMount(place.image, at: mountPoint, lifetime: 60)
       defer { try? again.unmount() }
       #expect(try readFile(root.appending("good")) == [UInt8](repeating: 7, count: 100_000))
+    }
+
+    /// The image's place is full when a commit writes tree blocks: fsync(2) and the log say so, and the
+    /// mount goes on. When there is room again nothing was lost; when it is unmounted before, it
+    /// says that the changes are, and the image is as the last commit left it.
+    @Test(.needsRoot, .timeLimit(.minutes(2)), arguments: [true, false])
+    func aCommitWaitsForRoom(comes: Bool) throws {
+      let place = try SmallPlace(megabytes: 40)
+      try FsmountProgram.run("mkfs", "--size", "1G", place.image).orThrow()
+      let mountPoint = try place.directory.directory("mount")
+      let mounted = try FsmountMount(
+        place.image, at: mountPoint, options: "commit=300", lifetime: 100)
+      defer { mounted.killDaemon() }
+      let root = BytePath(mountPoint)
+      let good = [UInt8](repeating: 7, count: 100_000)
+      try writeFile(root.appending("good"), good)
+      try mounted.sync()
+
+      // Small files stand in tree blocks, more of them than any earlier commit has had places for.
+      let ballast = place.path + "/ballast"
+      #expect(!(try Shell.run("dd", "if=/dev/zero", "of=\(ballast)", "bs=4096")).succeeded)
+      func content(_ number: Int) -> [UInt8] {
+        [UInt8](repeating: UInt8(number % 251), count: 1500)
+      }
+      func write(_ numbers: Range<Int>) throws {
+        for number in numbers { try writeFile(root.appending("new\(number)"), content(number)) }
+      }
+      try write(0..<2000)
+      let descriptor = try check("open") {
+        root.appending("new0").withCPath { Glibc.open($0, O_RDONLY) }
+      }
+      for _ in 0..<3 { #expect(outcome { fsync(descriptor) } == -Int(ENOSPC)) }
+      try write(2000..<2100)
+      #expect(outcome { fsync(descriptor) } == -Int(ENOSPC))
+      expectRefusal(
+        try FsmountProgram.run("sync", mountPoint, timeout: 60), naming: "no space left")
+      #expect(try readFile(root.appending("good")) == good)
+      #expect(try readFile(root.appending("new1")) == content(1))
+      func lines(_ text: String) -> Int { mounted.messages.ranges(of: text).count }
+      func expectOneLine(_ text: String) {
+        // It may be on its way.
+        let deadline = monotonicSeconds() + 20
+        while lines(text) == 0, monotonicSeconds() < deadline { usleep(2000) }
+        #expect(lines(text) == 1, "\(mounted.messages)")
+      }
+      expectOneLine("no room")
+
+      if comes {
+        unlink(ballast)
+        #expect(outcome { fsync(descriptor) } == 0)
+        expectOneLine("there is room again")
+        try write(2100..<2200)
+        close(descriptor)
+        try mounted.unmount()
+      } else {
+        close(descriptor)
+        let result = try FsmountProgram.run("unmount", mountPoint, timeout: 60)
+        expectRefusal(result, naming: "could not be written")
+        #expect(result.errors.contains("no room"))
+        #expect(MountTableEntry.at(mountPoint) == nil)
+        unlink(ballast)
+      }
+      try ImageCheck.expectSound(place.image)
+
+      let again = try FsmountMount(place.image, at: mountPoint, lifetime: 60)
+      defer { try? again.unmount() }
+      #expect(try readFile(root.appending("good")) == good)
+      let names = try directoryNames(root)
+      #expect(names.count == (comes ? 2201 : 1))
+      if comes {
+        for number in 0..<2200 {
+          #expect(try readFile(root.appending("new\(number)")) == content(number))
+        }
+      }
     }
 
     /// What a program has written into mapped memory alone is in the image after a SIGTERM.

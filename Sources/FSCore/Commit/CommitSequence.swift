@@ -6,7 +6,15 @@ import Synchronization
 /// 1. On the device the last commit is whole at every moment: nothing that its superblock leads
 ///    to is overwritten before the next superblock is durable.
 /// 2. Only this type loops over the participants, and only the thread that commits is in here.
-/// 3. An error of step 1 that leaves no change half done fails this commit only: all that was
+/// 3. When a write of step 3 finds no room on the device, the transaction is held back: frozen as it
+///    is, with its blocks in memory and all that it has freed still pinned. Each later call
+///    first writes it, from the step on that is not done, and until that succeeds commits nothing else.
+///    So whoever waits for it, or for the next one, gets the error of each attempt, and a crash
+///    leaves the last commit.
+/// 4. Blocks are written again only until a flush has ended after them, and the first superblock until
+///    one has ended after it. A flush that fails aborts the volume, whatever it says: data and caches
+///    of the transaction may be lost then, which nobody could write again.
+/// 5. An error of step 1 that leaves no change half done fails this commit only: all that was
 ///    noted is noted still, and the next commit tries again. If that fails in step 1, too, the
 ///    volume is aborted, since a volume that takes changes must be able to commit them. Every
 ///    other error of steps 1 to 3 aborts the volume at once.
@@ -23,7 +31,7 @@ package final class CommitSequence: Sendable {
 
   private let transactions: TransactionManager
   private let blockCache: TreeBlockCache
-  private let device: LogicalDevice
+  private let writer: FrozenTransactionWriter
   private let geometry: Geometry
   private let participants: [any CommitParticipant]
   /// Which of them are records of free space; to ask them at each step would take longer than many a
@@ -35,6 +43,8 @@ package final class CommitSequence: Sendable {
   private let figures = Guarded(CommitStatistics(), rank: .leaf)
   /// Whether the last commit failed in step 1.
   private let isUnprepared = Atomic<Bool>(false)
+  /// The transaction that is held back.
+  private let heldBack = Guarded<FrozenTransaction?>(nil, rank: .leaf)
 
   /// - Parameter participants: each stands behind those whose changes it has to follow.
   package init(
@@ -44,7 +54,7 @@ package final class CommitSequence: Sendable {
   ) {
     self.transactions = transactions
     self.blockCache = blockCache
-    self.device = device
+    writer = FrozenTransactionWriter(device: device, geometry: geometry, blockCache: blockCache)
     self.geometry = geometry
     self.participants = participants
     areRecords = participants.map { $0 is any FreeSpaceRecord }
@@ -55,8 +65,8 @@ package final class CommitSequence: Sendable {
   /// How many commits there were in this mount, and how long their steps took.
   package var statistics: CommitStatistics { figures.withLock { $0 } }
 
-  /// Commits the running transaction, and returns its number when it is durable. Called by one
-  /// thread at a time.
+  /// Commits the transaction that is held back or, when none is, the running one, and returns its
+  /// number when it is durable. Called by one thread at a time.
   func run() throws(FilesystemError) -> Generation {
     if let refusal = transactions.refusal { throw refusal }
     let clock = CommitClock()
@@ -71,11 +81,28 @@ package final class CommitSequence: Sendable {
   }
 
   private func run(_ clock: CommitClock) throws(FilesystemError) -> Generation {
+    let heldBack = heldBack.withLock { $0 }
+    let frozen = if let heldBack { heldBack } else { try prepareAndFreeze(clock) }
+
+    // 3. The next transaction runs; this one goes to the device.
+    try write(frozen, clock)
+    let generation = frozen.superblock.generation
+    superblock.withLock { $0 = frozen.superblock }
+
+    // 4. What the last commit still needed may be overwritten.
+    for participant in participants { participant.didCommit(generation) }
+    clock.end(.releasing)
+    return generation
+  }
+
+  private func prepareAndFreeze(
+    _ clock: CommitClock
+  ) throws(FilesystemError) -> FrozenTransaction {
     // 1. What can be done while others still take part.
     try prepare(clock)
 
     // 2. Alone: the trees take their final form.
-    let frozen = try transactions.criticalSection {
+    return try transactions.criticalSection {
       (context) throws(FilesystemError) -> FrozenTransaction in
       clock.end(.waiting)
       try transactions.joinWithoutLock(context) { (handle) throws(FilesystemError) in
@@ -84,21 +111,6 @@ package final class CommitSequence: Sendable {
       defer { clock.end(.settling) }
       return try freeze(context)
     }
-
-    // 3. The next transaction runs; this one goes to the device.
-    do throws(FilesystemError) {
-      try write(frozen, clock)
-    } catch {
-      transactions.abort(error)
-      throw error
-    }
-    let generation = frozen.superblock.generation
-    superblock.withLock { $0 = frozen.superblock }
-
-    // 4. What the last commit still needed may be overwritten.
-    for participant in participants { participant.didCommit(generation) }
-    clock.end(.releasing)
-    return generation
   }
 
   private func prepare(_ clock: CommitClock) throws(FilesystemError) {
@@ -171,12 +183,6 @@ package final class CommitSequence: Sendable {
   /// What does not hold of a transaction that is settled, or of one that has changed nothing yet.
   func brokenInvariants() -> [String] { participants.flatMap { $0.brokenInvariants() } }
 
-  /// A transaction whose trees will not change any more.
-  private struct FrozenTransaction {
-    var superblock: Superblock
-    var blocks: [TreeBlock]
-  }
-
   /// Takes down what is to be written. Inside the critical section, after all changes.
   private func freeze(
     _ context: borrowing CommitContext
@@ -192,16 +198,35 @@ package final class CommitSequence: Sendable {
     return FrozenTransaction(superblock: next, blocks: blockCache.takeDirty())
   }
 
+  /// Brings a transaction to the device, or holds it back.
   private func write(
     _ frozen: FrozenTransaction, _ clock: CommitClock
   ) throws(FilesystemError) {
     clock.blockCount = frozen.blocks.count
-    try BlockWriter(device: device, geometry: geometry).write(frozen.blocks)
-    clock.end(.blocks)
-    try device.flush()
-    clock.end(.flushes)
-    blockCache.didWrite(frozen.blocks)
-    try SuperblockWriter(devices: device.devices).write(
-      frozen.superblock, items: [frozen.superblock.deviceItem], clock: clock)
+    var frozen = frozen
+    do throws(FilesystemError) {
+      try writer.write(&frozen, clock)
+    } catch {
+      guard case .noRoom = error else {
+        transactions.abort(error)
+        throw error
+      }
+      heldBack.withLock { $0 = frozen }
+      if transactions.holdBack() {
+        log.error(
+          """
+          \(error); the last changes stay in memory, and are written when there is room: \
+          tried again at each commit
+          """)
+      }
+      throw error
+    }
+    let wasHeldBack = heldBack.withLock { heldBack -> Bool in
+      defer { heldBack = nil }
+      return heldBack != nil
+    }
+    if wasHeldBack {
+      log.notice("there is room again: the changes that were held back are written")
+    }
   }
 }

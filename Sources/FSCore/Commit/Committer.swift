@@ -14,7 +14,8 @@ package final class Committer: Sendable {
   /// dirty file data. Any thread may call it, also one that holds inodes; one that began after the
   /// call serves all that wait.
   ///
-  /// Errors: what the device answered, or what `TransactionManager.refusal` says.
+  /// Errors: what the device answered, or what `TransactionManager.refusal` says. After `.noRoom`
+  /// nothing is lost, and a later call may succeed.
   package func commit() throws(FilesystemError) {
     try commit(through: transactions.newestChanged)
   }
@@ -38,6 +39,11 @@ package final class Committer: Sendable {
 
     defer { turn.update { $0.isCommitting = false } }
     gather(hasWaited: mustWait)
+    // Twice when the transaction before was held back.
+    while transactions.committed < target { try commitNext() }
+  }
+
+  private func commitNext() throws(FilesystemError) {
     let start = ContinuousClock.now
     let generation = try sequence.run()
     let duration = start.duration(to: .now)
@@ -46,6 +52,12 @@ package final class Committer: Sendable {
       turn.lastSeconds = duration / .seconds(1)
     }
     transactions.didCommit(generation)
+  }
+
+  /// Throws when a transaction is held back and there still is no room for it: for who would write
+  /// buffered data next, and lose what finds none. They stay where they are then.
+  package func requireRoom() throws(FilesystemError) {
+    if let heldBack = transactions.heldBack { try commit(through: heldBack) }
   }
 
   package var statistics: CommitStatistics { sequence.statistics }

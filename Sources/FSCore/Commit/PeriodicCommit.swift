@@ -55,6 +55,7 @@ package final class PeriodicCommit: CommitServer {
 
   private func run(interval: Double) {
     var periodEnd = SuspendingClock.now + .seconds(interval)
+    var nextForMemory = SuspendingClock.now
     while true {
       switch waitForNext(before: periodEnd) {
       case .stop: return
@@ -63,10 +64,17 @@ package final class PeriodicCommit: CommitServer {
         periodEnd = .now + .seconds(interval)
       case .memory:
         // The last commit may have been enough. What the errors are, others find out.
-        if memory.wantsCommit { try? committer.commit() }
+        guard memory.wantsCommit, .now >= nextForMemory else { continue }
+        try? committer.commit()
+        // Each change asks anew, and each attempt writes much.
+        if isHeldBack { nextForMemory = .now + .seconds(Self.pause) }
       }
     }
   }
+
+  /// How long after an attempt that found no room on the device memory has to wait for the next one,
+  /// in seconds.
+  private static let pause = 1.0
 
   /// Waits until the next commit is due. Those that memory asks for do not put the others off,
   /// which write file data, too.
@@ -88,6 +96,7 @@ package final class PeriodicCommit: CommitServer {
   private func commitAll() {
     guard transactions.failure == nil else { return }
     do throws(FilesystemError) {
+      try committer.requireRoom()
       // Data that are lost are the business of those who ask for them.
       files.flushAll()
       try remover.removeIdle()
@@ -96,6 +105,8 @@ package final class PeriodicCommit: CommitServer {
       #endif
       try committer.commit()
     } catch {
+      // That the disk is full is said once, by who holds the transaction back.
+      if case .noRoom = error { return }
       log.error("the periodic commit failed: \(error)")
     }
   }
@@ -111,11 +122,13 @@ package final class PeriodicCommit: CommitServer {
 
   package func startWriteBack() { files.startWriteBack() }
 
+  package var isHeldBack: Bool { transactions.heldBack != nil }
+
   /// Sees to a commit because of what it lets go: by the thread, so that the caller can go on; but
   /// when there is too much by now the caller waits for it.
   package func relieveMemory() {
     guard memory.wantsCommit else { return }
-    guard memory.requiresCommit else {
+    guard memory.requiresCommit, !isHeldBack else {
       let isNews = state.withLock { state in
         defer { state.isMemoryShort = true }
         return !state.isMemoryShort
@@ -131,7 +144,7 @@ package final class PeriodicCommit: CommitServer {
         try committer.commit()
       }
     } catch {
-      // The join that follows fails, too.
+      // The join that follows fails, too, or finds out whether it may go on.
     }
   }
 }

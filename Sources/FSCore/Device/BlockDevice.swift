@@ -15,6 +15,9 @@ package struct DeviceWrite {
 /// 2. What was written before `flush` began is durable when it returns; between two flushes
 ///    writes may reach the device in any order, or not at all.
 /// 3. Every call may come from any thread.
+/// 4. A write that throws `.noRoom` may have been made in part, and has lost nothing else: made again
+///    as a whole it may succeed. After a flush that has failed, whatever it says, nobody knows which
+///    of the earlier writes are lost.
 ///
 /// Offsets and lengths are any number of bytes inside the device; a range that is not is an error.
 package protocol BlockDevice: AnyObject, Sendable {

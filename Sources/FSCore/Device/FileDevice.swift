@@ -121,10 +121,17 @@ package final class FileDevice: BlockDevice {
       if count >= 0 {
         done += count
       } else if Glibc.errno != EINTR {
-        throw .device(
-          operation: "write", offset: address.rawValue + UInt64(done), code: Glibc.errno)
+        throw failure(ofWriteAt: address.rawValue + UInt64(done), code: Glibc.errno)
       }
     }
+  }
+
+  /// A block device says ENOSPC of what is behind its end. One that lacks room inside, as thinly
+  /// provisioned ones may, says so when it is flushed, and has lost what was written by then.
+  private func failure(ofWriteAt offset: UInt64, code: Int32) -> FilesystemError {
+    isBlockDevice
+      ? .device(operation: "write", offset: offset, code: code)
+      : .writing(at: offset, code: code)
   }
 
   package func write(

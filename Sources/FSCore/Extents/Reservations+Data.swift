@@ -9,12 +9,15 @@ extension Reservations {
   package func reserveData(
     _ bytes: UInt64, items: UInt64, isPatient: Bool = true
   ) throws(FilesystemError) {
+    try commits.requireMemory()
     if tryReserve(bytes, items) { return }
     HeldLocks.assertMayWait(below: .reservation)
     if !isPatient, dataHasRoom(bytes, items), isHeldUpByItems(items) { throw .noSpace }
 
     var commitCount = 0
-    if !isMixed, dataHasRoom(bytes, items), referencesAreHeavy { try commits.commit() }
+    if !isMixed, dataHasRoom(bytes, items), referencesAreHeavy {
+      try commits.commitReferences()
+    }
     groups.memory.beginSearch()
     defer { groups.memory.endSearch() }
     while true {

@@ -129,7 +129,7 @@ extension Reservations: MetadataReserver {
     var waits = 0
     // Others take what a commit brings, so those that must succeed try more than once or twice.
     let (mostWaits, mostCommits) = mustSucceed ? (64, 8) : (8, 2)
-    if referencesAreHeavy { try commits.commit() }
+    if referencesAreHeavy { try commits.commitReferences() }
     groups.memory.beginSearch()
     defer { groups.memory.endSearch() }
     while true {

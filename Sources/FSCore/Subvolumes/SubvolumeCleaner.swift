@@ -177,7 +177,7 @@ package final class SubvolumeCleaner: Sendable {
   }
 
   private func giveUp(_ id: TreeID, _ error: FilesystemError, _ committed: Generation) {
-    guard error == .noSpace else {
+    guard error.errno == FilesystemError.noSpace.errno else {
       log.error("deleted subvolume \(id) keeps its space until the next mount: \(error)")
       state.withLock { $0.failed += 1 }
       return

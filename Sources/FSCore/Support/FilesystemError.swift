@@ -8,6 +8,10 @@ package enum FilesystemError: Error, Equatable, Sendable {
   /// A read, write or flush failed with `code`, at `offset` of the device.
   case device(operation: StaticString, offset: UInt64, code: Int32)
 
+  /// What the image stands on has no room for a write: a full disk, a quota or a limit. What stood
+  /// there is as it was, and the same write may succeed later.
+  case noRoom(offset: UInt64, code: Int32)
+
   /// Bytes that do not have the checksum they should have, in every copy there is.
   case checksum(what: String, address: UInt64)
 
@@ -61,11 +65,19 @@ package enum FilesystemError: Error, Equatable, Sendable {
 }
 
 extension FilesystemError {
+  /// What a write to a regular file has failed with.
+  package static func writing(at offset: UInt64, code: Int32) -> Self {
+    switch code {
+    case ENOSPC, EDQUOT, EFBIG: .noRoom(offset: offset, code: code)
+    default: .device(operation: "write", offset: offset, code: code)
+    }
+  }
+
   package var errno: Int32 {
     switch self {
     case .device, .checksum, .onOtherDevice, .shutDown: EIO
     case .corrupt: EUCLEAN
-    case .noSpace: ENOSPC
+    case .noSpace, .noRoom: ENOSPC
     case .readOnly, .aborted: EROFS
     case .cannotMount, .invalidArgument, .wouldLoop: EINVAL
     case .unsupported: EOPNOTSUPP
@@ -96,6 +108,9 @@ extension FilesystemError: CustomStringConvertible {
     switch self {
     case .device(let operation, let offset, let code):
       "\(operation) at device offset \(offset) failed: \(String(cString: strerror(code)))"
+    case .noRoom(let offset, let code):
+      "what the image stands on has no room for a write at device offset \(offset): "
+        + String(cString: strerror(code))
     case .checksum(let what, let address): "\(what) at \(address): the checksum does not match"
     case .onOtherDevice(let address):
       "what stands at \(address) is wholly or partly on other devices; fsmount reads only one"

@@ -13,6 +13,9 @@ package protocol CommitServer: AnyObject, Sendable {
   /// Sees to a commit because of the memory that it lets go. Waits for it only when too much is
   /// used. Errors of that commit show in what follows.
   func relieveMemory()
+
+  /// Whether a transaction waits for room on the device, so that a commit is likely to fail.
+  var isHeldBack: Bool { get }
 }
 
 /// How the layers below the commit ask for one: when space or memory runs short.
@@ -25,15 +28,48 @@ package final class CommitRequests: Sendable {
 
   package init(memory: MemoryBudget? = nil) { self.memory = memory }
 
-  package var canCommit: Bool { server != nil }
+  /// Whether a commit may make space allocatable.
+  package var canCommit: Bool { server.map { !$0.isHeldBack } ?? false }
 
   package func commit() throws(FilesystemError) { try server?.commit() }
 
-  package func commitForSpace() throws(FilesystemError) { try server?.commitForSpace() }
+  /// A commit that finds no room on the device is no error here: it has made nothing allocatable, and
+  /// there is no `canCommit` any more.
+  package func commitForSpace() throws(FilesystemError) {
+    do throws(FilesystemError) {
+      try server?.commitForSpace()
+    } catch {
+      guard case .noRoom = error else { throw error }
+    }
+  }
+
+  /// As `commit`, for who would rather have fewer references pending: nothing happens where
+  /// a commit cannot succeed.
+  package func commitReferences() throws(FilesystemError) {
+    guard canCommit else { return }
+    do throws(FilesystemError) {
+      try server?.commit()
+    } catch {
+      guard case .noRoom = error else { throw error }
+    }
+  }
 
   package func startWriteBack() { server?.startWriteBack() }
 
-  package func relieveMemory() {
-    if let memory, memory.wantsCommit { server?.relieveMemory() }
+  /// Sees to a commit where memory wants one. Throws `.noSpace` where no commit can bring any and too
+  /// much is used, unless the data of `purpose` were accepted before.
+  package func relieveMemory(for purpose: MetadataPurpose) throws(FilesystemError) {
+    guard let memory, memory.wantsCommit, let server else { return }
+    server.relieveMemory()
+    switch purpose {
+    case .ordinary, .freeing: try requireMemory()
+    case .opportune, .acceptedData, .commit: break
+    }
+  }
+
+  /// Throws `.noSpace` when too much memory waits for a commit, and none can succeed now: for what
+  /// accepts data.
+  package func requireMemory() throws(FilesystemError) {
+    if let memory, memory.requiresCommit, server?.isHeldBack == true { throw .noSpace }
   }
 }

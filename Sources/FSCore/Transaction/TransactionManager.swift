@@ -10,8 +10,13 @@ import Synchronization
 /// 4. A transaction's number is one more than that of the last; each number is committed once.
 /// 5. After an abort nothing is ever changed or committed again.
 /// 6. While a handle of `performAlone` is open no other is, and none is in the midst of anything.
+/// 7. The transaction that is being written may be held back, as what the image stands on has no room
+///    for it. The next one runs meanwhile, and is not committed before that one is; when memory
+///    for it is used up, what would add to it is refused with `.noSpace`. Nobody waits then for the one
+///    that is held back.
 ///
-/// States: running → (critical section) → writing, while the next one runs → committed.
+/// States: running → (critical section) → writing, while the next one runs → committed; and
+/// writing → held back → writing, as often as need be.
 package final class TransactionManager: Sendable {
   private struct State {
     var running: Generation
@@ -22,6 +27,8 @@ package final class TransactionManager: Sendable {
     var isForOne = false
     /// The newest transaction that is durable.
     var committed: Generation
+    /// The transaction before the running one waits for room on the device.
+    var isHeldBack = false
     var failure: FilesystemError?
     /// How many wait for `isClosed` to end; the deadlock tests look at it.
     var waiters = 0
@@ -76,7 +83,8 @@ package final class TransactionManager: Sendable {
     _ body: (borrowing TransactionHandle) throws(FilesystemError) -> R
   ) throws(FilesystemError) -> R {
     HeldLocks.assertMayWait(below: .reservation)
-    commits.relieveMemory()
+    // Who changes no item adds nothing.
+    try commits.relieveMemory(for: items > 0 ? purpose : .opportune)
     var account = HandleAccount(
       purpose: purpose,
       left: try reserver?.reserveMetadata(items: items, for: purpose) ?? .max)
@@ -92,7 +100,8 @@ package final class TransactionManager: Sendable {
     _ body: (borrowing TransactionHandle) throws(FilesystemError) -> R
   ) throws(FilesystemError) -> R {
     HeldLocks.assertMayWait(below: .reservation)
-    commits.relieveMemory()
+    // Who changes no item adds nothing.
+    try commits.relieveMemory(for: items > 0 ? purpose : .opportune)
     var account = HandleAccount(
       purpose: purpose,
       left: try reserver?.reserveMetadata(items: items, for: purpose) ?? .max)
@@ -207,6 +216,12 @@ package final class TransactionManager: Sendable {
       return last > state.committed ? last : nil
     }
   }
+
+  /// The transaction that waits for room on the device; nil when none does.
+  package var heldBack: Generation? {
+    state.withLock { $0.isHeldBack ? Generation($0.running.rawValue - 1) : nil }
+  }
+
   package var failure: FilesystemError? { state.withLock { $0.failure } }
 
   /// What is thrown wherever something is to be changed; nil before an abort.
@@ -294,16 +309,28 @@ package final class TransactionManager: Sendable {
 
   /// The transaction is durable.
   func didCommit(_ generation: Generation) {
-    state.update { $0.committed = max($0.committed, generation) }
+    state.update { state in
+      state.committed = max(state.committed, generation)
+      state.isHeldBack = false
+    }
   }
 
-  /// Waits until `generation` is durable; throws when it never will be.
+  /// What is being written has found no room. Says whether that is news.
+  func holdBack() -> Bool {
+    state.update { state in
+      defer { state.isHeldBack = true }
+      return !state.isHeldBack
+    }
+  }
+
+  /// Waits until `generation` is durable; throws when it never will be, or nobody knows when.
   func waitUntilCommitted(_ generation: Generation) throws(FilesystemError) {
     HeldLocks.assertMayWait(below: .transactionGate)
-    let failed = state.when({ $0.committed >= generation || $0.failure != nil }) {
-      $0.committed < generation
-    }
-    if failed { throw refusal ?? .aborted }
+    let outcome = state.when({
+      $0.committed >= generation || $0.isHeldBack || $0.failure != nil
+    }) { (isDone: $0.committed >= generation, isHeldBack: $0.isHeldBack) }
+    if outcome.isDone { return }
+    throw refusal ?? (outcome.isHeldBack ? .noSpace : .aborted)
   }
 
   /// Makes the volume read-only for good: memory and device may differ.

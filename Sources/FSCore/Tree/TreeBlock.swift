@@ -28,6 +28,8 @@ final class TreeBlock: @unchecked Sendable {
 
   /// Guarded by the cache's shard lock.
   var isDirty = false
+  /// A commit writes it, or is about to: it takes memory until that is over, whoever drops it.
+  var isBeingWritten = false
   var wasUsed = true
 
   /// Takes over a buffer that holds a checked block.

@@ -22,7 +22,8 @@ struct BlockReference {
 /// The tree blocks in memory, by logical address. Lock rank: `blockCache`, one lock a shard.
 ///
 /// 1. Clean blocks take no more than the budget leaves them, give or take a few a shard; blocks
-///    that are not on the device yet are never dropped. Both are charged to the budget.
+///    that are not on the device yet are never dropped. Both are charged to the budget; a block that
+///    a commit is writing stays charged to the end of that, though no tree may have it any more.
 /// 2. A block that is in use stays valid when it is dropped here: it is only forgotten.
 /// 3. No lock is held during IO. Two threads may read the same block; the first to finish wins.
 package final class TreeBlockCache: Sendable {
@@ -187,7 +188,7 @@ package final class TreeBlockCache: Sendable {
     guard shard.blocks.removeValue(forKey: address) != nil else { return }
     if let block = shard.dirty.removeValue(forKey: address) {
       block.isDirty = false
-      budget.dirtyBlocks.giveBack(blockBytes)
+      if !block.isBeingWritten { budget.dirtyBlocks.giveBack(blockBytes) }
     } else {
       budget.cleanBlocks.giveBack(blockBytes)
     }
@@ -224,7 +225,10 @@ package final class TreeBlockCache: Sendable {
     var blocks: [TreeBlock] = []
     for shard in shards {
       shard.withLock { shard in
-        blocks.append(contentsOf: shard.dirty.values)
+        for block in shard.dirty.values {
+          block.isBeingWritten = true
+          blocks.append(block)
+        }
       }
     }
     for block in blocks {
@@ -242,10 +246,11 @@ package final class TreeBlockCache: Sendable {
     }
     for block in blocks {
       shard(block.address).withLock { shard in
+        block.isBeingWritten = false
+        budget.dirtyBlocks.giveBack(blockBytes)
         guard shard.dirty[block.address] === block else { return }
         block.isDirty = false
         shard.dirty[block.address] = nil
-        budget.dirtyBlocks.giveBack(blockBytes)
         budget.cleanBlocks.charge(blockBytes)
         shard.ring.append(block.address)
       }

@@ -65,7 +65,9 @@ extension FileOperations {
     _ inode: Inode, at offset: UInt64, _ bytes: UnsafeRawBufferPointer, isWhole: Bool
   ) throws(FilesystemError) -> Int {
     var count = min(bytes.count, FileStore.longestWrite)
-    if space.reservations.wouldGrowForSmallFiles(UInt64(count)) { files.flushAll() }
+    if transactions.heldBack == nil, space.reservations.wouldGrowForSmallFiles(UInt64(count)) {
+      files.flushAll()
+    }
     do throws(FilesystemError) {
       try writeOnce(inode, at: offset, bytes.part(0, count), isPatient: false)
       return count
@@ -109,6 +111,7 @@ extension FileOperations {
   ) throws(FilesystemError) {
     guard !isReadOnly else { return }
     let inode = try inodes.inode(id)
+    if inode.file.bufferedBytes > 0 { try committer.requireRoom() }
     files.flush(inode)
     // What an image says may lie in the future.
     let changed = min(inode.attributes.transactionID, transactions.newestChanged)

@@ -46,6 +46,7 @@ package final class FileOperations: Sendable {
   /// Turns what is buffered into extents and makes what was freed allocatable. For an operation
   /// that found no space, before it tries again; no lock is held.
   func reclaimSpace() throws(FilesystemError) {
+    try committer.requireRoom()
     files.flushAll()
     try committer.commit()
   }

@@ -25,6 +25,7 @@ extension Volume {
   /// error of a write-back that lost data too, once, after the commit.
   package func synchronizeAll() throws(FilesystemError) {
     guard readOnlyReason == nil else { return }
+    try committer.requireRoom()
     files.flushAll()
     try commit()
     try files.reportLostData()

@@ -72,6 +72,7 @@ extension Volume {
     case .shutDown: return
     default: throw .aborted
     }
+    try committer.requireRoom()
     files.flushAll()
     orphans.removeAll()
     try commit()

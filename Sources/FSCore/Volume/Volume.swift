@@ -4,7 +4,8 @@ import Logging
 /// thread.
 ///
 /// 1. What `synchronizeAll`, `synchronize` and `unmount` have returned from is durable.
-/// 2. Once a commit has failed nothing is written any more.
+/// 2. Once a commit has failed nothing is written any more, but where it only lacked room on what the
+///    image stands on: then it is made up for (`CommitSequence`).
 package final class Volume: @unchecked Sendable {
   package let geometry: Geometry
   package let device: LogicalDevice

@@ -13,6 +13,8 @@ struct Mount {
   /// Returns the process's exit status, when the image holds everything. The image stays locked
   /// until the process ends.
   func run() throws -> Int32 {
+    // A limit on the size of files is an error of the write that meets it.
+    signal(SIGXFSZ, SIG_IGN)
     let log = MountLog.logger("fsmount", level: options.debug ? .debug : .info)
     let device = try openImage()
     let volume = try openVolume(device, log)

@@ -26,6 +26,8 @@ final class SimulatedDevice: BlockDevice {
     /// How many fail then: 1 for a transient fault, `.max` for a lasting one.
     var times = Int.max
     var code = EIO
+    /// Discards are writes otherwise.
+    var sparesDiscards = false
 
     init(
       _ operations: Set<Operation>, in ranges: [Range<UInt64>]? = nil, smallest: Int = 0,
@@ -193,16 +195,22 @@ final class SimulatedDevice: BlockDevice {
     guard state.wait(atMost: 60, until: { !$0.held.contains(operation) }) else {
       throw .device(operation: name, offset: offset, code: ETIMEDOUT)
     }
+    let isDiscard = name.description == "discard"
     let code = state.withLock { state -> Int32? in
       for index in state.faults.indices
-      where state.faults[index].meets(operation, offset, count) {
+      where !(isDiscard && state.faults[index].sparesDiscards)
+        && state.faults[index].meets(operation, offset, count)
+      {
         state.failures += 1
         return state.faults[index].code
       }
       if operation == .flush, base != nil { state.events.append(.flush) }
       return nil
     }
-    if let code { throw .device(operation: name, offset: offset, code: code) }
+    if let code {
+      if operation == .write { throw .writing(at: offset, code: code) }
+      throw .device(operation: name, offset: offset, code: code)
+    }
   }
 
   // The record.

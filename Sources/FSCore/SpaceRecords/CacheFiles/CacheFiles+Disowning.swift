@@ -56,7 +56,7 @@ extension CacheFiles {
   /// Whether the same may succeed later. What is malformed stays so, and nobody else can read it.
   private static func mayPass(_ error: FilesystemError) -> Bool {
     switch error {
-    case .device, .checksum: true
+    case .device, .noRoom, .checksum: true
     default: false
     }
   }

@@ -17,6 +17,7 @@ SECONDS_EACH ?= 120
 FILES ?= 4000000
 CACHE ?= 64
 VARIANT ?= all
+FORMS ?= all
 RESULTS ?= .build/bench
 RING_TESTS ?= IntegrationTests
 RELEASE := .build/release
@@ -80,8 +81,8 @@ differential: release ## Compares with the kernel, taking turns: make differenti
 stress: release ## Many threads on one mount: make stress SECONDS_EACH=300
 	Tests/Demo/on-mount.sh $(RELEASE) stress --seconds $(SECONDS_EACH) --seed $(SEED)
 
-fill: release ## Fills images to the last byte, over and over: make fill ROUNDS=50 SEED=3
-	$(RELEASE)/exerciser fill --rounds $(ROUNDS) --seed $(SEED)
+fill: release ## Fills images to the last byte, over and over: make fill ROUNDS=50 FORMS=4G,4G-dup
+	$(RELEASE)/exerciser fill --rounds $(ROUNDS) --seed $(SEED) --form $(FORMS)
 
 scale: release ## Many files and a huge one in little memory: make scale FILES=4000000 CACHE=64
 	$(RELEASE)/exerciser scale --files $(FILES) --cache $(CACHE) --directory $${TMPDIR:-/tmp}

@@ -5,7 +5,14 @@ struct FillCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "fill",
     abstract: "Fills an image until nothing fits, empties half, and so on; nothing may be lost.",
-    discussion: "Makes an image, mounts it with fsmount, and has Linux judge it.")
+    discussion: """
+      Makes an image, mounts it with fsmount, and has Linux judge it. Forms: \
+      \(FillForm.all.map(\.name).joined(separator: ", ")).
+      """)
+
+  @Option(
+    help: "Forms of images with commas between, or 'all', instead of a size and options of mkfs.")
+  var form: String?
 
   @Option(help: "How often it is filled.")
   var rounds = 15
@@ -37,7 +44,26 @@ struct FillCommand: ParsableCommand {
   @Option(help: "Where to make the image; else in memory, when there is some for files.")
   var directory: String?
 
+  private var forms: [String] {
+    guard let form else { return [] }
+    return form == "all" ? FillForm.all.map(\.name) : form.split(separator: ",").map(String.init)
+  }
+
+  func validate() throws {
+    for name in forms where FillForm.named(name) == nil {
+      throw ValidationError("there is no form '\(name)'")
+    }
+  }
+
   func run() throws {
+    if form == nil { return try run(nil) }
+    for name in forms {
+      say("fill \(name)")
+      try run(FillForm.named(name))
+    }
+  }
+
+  private func run(_ form: FillForm?) throws {
     var fill = FillOnImage.Options()
     fill.work.rounds = rounds
     fill.work.writers = writers
@@ -49,6 +75,7 @@ struct FillCommand: ParsableCommand {
     fill.mountOptions = options
     fill.judgedEvery = judged
     fill.directory = directory
+    fill.form = form
     try FillOnImage(fill).run()
   }
 }

@@ -40,31 +40,37 @@ extension BlockGroup {
     }
   }
 
-  /// Takes the first free range at `start` or behind it that has `minimum` bytes, at most `maximum`
-  /// of it. Nil when there is none, or when `canSpare` says no of the class's counters, as
-  /// they are and as they would be.
+  /// Takes the first free range within `bounds` that has `minimum` bytes there, at most `maximum` of
+  /// it, and less where `canSpare` says no of the class's counters, as they are and as they would be:
+  /// half as much, and so on. Nil when there is no such range, or nothing of it can be spared.
+  ///
+  /// - Returns: also where the free range ends within `bounds`.
   func takeFree(
-    from start: LogicalAddress, minimum: UInt64, maximum: UInt64,
+    in bounds: Range<LogicalAddress>, minimum: UInt64, maximum: UInt64,
     if canSpare: (_ now: SpaceCounters, _ then: SpaceCounters) -> Bool
-  ) -> (address: LogicalAddress, length: UInt64)? {
+  ) -> (address: LogicalAddress, length: UInt64, end: LogicalAddress)? {
     state.withLock { state in
       guard state.isAllocatable, let index = state.index,
-        let found = index.nextRange(from: start.rawValue, atLeast: minimum)
+        let found = index.nextRange(from: bounds.lowerBound.rawValue, atLeast: minimum)
       else { return nil }
-      let offset = max(found.offset, start.rawValue)
-      let length = min(found.offset + found.length - offset, maximum)
-      let isSpared = counters.withLock { counters in
-        var then = counters
-        then.free -= length
-        return canSpare(counters, then)
+      let offset = max(found.offset, bounds.lowerBound.rawValue)
+      let end = min(found.offset + found.length, bounds.upperBound.rawValue)
+      // Ranges are found in ascending order, so none behind this one has more within the bounds.
+      guard offset < end, end - offset >= minimum else { return nil }
+
+      var length = min(end - offset, maximum)
+      while !counters.withLock({ $0.allows(taking: length, if: canSpare) }) {
+        length = (length / 2).roundedDown(to: sectorSize)
+        guard length >= Self.smallestPart else { return nil }
       }
-      guard length >= sectorSize, isSpared,
-        (try? index.remove(offset: offset, length: length)) != nil
-      else { return nil }
+      guard (try? index.remove(offset: offset, length: length)) != nil else { return nil }
       didTake(length, &state, from: .none)
-      return (LogicalAddress(offset), length)
+      return (LogicalAddress(offset), length, LogicalAddress(end))
     }
   }
+
+  /// A free range is not taken in smaller parts than that.
+  private static let smallestPart: UInt64 = 64 << 10
 
   private func didTake(_ length: UInt64, _ state: inout State, from reserve: SpaceReserve) {
     state.inFlight += length

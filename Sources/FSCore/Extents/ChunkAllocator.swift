@@ -3,9 +3,12 @@
 ///
 /// 1. A new chunk begins where the highest one ends: logical addresses are not used twice.
 /// 2. `deviceBytesUsed` counts all chunks, also those whose items are not in the trees yet.
+/// 3. `untrimmed` lies within `space`, but for what is borrowed.
 final class ChunkAllocator: Sendable {
   private struct State {
     var space: DeviceSpace
+    /// The part of `space` that was not discarded since this mount began or a chunk stood there.
+    var untrimmed: DeviceSpace
     var logicalEnd: UInt64
     var deviceBytesUsed: UInt64
   }
@@ -21,7 +24,8 @@ final class ChunkAllocator: Sendable {
     deviceUUID = device.uuid
     let end = chunks.map(\.end.rawValue).max() ?? Format.reservedAtDeviceStart
     state = Guarded(
-      State(space: space, logicalEnd: end, deviceBytesUsed: device.bytesUsed),
+      State(
+        space: space, untrimmed: space, logicalEnd: end, deviceBytesUsed: device.bytesUsed),
       rank: .spaceManager)
   }
 
@@ -36,7 +40,11 @@ final class ChunkAllocator: Sendable {
   func resize(to bytes: UInt64, extents: [(start: UInt64, length: UInt64)]) {
     state.withLock { state in
       state.space.resize(to: bytes)
-      for extent in extents { state.space.occupy(extent.start..<extent.start + extent.length) }
+      state.untrimmed.resize(to: bytes)
+      for extent in extents {
+        state.space.occupy(extent.start..<extent.start + extent.length)
+        state.untrimmed.occupy(extent.start..<extent.start + extent.length)
+      }
     }
   }
 
@@ -49,6 +57,9 @@ final class ChunkAllocator: Sendable {
       guard length >= Self.smallestLength, state.logicalEnd < Self.highestStart,
         let places = state.space.take(length: length, copies: flags.copies)
       else { return nil }
+      for place in places {
+        state.untrimmed.occupy(place.rawValue..<place.rawValue + length)
+      }
       let start = state.logicalEnd.roundedUp(to: Format.stripeLength)
       state.logicalEnd = start + length
       state.deviceBytesUsed += length * UInt64(flags.copies)
@@ -62,14 +73,21 @@ final class ChunkAllocator: Sendable {
     }
   }
 
-  /// Takes a part of the first hole at `start` or behind it, at most `maximum` bytes, so that no
-  /// chunk is made there; `giveBack` undoes it.
-  func borrow(from start: UInt64, maximum: UInt64) -> (start: UInt64, length: UInt64)? {
-    state.withLock { $0.space.borrow(from: start, maximum: maximum) }
+  /// Takes a part of the first hole that was not trimmed, at most `maximum` bytes, so that no chunk is
+  /// made there; `giveBack` undoes it. Nil when all is trimmed.
+  func borrowUntrimmed(maximum: UInt64) -> (start: UInt64, length: UInt64)? {
+    state.withLock { state in
+      guard let taken = state.untrimmed.borrow(maximum: maximum) else { return nil }
+      state.space.occupy(taken.start..<taken.start + taken.length)
+      return taken
+    }
   }
 
-  func giveBack(_ start: UInt64, _ length: UInt64) {
-    state.withLock { $0.space.giveBack(start, length) }
+  func giveBack(_ start: UInt64, _ length: UInt64, isTrimmed: Bool) {
+    state.withLock { state in
+      state.space.giveBack(start, length)
+      if !isTrimmed { state.untrimmed.giveBack(start, length) }
+    }
   }
 
   /// The device that chunks are made on.
@@ -80,6 +98,7 @@ final class ChunkAllocator: Sendable {
     state.withLock { state in
       for stripe in chunk.item.stripes where stripe.deviceID == deviceID {
         state.space.giveBack(stripe.offset.rawValue, chunk.length)
+        state.untrimmed.giveBack(stripe.offset.rawValue, chunk.length)
         state.deviceBytesUsed -= chunk.length
       }
     }

@@ -34,18 +34,16 @@ struct DeviceSpace: Sendable {
     if start < end { holes.append(start..<end) }
   }
 
-  /// Takes a part of the first hole at `start` or behind it.
-  mutating func borrow(
-    from start: UInt64, maximum: UInt64
-  ) -> (start: UInt64, length: UInt64)? {
-    let first = start.roundedUp(to: Format.stripeLength)
-    guard let index = holes.firstIndex(where: { $0.upperBound > first }) else { return nil }
-    let hole = holes[index]
-    let lower = max(hole.lowerBound, first)
-    let upper = lower + min(hole.upperBound - lower, maximum)
-    let rests = [hole.lowerBound..<lower, upper..<hole.upperBound].filter { !$0.isEmpty }
-    holes.replaceSubrange(index...index, with: rests)
-    return (lower, upper - lower)
+  /// Takes the first hole, or the first `maximum` bytes of it.
+  mutating func borrow(maximum: UInt64) -> (start: UInt64, length: UInt64)? {
+    guard let hole = holes.first else { return nil }
+    let length = min(hole.length, maximum)
+    if length == hole.length {
+      holes.removeFirst()
+    } else {
+      holes[0] = hole.lowerBound + length..<hole.upperBound
+    }
+    return (hole.lowerBound, length)
   }
 
   /// Gives back a stripe. Ends that are not at multiples of 64 KiB stay unused.

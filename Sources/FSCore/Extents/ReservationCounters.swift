@@ -32,6 +32,16 @@ struct SpaceCounters: Sendable, Equatable {
   /// Of `free`: kept for anybody.
   var reserved: UInt64 { reservedData + reservedItems + reservedMetadata }
 
+  /// Whether `canSpare` allows that `length` bytes of what is free are taken.
+  func allows(
+    taking length: UInt64, if canSpare: (_ now: SpaceCounters, _ then: SpaceCounters) -> Bool
+  ) -> Bool {
+    guard free >= length else { return false }
+    var then = self
+    then.free -= length
+    return canSpare(self, then)
+  }
+
   /// `length` bytes were allocated that `reserve` had kept.
   mutating func debit(_ length: UInt64, from reserve: SpaceReserve) {
     switch reserve {

@@ -96,6 +96,19 @@ package final class Reservations: Sendable {
     }
   }
 
+  /// Whether the class can do without a part of a group for a moment: at least half of what is neither
+  /// reserved nor kept back stays. Asked as `canSpare` is.
+  func canLend(_ group: BlockGroup) -> (_ now: SpaceCounters, _ then: SpaceCounters) -> Bool {
+    let policy = self.policy
+    let pending = UInt64(pendingCount)
+    let isMetadata = group.counters === metadata.counters
+    return { [self] now, then in
+      let kept = isMetadata ? keptForMetadata(policy, now, pending, 0) : 0
+      let taken = now.reserved + kept
+      return now.free >= taken && then.free - min(then.free, taken) >= (now.free - taken) / 2
+    }
+  }
+
   /// Makes more of the class's space allocatable: loads a group or makes a chunk. False when
   /// neither is possible.
   func grow(_ members: BlockGroupClass) -> Bool {

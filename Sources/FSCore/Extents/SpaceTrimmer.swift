@@ -23,74 +23,82 @@ package struct SpaceTrimmer {
     self.transactions = transactions
   }
 
-  /// Discards free ranges of at least `minimum` bytes in the block groups that `range` of logical
-  /// addresses touches, and then what no chunk has. Returns how many bytes went, each copy counted.
-  /// Called with no lock held and no handle open.
+  /// Discards free ranges of at least `minimum` bytes at the logical addresses of `range`, and what no
+  /// chunk has: as Linux does it, the latter once, whatever the range and the minimum are, for it has
+  /// no logical addresses. Returns how many bytes went, each copy counted. Called with no lock held
+  /// and no handle open.
   package func trim(
     _ range: Range<UInt64>, minimum: UInt64
   ) throws(FilesystemError) -> UInt64 {
     var trimmed: UInt64 = 0
     for group in space.groups.all
     where range.lowerBound < group.end.rawValue && range.upperBound > group.start.rawValue {
-      trimmed += try trim(group, minimum: max(minimum, group.sectorSize))
+      trimmed += try trim(group, within: range, minimum: max(minimum, group.sectorSize))
     }
-    // Chunks may stand anywhere, so what is between them belongs to the whole.
-    if range.lowerBound == 0, range.upperBound == .max {
-      trimmed += try trimUnallocated(minimum: minimum)
-    }
-    return trimmed
+    return try trimmed + trimUnallocated()
   }
 
   private func trim(
-    _ group: BlockGroup, minimum: UInt64
+    _ group: BlockGroup, within range: Range<UInt64>, minimum: UInt64
   ) throws(FilesystemError) -> UInt64 {
-    let canSpare = space.reservations.canSpare(group)
+    let canLend = space.reservations.canLend(group)
     let copies = UInt64(group.flags.copies)
-    var position = group.start
+    var position = max(group.start.rawValue, range.lowerBound).roundedUp(to: group.sectorSize)
+    let end = min(group.end.rawValue, range.upperBound).roundedDown(to: group.sectorSize)
+    // Where the free range ends that is being trimmed: what is left of it may be shorter than the
+    // minimum.
+    var runEnd = position
     var trimmed: UInt64 = 0
     // A whole volume must not come to stand in memory.
     let wasUnloaded = group.loading == .unloaded
     defer { if wasUnloaded { space.reservations.letGo(of: group) } }
     var retries = 0
-    while position < group.end {
+    while position < end {
       // Between two pieces the group may be let go of.
       if group.loading == .unloaded { space.loader.load(group) }
+      let isRest = position < runEnd
+      let bounds = LogicalAddress(position)..<LogicalAddress(isRest ? runEnd : end)
       let done = try transactions.perform(reserving: 0, for: .freeing) {
-        _ throws(FilesystemError) -> (address: LogicalAddress, length: UInt64)? in
+        _ throws(FilesystemError) -> (address: LogicalAddress, length: UInt64, end: LogicalAddress)?
+        in
         guard
           let taken = group.takeFree(
-            from: position, minimum: minimum, maximum: Self.longestPiece, if: canSpare)
+            in: bounds, minimum: isRest ? group.sectorSize : minimum,
+            maximum: Self.longestPiece, if: canLend)
         else { return nil }
         defer { space.allocator.abandon(taken.address, length: taken.length) }
         try device.discard(taken.length, at: taken.address)
         return taken
       }
-      guard let done else {
-        guard group.loading == .unloaded, retries < Self.mostRetries else { break }
+      if let done {
+        position = (done.address + done.length).rawValue
+        runEnd = done.end.rawValue
+        trimmed += done.length * copies
+      } else if group.loading == .unloaded, retries < Self.mostRetries {
         retries += 1
-        continue
+      } else if isRest {
+        position = runEnd
+      } else {
+        break
       }
-      position = done.address + done.length
-      trimmed += done.length * copies
     }
     return trimmed
   }
 
-  private func trimUnallocated(minimum: UInt64) throws(FilesystemError) -> UInt64 {
+  private func trimUnallocated() throws(FilesystemError) -> UInt64 {
     let allocator = space.chunks.allocator
-    var position: UInt64 = 0
     var trimmed: UInt64 = 0
-    while let taken = allocator.borrow(from: position, maximum: Self.longestPiece) {
-      defer { allocator.giveBack(taken.start, taken.length) }
-      position = taken.start + taken.length
+    while let taken = allocator.borrowUntrimmed(maximum: Self.longestPiece) {
+      var isTrimmed = false
+      defer { allocator.giveBack(taken.start, taken.length, isTrimmed: isTrimmed) }
       for part in Self.withoutSuperblocks(taken.start..<taken.start + taken.length) {
         let length = part.upperBound - part.lowerBound
-        guard length >= minimum else { continue }
         let place = PhysicalAddress(part.lowerBound)
         try device.devices.discard(
           length, at: DeviceAddress(device: allocator.device, offset: place))
         trimmed += length
       }
+      isTrimmed = true
     }
     return trimmed
   }

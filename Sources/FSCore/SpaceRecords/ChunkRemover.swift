@@ -1,3 +1,4 @@
+import Glibc
 import Logging
 
 /// Gives empty chunks back to the device: takes them out of the record of free space and the trees.
@@ -7,10 +8,13 @@ import Logging
 /// 2. A group that holds nothing but files of the record of free space is made read-only, and the
 ///    files move; when the commits have done that it is removed. One that does not become empty
 ///    within a few looks becomes writable again.
-/// 3. One thread removes at a time.
+/// 3. One thread removes at a time. When it is short of space itself it commits, and does not begin to
+///    remove once more.
 package final class ChunkRemover: Sendable {
   private struct State {
-    var isBusy = false
+    /// The thread that removes.
+    var owner: pthread_t?
+    var isBusy: Bool { owner != nil }
     /// What the last look has found: see `removeEmpty`.
     var hasGained = false
     /// Groups that were empty when `removeIdle` looked last.
@@ -46,11 +50,12 @@ package final class ChunkRemover: Sendable {
   /// handle held. Throws only what has aborted the volume.
   package func removeIdle() throws(FilesystemError) {
     let isMine = state.withLock { state in
-      defer { state.isBusy = true }
-      return !state.isBusy
+      guard !state.isBusy else { return false }
+      state.owner = pthread_self()
+      return true
     }
     guard isMine else { return }
-    defer { state.update { $0.isBusy = false } }
+    defer { state.update { $0.owner = nil } }
     _ = try look(isPressing: false)
   }
 
@@ -58,18 +63,19 @@ package final class ChunkRemover: Sendable {
   /// bring more: it gives room back, or empties other groups. Called with no lock and no handle held.
   ///
   /// A look of another thread is waited for. What that one has found counts as well, for its commit
-  /// may not have come yet.
+  /// may not have come yet. A removal that is short of space itself gets a commit and no more.
   package func removeEmpty() throws(FilesystemError) -> Bool {
+    if state.withLock({ $0.owner == pthread_self() }) { return false }
     var hasWaited = false
     var others = false
     state.when({ state in
       if state.isBusy { hasWaited = true }
       return !state.isBusy
     }) { state in
-      state.isBusy = true
+      state.owner = pthread_self()
       others = hasWaited && state.hasGained
     }
-    defer { state.update { $0.isBusy = false } }
+    defer { state.update { $0.owner = nil } }
     return try look(isPressing: true) || others
   }
 
@@ -124,8 +130,8 @@ package final class ChunkRemover: Sendable {
   package func removeEmptied(_ group: BlockGroup) throws(FilesystemError) -> Bool {
     precondition(group.isReadOnly)
     // A look of another thread takes a few transactions.
-    state.when({ !$0.isBusy }) { $0.isBusy = true }
-    defer { state.update { $0.isBusy = false } }
+    state.when({ !$0.isBusy }) { $0.owner = pthread_self() }
+    defer { state.update { $0.owner = nil } }
     guard group.isEmpty else {
       reopen(group)
       return false

@@ -131,11 +131,9 @@ extension FuseServer {
       let start = input.loadUnaligned(as: UInt64.self)
       let length = input.loadUnaligned(fromByteOffset: 8, as: UInt64.self)
       let minimum = input.loadUnaligned(fromByteOffset: 16, as: UInt64.self)
-      let end = start.addingReportingOverflow(length)
-      let trimmed = try volume.trim(
-        start..<(end.overflow ? .max : end.partialValue), minimum: minimum)
-      return .control(
-        [start, trimmed, minimum].flatMap { withUnsafeBytes(of: $0) { [UInt8]($0) } })
+      let trimmed = try volume.trim(from: start, length: length, minimum: minimum)
+      let answer = [start, trimmed, volume.shortestTrimmed(minimum: minimum)]
+      return .control(answer.flatMap { withUnsafeBytes(of: $0) { [UInt8]($0) } })
     case ControlCommand.exchange:
       let context = ControlContext(
         inode: try inode(number), isOpenForWriting: isOpenForWriting,

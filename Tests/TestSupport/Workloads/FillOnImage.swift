@@ -5,6 +5,15 @@ package struct FillOnImage {
     package var size = "1G"
     /// For `fsmount mkfs`.
     package var makeOptions: [String] = []
+    /// The image is of this form, and statvfs has to be right about what is available.
+    package var form: FillForm? {
+      didSet {
+        guard let form else { return }
+        size = form.size
+        makeOptions = form.makeOptions
+        work.largest = form.largest
+      }
+    }
     package var mountOptions = ""
     /// After so many rounds the image is judged, and mounted anew.
     package var judgedEvery = 10
@@ -37,7 +46,12 @@ package struct FillOnImage {
     while round < options.work.rounds {
       let last = min(round + options.judgedEvery, options.work.rounds)
       try mounted(image, mountPoint) {
-        if round == 0 { try work.begin() } else { try work.verify() }
+        if round == 0 {
+          try compareAvailable(mountPoint, "the empty volume")
+          try work.begin()
+        } else {
+          try work.verify()
+        }
         for number in round..<last {
           try work.fill(round: number)
           try work.remove(oneIn: 2, round: number)
@@ -52,6 +66,8 @@ package struct FillOnImage {
       try mounted(image, mountPoint) {
         try work.verify()
         try work.remove(oneIn: 3, round: round + 200_000)
+        try work.remove(oneIn: 3, round: round + 250_000)
+        try compareAvailable(mountPoint, "half full, with holes")
       }
     }
 
@@ -86,6 +102,18 @@ package struct FillOnImage {
       $0.contains("lost") || $0.contains("read-only") || $0.contains("no space for a block")
     }
     guard lost.isEmpty else { throw TestFailure(lost.prefix(10).joined(separator: "\n")) }
+  }
+
+  /// What is called available can be written, and not much more.
+  private func compareAvailable(_ mountPoint: String, _ when: String) throws {
+    guard let form = options.form else { return }
+    // What was deleted counts when that is durable.
+    try FsmountProgram.run("sync", mountPoint, timeout: 120).orThrow()
+    let available = try AvailableSpace(in: BytePath(mountPoint))
+    try available.expectTrue(within: form.tolerance(available: available.announced), when)
+    report(
+      "\(form), \(when): \(available.announced >> 10) KiB available, "
+        + "\(available.written >> 10) KiB written")
   }
 
   private func readByKernel(

@@ -69,12 +69,21 @@ final class SimulatedDevice: BlockDevice {
     var failures = 0
     var counts: [Operation: Int] = [:]
     var delays: [Operation: useconds_t] = [:]
-    var held: Set<Operation> = []
+    /// Which requests wait: all of the kind, or those of one length.
+    var held: [Operation: Int?] = [:]
+    var heldRequests = 0
     var events: [Event] = []
     var discards = 0
     var expectations: [UInt64] = []
     var reads: [UInt64] = []
     var failsDiscards = false
+    /// The image after the first events of the record, for the images of later cuts.
+    var begun: (events: Int, image: MemoryDevice)?
+
+    func holds(_ operation: Operation, _ count: Int) -> Bool {
+      guard let length = held[operation] else { return false }
+      return length == nil || length == count
+    }
   }
 
   let memory: MemoryDevice
@@ -104,10 +113,15 @@ final class SimulatedDevice: BlockDevice {
     state.update { $0.delays[operation] = microseconds }
   }
 
-  /// Requests of this kind wait until they are let go.
-  func hold(_ operation: Operation) { state.update { _ = $0.held.insert(operation) } }
+  /// Requests of this kind, or those of them that have this length, wait until they are let go.
+  func hold(_ operation: Operation, of length: Int? = nil) {
+    state.update { _ = $0.held.updateValue(length, forKey: operation) }
+  }
 
-  func letGo(_ operation: Operation) { state.update { _ = $0.held.remove(operation) } }
+  func letGo(_ operation: Operation) { state.update { _ = $0.held.removeValue(forKey: operation) } }
+
+  /// How many requests have had to wait so far.
+  var heldRequests: Int { state.withLock { $0.heldRequests } }
 
   /// How many requests have come, those that failed or still wait among them.
   func count(_ operation: Operation) -> Int { state.withLock { $0.counts[operation] ?? 0 } }
@@ -186,11 +200,12 @@ final class SimulatedDevice: BlockDevice {
   ) throws(FilesystemError) {
     let delay = state.update { state in
       state.counts[operation, default: 0] += 1
+      if state.holds(operation, count) { state.heldRequests += 1 }
       return state.delays[operation] ?? 0
     }
     if delay > 0 { usleep(delay) }
     // A test that has failed lets nothing go.
-    guard state.wait(atMost: 60, until: { !$0.held.contains(operation) }) else {
+    guard state.wait(atMost: 60, until: { !$0.holds(operation, count) }) else {
       throw .device(operation: name, offset: offset, code: ETIMEDOUT)
     }
     let code = state.withLock { state -> Int32? in

@@ -1,24 +1,9 @@
-import Logging
 import Testing
 
 @testable import FSCore
 
 /// What may go wrong with one cache, and costs no more than that.
 @Suite(.timeLimit(.minutes(1))) struct SpaceCacheFaultTests {
-  /// Keeps what is logged.
-  private struct KeepingLog: LogHandler {
-    let lines: Guarded<[String]>
-    var metadata: Logger.Metadata = [:]
-    var logLevel = Logger.Level.info
-
-    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
-      get { metadata[key] }
-      set { metadata[key] = newValue }
-    }
-
-    func log(event: LogEvent) { lines.withLock { $0.append("\(event.message)") } }
-  }
-
   /// A volume with a cache, and the group that has it.
   private static func make() throws -> (MemoryDevice, Volume, BlockGroup) {
     let device = try TestImage.make(sizeBytes: 4 << 30)
@@ -32,11 +17,8 @@ import Testing
 
   @Test func aShortageIsToldOnceAndOnceWhenItIsOver() throws {
     let lines = Guarded<[String]>([], rank: .leaf)
-    let logger = Logger(label: "test") { _ in KeepingLog(lines: lines) }
-    var options = VolumeOptions()
-    options.commitInterval = 3600
     let device = try TestImage.make(sizeBytes: 4 << 30)
-    let volume = try Volume.mount(device: device, options: options, logger: logger)
+    let volume = try Volume.mountForTest(device, log: lines)
     let id = try volume.makeFile("/file")
     func change(_ count: Int) throws {
       for round in 0..<count {

@@ -74,7 +74,7 @@ import Testing
           #expect(lines == states[number - 1].lines || lines == state.lines, what)
           // The judges take longer: all images by hand, each 40th in CI.
           if TestSeed.isThorough || cuts % 40 == 7 {
-            try judge(image, [states[number - 1].lines, state.lines], hasTree, what)
+            try LinuxJudge.judge(image, [states[number - 1].lines, state.lines], what)
             judged += 1
           }
           cuts += 1
@@ -82,24 +82,6 @@ import Testing
       }
     }
     #expect(cuts > 100 && judged > 2)
-  }
-
-  /// `btrfs check` looks at the image as the cut left it, and the kernel must find one of the
-  /// states in it.
-  private func judge(
-    _ image: MemoryDevice, _ states: [[String]], _ hasFreeSpaceTree: Bool, _ what: Comment
-  ) throws {
-    let directory = try TemporaryDirectory(inMemory: true)
-    let path = directory.file("image")
-    try image.save(to: path)
-    #expect(throws: Never.self, what) { try ImageCheck.expectSound(path) }
-    guard isRoot else { return }
-    #expect(throws: Never.self, what) {
-      let lines = try KernelState.lines(
-        of: path, in: directory, hasFreeSpaceTree: hasFreeSpaceTree)
-      #expect(states.contains(lines), what)
-    }
-    #expect(throws: Never.self, what) { try ImageCheck.expectSound(path) }
   }
 
   /// One random change of a small tree.

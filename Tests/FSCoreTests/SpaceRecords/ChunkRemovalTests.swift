@@ -138,12 +138,18 @@ import Testing
 
     let recorded = device.recorded
     for cut in stride(from: recorded.count, to: start, by: -max(1, (recorded.count - start) / 40)) {
+    var cuts = 0
       let density = random.below(101)
       let image = try device.image(
         after: cut, of: recorded, density: density, random: &random)
       try CacheJudge.check(image)
       let again = try Volume.mountForTest(image)
+      let left = image.copy()
       let file = try again.find("/kept")
+      if TestSeed.isThorough || cuts % 30 == 17 {
+        try LinuxJudge.judge(left, [again.stateLines()], "cut \(cut)")
+      }
+      cuts += 1
       #expect(try again.readBytes(file, at: 0, count: bytes.count) == bytes, "cut \(cut)")
       try Self.fill(again, "/after", megabytes: 20)
       try again.unmount()

@@ -66,7 +66,7 @@ import Testing
           }
           let what: Comment =
             "cut after event \(cut) at density \(density) between commits \(number - 1) and \(number)"
-          let after = try Volume.mountForTest(try image.copy())
+          let after = try Volume.mountForTest(image.copy())
           let lines = try after.stateLines()
           try after.synchronizeAll()
           #expect(after.brokenInvariants() == [])

@@ -123,7 +123,7 @@ import Testing
     var partial = 0
     var (rounds, aborts) = (0, 0)
     while number < 10_000 {
-      let device = try SimulatedDevice(try base.copy())
+      let device = try SimulatedDevice(base.copy())
       let volume = try Volume.mountForTest(device)
       let (file, target) = (try volume.find("/file"), try volume.find("/target"))
       let size = try volume.item(file).size

@@ -94,7 +94,7 @@ final class SimulatedDevice: BlockDevice {
   /// - Parameter memory: what the device holds; it stays the device's own memory.
   init(_ memory: MemoryDevice, recording: Bool = false) throws {
     self.memory = memory
-    base = recording ? try memory.copy() : nil
+    base = recording ? memory.copy() : nil
   }
 
   var sizeBytes: UInt64 { memory.sizeBytes }
@@ -233,13 +233,8 @@ final class SimulatedDevice: BlockDevice {
   func image(
     after count: Int, of recorded: [Event], density: Int, random: inout SeededRandom
   ) throws -> MemoryDevice {
-    guard let base else { throw TestFailure("the device does not record") }
-    let image = try base.copy()
     let lastFlush = recorded[..<count].lastIndex { $0.isFlush } ?? 0
-    for event in recorded[..<lastFlush] {
-      guard case .write(let offset, let bytes) = event else { continue }
-      try bytes.withUnsafeBytes { try image.write($0, at: PhysicalAddress(offset)) }
-    }
+    let image = try image(ofFirst: lastFlush, of: recorded)
 
     var loose = Array(recorded[lastFlush..<count])
     if density > 0, density < 100 { loose.shuffle(using: &random) }
@@ -256,5 +251,22 @@ final class SimulatedDevice: BlockDevice {
       }
     }
     return image
+  }
+
+  /// What the device held after the first `count` events of the record, all of them. Cuts are mostly
+  /// asked for in their order, so each image goes on from the one before it.
+  private func image(ofFirst count: Int, of recorded: [Event]) throws -> MemoryDevice {
+    guard let base else { throw TestFailure("the device does not record") }
+    var (done, image) = (0, base)
+    if let begun = state.withLock({ $0.begun }), begun.events <= count {
+      (done, image) = begun
+    }
+    image = image.copy()
+    for event in recorded[done..<count] {
+      guard case .write(let offset, let bytes) = event else { continue }
+      try bytes.withUnsafeBytes { try image.write($0, at: PhysicalAddress(offset)) }
+    }
+    state.withLock { $0.begun = (count, image) }
+    return image.copy()
   }
 }

@@ -105,8 +105,8 @@ extension SimulatedDevice {
     let recorded = self.recorded
     var (cuts, resumed) = (0, 0)
     for cut in stride(
-      from: recorded.count, to: start, by: -max(1, (recorded.count - start) / parts))
-    {
+      from: recorded.count, to: start, by: -max(1, (recorded.count - start) / parts)
+    ).reversed() {
       let image = try self.image(
         after: cut, of: recorded, density: random.below(101), random: &random)
       if TestSeed.isThorough || cuts % 10 == 5 {

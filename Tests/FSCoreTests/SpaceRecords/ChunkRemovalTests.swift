@@ -137,9 +137,9 @@ import Testing
     try volume.unmount()
 
     let recorded = device.recorded
-    for cut in stride(from: recorded.count, to: start, by: -max(1, (recorded.count - start) / 40)) {
     var cuts = 0
       let density = random.below(101)
+    for cut in stride(from: recorded.count, to: start, by: -max(1, (recorded.count - start) / 40)) {
       let image = try device.image(
         after: cut, of: recorded, density: density, random: &random)
       try CacheJudge.check(image)

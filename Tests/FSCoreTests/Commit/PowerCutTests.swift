@@ -105,7 +105,11 @@ import Testing
       let file = try id ?? volume.makeFile(path)
       let count = random.below(3) == 0 ? 60_000 : 900
       let byte = UInt8(truncatingIfNeeded: random.next())
-      let bytes = (0..<count).map { byte &+ UInt8(truncatingIfNeeded: $0 / 512) }
+      var bytes: [UInt8] = []
+      for part in 0..<(count + 511) / 512 {
+        let repeated = min(512, count - bytes.count)
+        bytes += [UInt8](repeating: byte &+ UInt8(truncatingIfNeeded: part), count: repeated)
+      }
       try volume.writeBytes(file, at: random.below(150_000), bytes)
     }
   }

@@ -132,10 +132,13 @@ extension SimulatedDevice {
 extension SeededRandom {
   mutating func bytes(_ count: Int) -> [UInt8] {
     var bytes = [UInt8](repeating: 0, count: count)
-    for index in stride(from: 0, to: count, by: 8) {
-      let word = next()
-      for part in 0..<min(8, count - index) {
-        bytes[index + part] = UInt8(truncatingIfNeeded: word >> (8 * part))
+    bytes.withUnsafeMutableBytes { bytes in
+      var done = 0
+      while done < count {
+        withUnsafeBytes(of: next().littleEndian) { word in
+          bytes.store(word.part(0, min(8, count - done)), at: done)
+        }
+        done += 8
       }
     }
     return bytes

@@ -5,10 +5,12 @@ import Testing
 
 /// The index against a model in random steps, dumped and loaded each thousand.
 ///
-/// `FREESPACE_STEPS` sets the number of steps of each seed.
+/// `FREESPACE_STEPS` sets the number of steps of each seed; else there are as many as go through all
+/// phases twice.
 @Suite(.timeLimit(.minutes(10))) struct ModelTests {
   static let stepCount =
-    ProcessInfo.processInfo.environment["FREESPACE_STEPS"].flatMap { Int($0) } ?? 100_000
+    ProcessInfo.processInfo.environment["FREESPACE_STEPS"].flatMap { Int($0) }
+    ?? (TestSeed.isThorough ? 100_000 : 42_000)
 
   /// Seeds choose the group, so that each shape is met: windows cut short, a start that is
   /// no multiple of the node size, one window and several.

@@ -72,5 +72,46 @@ extension MountTests {
         }
       }
     }
+
+    /// `inspect tree` has the same items in the same order as `btrfs inspect-internal dump-tree`, and
+    /// the same names for them: of free space as ranges and as bitmaps, and of block groups.
+    @Test(.needsFuse, .timeLimit(.minutes(1)))
+    func itemsHaveTheNamesOfBtrfs() throws {
+      let scratch = try Scratch()
+      try Fixture("block-group-tree.img.zst").unpack(to: scratch.image)
+      let mounted = try scratch.mount()
+      defer { try? mounted.unmount() }
+      // More ranges than stand as extents in a group of 8 MiB.
+      for number in 0..<80 { try scratch.write("piece\(number)", seed: 7, length: 5000) }
+      try mounted.sync()
+      for number in stride(from: 0, to: 80, by: 2) {
+        let path = scratch.root.appending("piece\(number)")
+        try check("unlink \(path)") { path.withCPath { unlink($0) } }
+      }
+      try mounted.unmount()
+
+      var types: Set<Substring> = []
+      for (name, number) in [("free-space", "10"), ("block-group", "11"), ("root", "1")] {
+        let ours = try FsmountProgram.run("inspect", "tree", name, scratch.image).orThrow().output
+          .split(separator: "\n").filter { $0.hasPrefix("    ") }
+          .map { $0.split(separator: " ").prefix(3) }
+        let dump = try Shell.run(
+          "btrfs", "inspect-internal", "dump-tree", "-t", number, scratch.image
+        ).orThrow().output
+        let theirs = dump.split(separator: "\n").filter { $0.hasPrefix("\titem ") }.map { line in
+          line.split(separator: "(")[1].split(separator: ")")[0].split(separator: " ").prefix(3)
+        }
+        // Special object ids have other names in the root tree.
+        if name != "root" { #expect(ours.map(Array.init) == theirs.map(Array.init)) }
+        let named = ours.compactMap { $0.dropFirst().first }
+        #expect(named.count > 3 && named == theirs.compactMap { $0.dropFirst().first })
+        types.formUnion(named)
+      }
+      #expect(
+        types.isSuperset(of: [
+          "FREE_SPACE_INFO", "FREE_SPACE_EXTENT", "FREE_SPACE_BITMAP", "BLOCK_GROUP_ITEM",
+          "ROOT_ITEM",
+        ]), "\(types)")
+    }
   }
 }

@@ -101,7 +101,7 @@ package final class PeriodicCommit: CommitServer {
       files.flushAll()
       try remover.removeIdle()
       #if DEBUG
-        files.checkInvariants()
+        files.checkInvariants(turn: transactions.committed.rawValue)
       #endif
       try committer.commit()
     } catch {

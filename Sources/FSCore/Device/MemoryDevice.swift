@@ -1,6 +1,8 @@
 import Synchronization
 
 /// An image in memory, sparse by pieces of 64 KiB: for tests and for trying things out.
+///
+/// Copies share the pieces, until one of them writes.
 package final class MemoryDevice: BlockDevice {
   private let currentSize: Atomic<UInt64>
   package var sizeBytes: UInt64 { currentSize.load(ordering: .acquiring) }
@@ -34,8 +36,7 @@ package final class MemoryDevice: BlockDevice {
     try check("write", address, bytes.count)
     pieces.withLock { pieces in
       Self.forEachPart(address.rawValue, bytes.count) { index, within, at, count in
-        let piece = pieces[index] ?? AlignedBuffer(zeroed: Int(Self.pieceSize))
-        pieces[index] = piece
+        let piece = Self.writable(index, &pieces)
         piece.bytes.store(bytes.part(at, count), at: within)
       }
     }
@@ -47,8 +48,9 @@ package final class MemoryDevice: BlockDevice {
       for index in Array(pieces.keys) where (index + 1) * Self.pieceSize > bytes {
         if index * Self.pieceSize >= bytes {
           pieces[index] = nil
-        } else if let piece = pieces[index] {
+        } else {
           let kept = Int(bytes - index * Self.pieceSize)
+          let piece = Self.writable(index, &pieces)
           piece.bytes.part(kept, piece.count - kept).zero()
         }
       }
@@ -65,22 +67,35 @@ package final class MemoryDevice: BlockDevice {
       Self.forEachPart(address.rawValue, Int(length)) { index, within, _, count in
         if count == Int(Self.pieceSize) {
           pieces[index] = nil
-        } else {
-          pieces[index]?.bytes.part(within, count).zero()
+        } else if pieces[index] != nil {
+          Self.writable(index, &pieces).bytes.part(within, count).zero()
         }
       }
     }
   }
 
   /// A device of the same content, of its own from here on.
-  package func copy() throws(FilesystemError) -> MemoryDevice {
+  package func copy() -> MemoryDevice {
     let copy = MemoryDevice(sizeBytes: sizeBytes)
-    for (index, piece) in pieces.withLock({ $0 }) {
-      let end = min((index + 1) * Self.pieceSize, sizeBytes)
-      let count = Int(end - index * Self.pieceSize)
-      try copy.write(piece.readable.part(0, count), at: PhysicalAddress(index * Self.pieceSize))
-    }
+    let shared = pieces.withLock { $0 }
+    copy.pieces.withLock { $0 = shared }
     return copy
+  }
+
+  /// The piece, which no copy has as well.
+  private static func writable(
+    _ index: UInt64, _ pieces: inout [UInt64: AlignedBuffer]
+  ) -> AlignedBuffer {
+    if isKnownUniquelyReferenced(&pieces[index]), let piece = pieces[index] { return piece }
+    let piece: AlignedBuffer
+    if let shared = pieces[index] {
+      piece = AlignedBuffer(count: Int(pieceSize))
+      piece.bytes.copyMemory(from: shared.readable)
+    } else {
+      piece = AlignedBuffer(zeroed: Int(pieceSize))
+    }
+    pieces[index] = piece
+    return piece
   }
 
   /// Calls `body` with each piece that was ever written, for storing the image in a file.

@@ -13,7 +13,7 @@ import Synchronization
 ///    write-back, finds the file's extents unchanged until it lets go.
 /// 7. What every read looks at is left out of the runtime's checks that no two accesses overlap: the
 ///    locks see to that.
-/// 8. `checkInvariants` holds the numbers against the cells, in debug builds at each commit.
+/// 8. `checkInvariants` holds the numbers against the cells, in debug builds of some files at each commit.
 final class FileBuffers: @unchecked Sendable {
   /// Written to, and not on its way to the device.
   @exclusivity(unchecked) var dirty: [UInt64: BufferCell] = [:]

@@ -197,7 +197,7 @@ package enum MakeFilesystem {
     while done < length {
       let part = buffer.bytes.part(0, Int(min(length - done, UInt64(buffer.count))))
       try device.read(into: part, at: PhysicalAddress(start + done))
-      if part.contains(where: { $0 != 0 }) {
+      if !UnsafeRawBufferPointer(part).isZero {
         part.zero()
         try device.write(UnsafeRawBufferPointer(part), at: PhysicalAddress(start + done))
       }

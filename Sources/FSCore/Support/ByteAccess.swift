@@ -1,3 +1,5 @@
+import Glibc
+
 /// Little-endian numbers at any alignment, as all of the format's are.
 extension RawSpan {
   /// Traps when the number would lie outside the span.
@@ -53,6 +55,15 @@ extension UnsafeRawBufferPointer {
   }
 }
 
+extension UnsafeRawBufferPointer {
+  /// Whether no byte is other than 0.
+  package var isZero: Bool {
+    guard let base = baseAddress, count > 0 else { return true }
+    // Each byte is the one before it, and the first is 0.
+    return self[0] == 0 && memcmp(base, base + 1, count - 1) == 0
+  }
+}
+
 extension UnsafeMutableRawBufferPointer {
   @inline(__always)
   func store<T: FixedWidthInteger & BitwiseCopyable>(_ value: T, at offset: Int) {
@@ -76,7 +87,7 @@ extension UnsafeMutableRawBufferPointer {
   }
 
   func zero() {
-    if let base = baseAddress { base.initializeMemory(as: UInt8.self, repeating: 0, count: count) }
+    if let base = baseAddress { memset(base, 0, count) }
   }
 
   /// The bytes of `range` alone. Traps when the range is not inside.

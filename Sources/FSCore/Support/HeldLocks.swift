@@ -8,34 +8,81 @@ import Glibc
 /// 2. The thread that releases a lock is the one that took it.
 enum HeldLocks {
   #if DEBUG
+    /// Plain numbers: where nothing is optimised, comparing anything else calls several functions,
+    /// and every lock that is taken comes here.
     private struct Entry {
-      var lock: UnsafeRawPointer
-      var rank: LockRank
-      var order: InodeID?
+      var lock: UInt
+      var tree: UInt64
+      var number: UInt64
+      var rank: UInt8
+      var hasOrder: Bool
       var isExclusive: Bool
       var isTried: Bool
     }
 
-    private final class State {
-      var entries: [Entry] = []
-      init() { entries.reserveCapacity(16) }
+    /// The last one that was taken stands last.
+    private struct Stack {
+      var entries: UnsafeMutablePointer<Entry>
+      var count: Int
+      var capacity: Int
+
+      mutating func grow() {
+        let larger = UnsafeMutablePointer<Entry>.allocate(capacity: capacity * 2)
+        larger.moveInitialize(from: entries, count: count)
+        entries.deallocate()
+        entries = larger
+        capacity *= 2
+      }
     }
 
     private static let key: pthread_key_t = {
       var key = pthread_key_t()
-      pthread_key_create(&key) { state in
-        if let state { Unmanaged<State>.fromOpaque(state).release() }
+      pthread_key_create(&key) { memory in
+        guard let stack = memory?.assumingMemoryBound(to: Stack.self) else { return }
+        stack.pointee.entries.deallocate()
+        stack.deallocate()
       }
       return key
     }()
 
-    private static var state: State {
-      if let pointer = pthread_getspecific(key) {
-        return Unmanaged<State>.fromOpaque(pointer).takeUnretainedValue()
+    private static var stack: UnsafeMutablePointer<Stack> {
+      if let memory = pthread_getspecific(key) { return memory.assumingMemoryBound(to: Stack.self) }
+      let stack = UnsafeMutablePointer<Stack>.allocate(capacity: 1)
+      stack.initialize(to: Stack(entries: .allocate(capacity: 16), count: 0, capacity: 16))
+      pthread_setspecific(key, stack)
+      return stack
+    }
+
+    /// Traps where a lock of this rank and order may not be waited for.
+    ///
+    /// It is enough to look back to the last one that was waited for: that one comes before what is
+    /// to be taken, and all that stands below it came before that one.
+    private static func requireOrder(
+      _ stack: UnsafeMutablePointer<Stack>, _ rank: UInt8, _ order: InodeID?
+    ) {
+      var index = stack.pointee.count
+      while index > 0 {
+        index &-= 1
+        let held = stack.pointee.entries + index
+        if held.pointee.rank >= rank {
+          guard held.pointee.rank == rank, held.pointee.hasOrder, let order,
+            held.pointee.tree < order.tree.rawValue
+              || (held.pointee.tree == order.tree.rawValue
+                && held.pointee.number < order.number.rawValue)
+          else {
+            fatalError(
+              """
+              lock order: \(name(rank)) \(order.map(String.init) ?? "") taken while holding \
+              \(name(held.pointee.rank))
+              """)
+          }
+        }
+        if !held.pointee.isTried { return }
       }
-      let state = State()
-      pthread_setspecific(key, Unmanaged.passRetained(state).toOpaque())
-      return state
+    }
+
+    private static func name(_ rank: UInt8) -> String {
+      LockRank(rawValue: rank).map { "\($0)" } ?? "rank \(rank)"
     }
   #endif
 
@@ -49,32 +96,33 @@ enum HeldLocks {
     isTried: Bool = false
   ) {
     #if DEBUG
-      let state = self.state
-      if !isTried {
-        for held in state.entries.reversed() {
-          if held.rank < rank {
-            // What was waited for before this has no higher rank. A thread may hold thousands.
-            if held.isTried { continue } else { break }
-          }
-          if held.rank == rank, let order, let before = held.order, before < order { continue }
-          fatalError(
-            "lock order: \(rank) \(order.map(String.init) ?? "") taken while holding \(held.rank)")
-        }
-      }
-      state.entries.append(
-        Entry(
-          lock: lock, rank: rank, order: order, isExclusive: isExclusive, isTried: isTried))
+      let stack = self.stack
+      let number = rank.rawValue
+      if !isTried { requireOrder(stack, number, order) }
+      if stack.pointee.count == stack.pointee.capacity { stack.pointee.grow() }
+      (stack.pointee.entries + stack.pointee.count).initialize(
+        to: Entry(
+          lock: UInt(bitPattern: lock), tree: order?.tree.rawValue ?? 0,
+          number: order?.number.rawValue ?? 0, rank: number, hasOrder: order != nil,
+          isExclusive: isExclusive, isTried: isTried))
+      stack.pointee.count &+= 1
     #endif
   }
 
   @inline(__always)
   static func didRelease(_ lock: UnsafeRawPointer) {
     #if DEBUG
-      let state = self.state
-      guard let index = state.entries.lastIndex(where: { $0.lock == lock }) else {
-        fatalError("a lock is released that the thread does not hold")
+      let stack = self.stack
+      let lock = UInt(bitPattern: lock)
+      let last = stack.pointee.count &- 1
+      var index = last
+      while index >= 0, (stack.pointee.entries + index).pointee.lock != lock { index &-= 1 }
+      if index < 0 { fatalError("a lock is released that the thread does not hold") }
+      while index < last {
+        (stack.pointee.entries + index).pointee = (stack.pointee.entries + (index &+ 1)).pointee
+        index &+= 1
       }
-      state.entries.remove(at: index)
+      stack.pointee.count = last
     #endif
   }
 
@@ -82,8 +130,17 @@ enum HeldLocks {
   @inline(__always)
   static func assertMayWait(below rank: LockRank) {
     #if DEBUG
-      for held in state.entries where held.rank >= rank {
-        fatalError("waiting for \(rank) while holding \(held.rank)")
+      let stack = self.stack
+      let number = rank.rawValue
+      var index = stack.pointee.count
+      while index > 0 {
+        index &-= 1
+        let held = (stack.pointee.entries + index).pointee
+        guard held.rank < number else {
+          fatalError("waiting for \(rank) while holding \(name(held.rank))")
+        }
+        // What stands below has no higher rank.
+        if !held.isTried { return }
       }
     #endif
   }
@@ -92,7 +149,15 @@ enum HeldLocks {
   @inline(__always)
   static func holds(_ lock: UnsafeRawPointer, exclusively: Bool) -> Bool {
     #if DEBUG
-      return state.entries.contains { $0.lock == lock && ($0.isExclusive || !exclusively) }
+      let stack = self.stack
+      let lock = UInt(bitPattern: lock)
+      var index = stack.pointee.count
+      while index > 0 {
+        index &-= 1
+        let held = stack.pointee.entries + index
+        if held.pointee.lock == lock, held.pointee.isExclusive || !exclusively { return true }
+      }
+      return false
     #else
       return true
     #endif

@@ -15,6 +15,10 @@ extension FormatNumber {
   @inline(__always)
   package static func < (a: Self, b: Self) -> Bool { a.rawValue < b.rawValue }
 
+  // That of RawRepresentable looks its way up at each call, where nothing is optimised.
+  @inline(__always)
+  package static func == (a: Self, b: Self) -> Bool { a.rawValue == b.rawValue }
+
   package var description: String { String(rawValue) }
 }
 
@@ -113,7 +117,9 @@ package struct InodeID: Hashable, Comparable, Sendable, CustomStringConvertible 
   }
 
   package static func < (a: InodeID, b: InodeID) -> Bool {
-    (a.tree, a.number) < (b.tree, b.number)
+    // Numbers rather than pairs of identifiers, for builds in which nothing is optimised.
+    a.tree.rawValue == b.tree.rawValue
+      ? a.number.rawValue < b.number.rawValue : a.tree.rawValue < b.tree.rawValue
   }
 
   package var description: String { "\(tree)/\(number)" }

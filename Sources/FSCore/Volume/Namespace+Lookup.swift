@@ -1,9 +1,15 @@
+import Glibc
+
 extension Namespace {
   /// Throws unless `name` can be looked up.
   func requireName(_ name: [UInt8]) throws(FilesystemError) {
     guard name.count <= Format.maximumNameLength else { throw .nameTooLong }
     guard !name.isEmpty else { throw .notFound }
-    guard !name.contains(where: { $0 == 0 || $0 == UInt8(ascii: "/") }) else {
+    let isAllowed = name.withUnsafeBytes {
+      memchr($0.baseAddress!, 0, $0.count) == nil
+        && memchr($0.baseAddress!, Int32(UInt8(ascii: "/")), $0.count) == nil
+    }
+    guard isAllowed else {
       throw .invalidArgument("a name with a slash or a zero byte")
     }
   }

@@ -5,8 +5,8 @@ extension Volume {
   package func commit() throws(FilesystemError) {
     guard readOnlyReason == nil else { return }
     #if DEBUG
-      files.checkInvariants()
-      let broken = inodes.brokenInvariants()
+      files.checkInvariants(turn: commitCount)
+      let broken = inodes.brokenInvariants(turn: commitCount)
       precondition(broken.isEmpty, broken.joined(separator: "\n"))
     #endif
     try committer.commit()

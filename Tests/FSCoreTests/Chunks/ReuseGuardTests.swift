@@ -94,7 +94,7 @@ import Testing
   /// since it began, whosever it was, and holds up no other reader.
   @Test(.timeLimit(.minutes(1)))
   func freedSpaceWaitsForAReaderOfData() throws {
-    let device = HeldReads(try TestImage.make())
+    let device = try SimulatedDevice(TestImage.make())
     let volume = try Volume.mountForTest(device)
     defer { try? volume.unmount() }
     let size = 1 << 20
@@ -105,8 +105,8 @@ import Testing
     try volume.writeBytes(freed, at: 0, bytes)
     try volume.synchronizeAll()
 
-    device.hold(readsOf: size)
-    defer { device.release() }
+    device.hold(.read, of: size)
+    defer { device.letGo(.read) }
     let answered = Flag()
     Thread {
       #expect(throws: Never.self) {
@@ -115,7 +115,7 @@ import Testing
       }
       answered.set()
     }.start()
-    #expect(Self.comesTrue { device.isHolding })
+    #expect(Self.comesTrue { device.heldRequests > 0 })
 
     try volume.remove("/freed")
     let committed = Flag()
@@ -129,7 +129,7 @@ import Testing
     #expect(try volume.readBytes(read, at: 4096, count: 4096) == Array(bytes.prefix(4096)))
     #expect(try volume.find("/read") == read)
 
-    device.release()
+    device.letGo(.read)
     #expect(
       Self.comesTrue {
         committed.isSet && answered.isSet
@@ -143,43 +143,4 @@ private final class Flag: Sendable {
   private let value = Atomic<Bool>(false)
   var isSet: Bool { value.load(ordering: .relaxed) }
   func set() { value.store(true, ordering: .relaxed) }
-}
-
-/// A device that does not answer reads of one length until it is told to.
-private final class HeldReads: BlockDevice {
-  private struct State {
-    var heldLength: Int?
-    var isHolding = false
-  }
-
-  let sizeBytes: UInt64
-  private let memory: MemoryDevice
-  private let state = Guarded(State(), rank: .leaf)
-
-  init(_ memory: MemoryDevice) {
-    self.memory = memory
-    sizeBytes = memory.sizeBytes
-  }
-
-  func hold(readsOf length: Int) { state.update { $0.heldLength = length } }
-  func release() { state.update { $0.heldLength = nil } }
-  var isHolding: Bool { state.withLock { $0.isHolding } }
-
-  func read(
-    into buffer: UnsafeMutableRawBufferPointer, at address: PhysicalAddress
-  ) throws(FilesystemError) {
-    let count = buffer.count
-    state.withLock { if $0.heldLength == count { $0.isHolding = true } }
-    // A test that has failed lets nothing go.
-    state.wait(atMost: 30) { $0.heldLength != count }
-    try memory.read(into: buffer, at: address)
-  }
-
-  func write(
-    _ bytes: UnsafeRawBufferPointer, at address: PhysicalAddress
-  ) throws(FilesystemError) {
-    try memory.write(bytes, at: address)
-  }
-
-  func flush() throws(FilesystemError) {}
 }

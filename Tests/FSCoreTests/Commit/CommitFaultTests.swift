@@ -43,7 +43,7 @@ import Testing
     let base = try TestImage.make()
     var faultCount = 0
     for allowed in 0..<40 {
-      let device = try SimulatedDevice(try base.copy())
+      let device = try SimulatedDevice(base.copy())
       let volume = try Volume.mountForTest(device)
       try volume.makeDirectory("/d")
       try volume.writeBytes(volume.makeFile("/d/old"), at: 0, [UInt8](repeating: 7, count: 50_000))
@@ -71,7 +71,7 @@ import Testing
       device.heal()
       try? volume.unmount()
 
-      let after = try Volume.mountForTest(try device.memory.copy())
+      let after = try Volume.mountForTest(device.memory.copy())
       let lines = try after.stateLines()
       try after.unmount()
       // The superblock may have reached the device before the error.

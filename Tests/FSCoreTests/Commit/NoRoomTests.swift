@@ -368,7 +368,7 @@ import Testing
 
   @Test func aShortageIsToldOnceAndOnceWhenItIsOver() throws {
     let lines = Guarded<[String]>([], rank: .leaf)
-    let logger = Logger(label: "test") { _ in KeepingLog(lines) }
+    let logger = Logger(label: "test") { _ in KeptLog(lines: lines) }
     var options = VolumeOptions()
     options.commitInterval = 3600
     let device = try SimulatedDevice(try TestImage.make { $0.spaceRecord = .v2 })

@@ -131,7 +131,7 @@ import Testing
   private static func states(
     _ base: MemoryDevice, _ operation: Operation
   ) throws -> (before: [String], after: [String]) {
-    let volume = try Volume.mountForTest(try base.copy())
+    let volume = try Volume.mountForTest(base.copy())
     let before = try volume.stateLines()
     try operation.body(volume)
     let after = try volume.stateLines()
@@ -146,7 +146,7 @@ import Testing
     allowed: [[String]]
   ) throws -> Bool {
     let what: Comment = "\(operation.name), read \(number) fails \(duration)"
-    let device = try SimulatedDevice(try base.copy())
+    let device = try SimulatedDevice(base.copy())
     let volume = try Volume.mountForTest(device)
     try Self.forgetBlocks(volume)
     device.fail(.init([.read], after: number, times: duration.times))
@@ -198,7 +198,7 @@ import Testing
     let blocks = try Self.blocks.get()
     #expect(blocks.count > 40)
     for block in TestSeed.sample(blocks, 20) {
-      let device = try SimulatedDevice(try base.copy())
+      let device = try SimulatedDevice(base.copy())
       let range = block.address..<(block.address + 4096)
       let what: Comment = "the block of tree \(block.tree) at \(block.address)"
       device.fail(.init([.read], in: [range]))
@@ -262,7 +262,7 @@ import Testing
     var number = 0
     while number < 1000 {
       defer { number += TestSeed.isThorough || number < 8 ? 1 : 1 + number / 5 }
-      let device = try SimulatedDevice(try base.copy())
+      let device = try SimulatedDevice(base.copy())
       device.fail(.init([.read], after: number, times: duration.times))
       let volume = try? Volume.mountForTest(device)
       let isMet = device.failures > 0

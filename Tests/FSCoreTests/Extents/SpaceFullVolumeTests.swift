@@ -1,3 +1,4 @@
+import TestSupport
 import Testing
 
 @testable import FSCore
@@ -14,8 +15,10 @@ import Testing
     /// How much of the device Linux 6.x fills with such files on an image by mkfs.btrfs, with
     /// space_cache=v1: measured, with the same calls in the same order.
     var linuxShare: Double
-    /// What part of that is reached.
-    var reachedPart = 0.95
+    /// What part of that is to be reached. Where data fill the device we reach all of it, or 0.994 in
+    /// mixed groups. Where leaves of small files do, it depends on how full they become, and so on the
+    /// moments at which files are written back and leaves are divided: 0.94 to 0.96 was seen.
+    var reachedPart = 0.99
     /// Whether all is written back now and then, so that little is buffered at the end.
     var syncs = true
     var testDescription: String { name }
@@ -29,20 +32,22 @@ import Testing
       linuxShare: 0.919),
     Variant(
       name: "128 MiB mixed, small files", sizeBytes: 128 << 20, isMixed: true, fileSize: 1800,
-      linuxShare: 0.499),
+      linuxShare: 0.499, reachedPart: 0.95),
     Variant(
       name: "small files", sizeBytes: 128 << 20, nodeSize: 4096, fileSize: 6000, linuxShare: 0.269),
-    Variant(name: "inline files", sizeBytes: 128 << 20, fileSize: 1500, linuxShare: 0.269),
-    // How full leaves become depends on when the files are written back: from 0.917 on was seen.
+    Variant(
+      name: "inline files", sizeBytes: 128 << 20, fileSize: 1500, linuxShare: 0.269,
+      reachedPart: 0.95),
+    // Here nothing but memory says when files are written back: from 0.917 on was seen.
     Variant(
       name: "inline files, buffered", sizeBytes: 128 << 20, fileSize: 1400, linuxShare: 0.251,
       reachedPart: 0.90, syncs: false),
     Variant(
       name: "small files, buffered", sizeBytes: 128 << 20, fileSize: 2500, linuxShare: 0.224,
-      syncs: false),
+      reachedPart: 0.95, syncs: false),
     Variant(
       name: "64 KiB nodes", sizeBytes: 256 << 20, nodeSize: 65536, fileSize: 50_000,
-      linuxShare: 0.642),
+      linuxShare: 0.642, reachedPart: 0.95),
   ])
   func fillAndEmpty(variant: Variant) throws {
     let device = try TestImage.make(sizeBytes: variant.sizeBytes) { options in
@@ -50,9 +55,14 @@ import Testing
       options.isMixed = variant.isMixed
     }
     var counts: [Int] = []
-    // Two rounds delete in both ways; many small files take their time.
-    for round in 0..<(variant.fileSize < 10000 ? 2 : 3) {
-      let volume = try Volume.mountForTest(device)
+    // Two rounds delete in both ways; many small files take their time, so that one variant shows it
+    // of them.
+    let isLong = variant.fileSize < 10_000 && !TestSeed.isThorough
+    for round in 0..<(isLong ? variant.name == "inline files" ? 2 : 1 : 3) {
+      // A look at each of many small files would change and commit each of them for its time.
+      let volume = try Volume.mountForTest(device) {
+        if variant.fileSize < 10_000 { $0.accessTimes = .noatime }
+      }
       let count = try fill(volume, variant, round)
       counts.append(count)
       let share = Double(count * variant.fileSize) / Double(variant.sizeBytes)

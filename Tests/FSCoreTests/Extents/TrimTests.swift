@@ -108,6 +108,9 @@ import Testing
         }
         #expect(try again.readBytes(again.find("/kept"), at: 4096, count: 1) == [5])
         found.insert(file != nil)
+        if count == recorded.count / 2, density == 60 {
+          try LinuxJudge.judge(image, [again.stateLines()], "cut after event \(count)")
+        }
         try again.unmount()
       }
     }

@@ -24,18 +24,27 @@ import Testing
     try volume.commit()
   }
 
-  /// Makes empty files with long names until there is no room for their items.
+  /// Makes symbolic links, whose targets take most room for the least work, and then empty files with
+  /// long names, until there is no room for their items.
   private func fillMetadata(_ volume: Volume) throws -> Int {
     let name = String(repeating: "n", count: 230)
+    let target = [UInt8](repeating: UInt8(ascii: "t"), count: 3800)
     var count = 0
-    while true {
+    for isLink in [true, false] {
       do {
-        _ = try volume.makeFile("/\(name)\(count)")
-        count += 1
-      } catch FilesystemError.noSpace {
-        return count
-      }
+        while true {
+          if isLink {
+            _ = try volume.namespace.makeSymbolicLink(
+              Array("link\(count)".utf8), in: volume.rootDirectory, target: target, Volume.testOwner
+            )
+          } else {
+            try volume.makeFile("/\(name)\(count)")
+          }
+          count += 1
+        }
+      } catch FilesystemError.noSpace {}
     }
+    return count
   }
 
   /// Many small files are buffered; then others take all the metadata space that is to be had.

@@ -160,7 +160,8 @@ struct CloneModel {
     if mode == .plain || mode == .zeroRange { extend(index, to: Int(range.upperBound)) }
     guard mode == .punchHole || mode == .zeroRange else { return }
     let end = min(Int(range.upperBound), files[index].bytes.count)
-    for position in min(Int(range.lowerBound), end)..<end { files[index].bytes[position] = 0 }
+    let start = min(Int(range.lowerBound), end)
+    files[index].bytes.withUnsafeMutableBytes { $0.part(start, end - start).zero() }
   }
 
   /// A writable snapshot of /v, whose files are in the game from then on; three at the most.

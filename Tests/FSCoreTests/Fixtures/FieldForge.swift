@@ -104,7 +104,7 @@ struct FieldForge {
 
   /// A copy of the image in which each field is the number beside it, in all copies of its block.
   func forged(_ changes: [(field: Field, value: UInt64)]) throws -> MemoryDevice {
-    let device = try image.copy()
+    let device = image.copy()
     for change in changes { try Self.put(change.value, into: change.field, of: device) }
     return device
   }

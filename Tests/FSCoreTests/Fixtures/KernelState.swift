@@ -7,11 +7,12 @@ import TestSupport
 enum KernelState {
   /// Mounts the image by the kernel, which may find nothing to complain about.
   static func lines(
-    of image: String, in directory: TemporaryDirectory, hasFreeSpaceTree: Bool = false
+    of image: String, in directory: TemporaryDirectory, hasFreeSpaceTree: Bool = false,
+    moreOptions: String = ""
   ) throws -> [String] {
     let mounted = try LoopMount(
       image, at: directory.file("kernel"),
-      options: hasFreeSpaceTree ? "noatime" : LoopMount.kernelOptions)
+      options: (hasFreeSpaceTree ? "noatime" : LoopMount.kernelOptions) + moreOptions)
     defer { try? mounted.unmount() }
     var lines: [String] = []
     try visit(BytePath(mounted.directory), "", &lines)

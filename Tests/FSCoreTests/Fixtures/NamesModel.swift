@@ -14,11 +14,15 @@ struct NamesModel {
 
   var nodes: [InodeID: Node] = [:]
   var entries: [InodeID: [[UInt8]: InodeID]] = [:]
+  /// By ascending id, as they were made: a dictionary has another order in each process.
+  private var ids: [InodeID]
+  private var directories: [InodeID]
   let root: InodeID
   private let names: [[UInt8]]
 
   init(root: InodeID) {
     self.root = root
+    (ids, directories) = ([root], [root])
     nodes[root] = Node(isDirectory: true, parent: root)
     entries[root] = [:]
     // Half of them share one hash.
@@ -40,11 +44,12 @@ struct NamesModel {
     if nodes[id]!.links == 0 || nodes[id]!.isDirectory {
       nodes[id] = nil
       entries[id] = nil
+      ids.removeAll { $0.number.rawValue == id.number.rawValue }
+      directories.removeAll { $0.number.rawValue == id.number.rawValue }
     }
   }
 
   mutating func step(_ volume: Volume, _ random: inout SeededRandom) throws {
-    let directories = entries.keys.sorted()
     func pick<T>(_ list: [T]) -> T { list[random.below(list.count)] }
     let (directory, other) = (pick(directories), pick(directories))
     let (name, newName) = (pick(names), pick(names))
@@ -68,7 +73,7 @@ struct NamesModel {
       #expect(result == (present == nil ? 0 : EEXIST))
       if let made { add(made.id, name, in: directory, isDirectory: true) }
     case 4:
-      guard let id = nodes.keys.sorted().randomElement(&random) else { return }
+      guard let id = ids.randomElement(&random) else { return }
       let expected = nodes[id]!.isDirectory ? EPERM : present != nil ? EEXIST : 0
       #expect(errorNumber { try volume.namespace.link(id, name, in: directory) } == expected)
       if expected == 0 {
@@ -103,7 +108,11 @@ struct NamesModel {
     #expect(nodes[id] == nil)
     nodes[id] = Node(isDirectory: isDirectory, parent: directory)
     entries[directory]![name] = id
-    if isDirectory { entries[id] = [:] }
+    ids.append(id)
+    if isDirectory {
+      entries[id] = [:]
+      directories.append(id)
+    }
   }
 
   private func renameResult(

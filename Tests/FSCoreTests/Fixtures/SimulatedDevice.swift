@@ -71,12 +71,21 @@ final class SimulatedDevice: BlockDevice {
     var failures = 0
     var counts: [Operation: Int] = [:]
     var delays: [Operation: useconds_t] = [:]
-    var held: Set<Operation> = []
+    /// Which requests wait: all of the kind, or those of one length.
+    var held: [Operation: Int?] = [:]
+    var heldRequests = 0
     var events: [Event] = []
     var discards = 0
     var expectations: [UInt64] = []
     var reads: [UInt64] = []
     var failsDiscards = false
+    /// The image after the first events of the record, for the images of later cuts.
+    var begun: (events: Int, image: MemoryDevice)?
+
+    func holds(_ operation: Operation, _ count: Int) -> Bool {
+      guard let length = held[operation] else { return false }
+      return length == nil || length == count
+    }
   }
 
   let memory: MemoryDevice
@@ -87,7 +96,7 @@ final class SimulatedDevice: BlockDevice {
   /// - Parameter memory: what the device holds; it stays the device's own memory.
   init(_ memory: MemoryDevice, recording: Bool = false) throws {
     self.memory = memory
-    base = recording ? try memory.copy() : nil
+    base = recording ? memory.copy() : nil
   }
 
   var sizeBytes: UInt64 { memory.sizeBytes }
@@ -106,10 +115,15 @@ final class SimulatedDevice: BlockDevice {
     state.update { $0.delays[operation] = microseconds }
   }
 
-  /// Requests of this kind wait until they are let go.
-  func hold(_ operation: Operation) { state.update { _ = $0.held.insert(operation) } }
+  /// Requests of this kind, or those of them that have this length, wait until they are let go.
+  func hold(_ operation: Operation, of length: Int? = nil) {
+    state.update { _ = $0.held.updateValue(length, forKey: operation) }
+  }
 
-  func letGo(_ operation: Operation) { state.update { _ = $0.held.remove(operation) } }
+  func letGo(_ operation: Operation) { state.update { _ = $0.held.removeValue(forKey: operation) } }
+
+  /// How many requests have had to wait so far.
+  var heldRequests: Int { state.withLock { $0.heldRequests } }
 
   /// How many requests have come, those that failed or still wait among them.
   func count(_ operation: Operation) -> Int { state.withLock { $0.counts[operation] ?? 0 } }
@@ -188,11 +202,12 @@ final class SimulatedDevice: BlockDevice {
   ) throws(FilesystemError) {
     let delay = state.update { state in
       state.counts[operation, default: 0] += 1
+      if state.holds(operation, count) { state.heldRequests += 1 }
       return state.delays[operation] ?? 0
     }
     if delay > 0 { usleep(delay) }
     // A test that has failed lets nothing go.
-    guard state.wait(atMost: 60, until: { !$0.held.contains(operation) }) else {
+    guard state.wait(atMost: 60, until: { !$0.holds(operation, count) }) else {
       throw .device(operation: name, offset: offset, code: ETIMEDOUT)
     }
     let isDiscard = name.description == "discard"
@@ -226,13 +241,8 @@ final class SimulatedDevice: BlockDevice {
   func image(
     after count: Int, of recorded: [Event], density: Int, random: inout SeededRandom
   ) throws -> MemoryDevice {
-    guard let base else { throw TestFailure("the device does not record") }
-    let image = try base.copy()
     let lastFlush = recorded[..<count].lastIndex { $0.isFlush } ?? 0
-    for event in recorded[..<lastFlush] {
-      guard case .write(let offset, let bytes) = event else { continue }
-      try bytes.withUnsafeBytes { try image.write($0, at: PhysicalAddress(offset)) }
-    }
+    let image = try image(ofFirst: lastFlush, of: recorded)
 
     var loose = Array(recorded[lastFlush..<count])
     if density > 0, density < 100 { loose.shuffle(using: &random) }
@@ -249,5 +259,22 @@ final class SimulatedDevice: BlockDevice {
       }
     }
     return image
+  }
+
+  /// What the device held after the first `count` events of the record, all of them. Cuts are mostly
+  /// asked for in their order, so each image goes on from the one before it.
+  private func image(ofFirst count: Int, of recorded: [Event]) throws -> MemoryDevice {
+    guard let base else { throw TestFailure("the device does not record") }
+    var (done, image) = (0, base)
+    if let begun = state.withLock({ $0.begun }), begun.events <= count {
+      (done, image) = begun
+    }
+    image = image.copy()
+    for event in recorded[done..<count] {
+      guard case .write(let offset, let bytes) = event else { continue }
+      try bytes.withUnsafeBytes { try image.write($0, at: PhysicalAddress(offset)) }
+    }
+    state.withLock { $0.begun = (count, image) }
+    return image.copy()
   }
 }

@@ -1,3 +1,4 @@
+import Glibc
 import Logging
 
 @testable import FSCore
@@ -24,16 +25,31 @@ extension Volume {
 
   func find(_ path: String) throws -> InodeID {
     var id = rootDirectory
-    for part in path.split(separator: "/") {
-      id = try namespace.lookup(Array(part.utf8), in: id).id
-    }
+    for name in Self.names(path) { id = try namespace.lookup(name, in: id).id }
     return id
   }
 
   private func parent(_ path: String) throws -> (InodeID, [UInt8]) {
-    let parts = path.split(separator: "/")
-    let directory = try find(parts.dropLast().joined(separator: "/"))
-    return (directory, Array(parts.last!.utf8))
+    var names = Self.names(path)
+    let last = names.removeLast()
+    var id = rootDirectory
+    for name in names { id = try namespace.lookup(name, in: id).id }
+    return (id, last)
+  }
+
+  /// By bytes: to split a text takes longer than to make a file, where nothing is optimised.
+  private static func names(_ path: String) -> [[UInt8]] {
+    var (names, path) = ([[UInt8]](), path)
+    path.withUTF8 { bytes in
+      var rest = UnsafeRawBufferPointer(bytes)
+      while let base = rest.baseAddress, rest.count > 0 {
+        let slash = memchr(base, Int32(UInt8(ascii: "/")), rest.count)
+        let count = slash.map { UnsafeRawPointer($0) - base } ?? rest.count
+        if count > 0 { names.append(Array(rest.prefix(count))) }
+        rest = UnsafeRawBufferPointer(rebasing: rest.dropFirst(count + 1))
+      }
+    }
+    return names
   }
 
   @discardableResult

@@ -96,20 +96,25 @@ extension Volume {
 
 extension SimulatedDevice {
   /// Cuts the power at about `parts` moments since `start` events were recorded. Each image is sound,
-  /// before and after a mount that goes on with what it finds, and holds the same. Returns how many
-  /// have a balance that goes on.
+  /// before and after a mount that goes on with what it finds, and holds the same; of some Linux says
+  /// so, too. Returns how many have a balance that goes on.
   func judgePowerCuts(
     from start: Int, parts: Int, lines: [String], _ random: inout SeededRandom,
     mount: (MemoryDevice) throws -> Volume
   ) throws -> Int {
     let recorded = self.recorded
-    var resumed = 0
+    var (cuts, resumed) = (0, 0)
     for cut in stride(
-      from: recorded.count, to: start, by: -max(1, (recorded.count - start) / parts))
-    {
+      from: recorded.count, to: start, by: -max(1, (recorded.count - start) / parts)
+    ).reversed() {
       let image = try self.image(
         after: cut, of: recorded, density: random.below(101), random: &random)
-      try CacheJudge.check(image)
+      if TestSeed.isThorough || cuts % 10 == 5 {
+        try LinuxJudge.judge(image, [lines], "cut \(cut)")
+      } else {
+        try CacheJudge.check(image)
+      }
+      cuts += 1
       let again = try mount(image)
       if again.balance.status.plan != nil {
         resumed += 1
@@ -127,10 +132,13 @@ extension SimulatedDevice {
 extension SeededRandom {
   mutating func bytes(_ count: Int) -> [UInt8] {
     var bytes = [UInt8](repeating: 0, count: count)
-    for index in stride(from: 0, to: count, by: 8) {
-      let word = next()
-      for part in 0..<min(8, count - index) {
-        bytes[index + part] = UInt8(truncatingIfNeeded: word >> (8 * part))
+    bytes.withUnsafeMutableBytes { bytes in
+      var done = 0
+      while done < count {
+        withUnsafeBytes(of: next().littleEndian) { word in
+          bytes.store(word.part(0, min(8, count - done)), at: done)
+        }
+        done += 8
       }
     }
     return bytes

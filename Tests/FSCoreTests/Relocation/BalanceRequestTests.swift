@@ -144,7 +144,7 @@ import Testing
   ) throws -> Int {
     var (number, judged) = (0, 0)
     while true {
-      let device = try SimulatedDevice(try base.copy())
+      let device = try SimulatedDevice(base.copy())
       let volume = try Volume.mountForTest(device)
       try change(volume)
       device.fail(.init([.read], after: number, times: 1))

@@ -31,7 +31,7 @@ struct BalanceSharedTests {
     let buffer = AlignedBuffer(count: 1 << 16)
     for offset in stride(from: 0, to: file.sizeBytes, by: buffer.count) {
       try file.read(into: buffer.bytes, at: PhysicalAddress(offset))
-      if buffer.readable.contains(where: { $0 != 0 }) {
+      if !buffer.readable.isZero {
         try memory.write(buffer.readable, at: PhysicalAddress(offset))
       }
     }

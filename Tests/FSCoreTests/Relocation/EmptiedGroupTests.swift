@@ -47,7 +47,7 @@ import Testing
       try volume.remove("/large\(round)")
       try volume.synchronizeAll()
       #expect(volume.brokenInvariants() == [])
-      let copy = try device.copy()
+      let copy = device.copy()
       #expect(try inodeGeneration(copy, group.start) == (false, nil))
       try CacheJudge.judge(copy, without: [group.start])
       if round == 1 { try CacheJudge.check(copy) }

@@ -83,19 +83,20 @@ import Testing
         for name in 0...index { try? volume.remove("/large\(name)") }
         try volume.synchronizeAll()
       }
-      var files = 0
+      let target = [UInt8](repeating: UInt8(ascii: "t"), count: 3800)
+      var links = 0
       do {
         while true {
-          let id = try volume.makeFile("/small\(files)")
-          try volume.writeBytes(id, at: 0, [UInt8](repeating: 1, count: 1500))
-          files += 1
+          _ = try volume.namespace.makeSymbolicLink(
+            Array("link\(links)".utf8), in: volume.rootDirectory, target: target, Volume.testOwner)
+          links += 1
         }
       } catch FilesystemError.noSpace {}
       try volume.synchronizeAll()
       #expect(volume.brokenInvariants() == [])
       try volume.unmount()
       try CacheJudge.check(device)
-      return files
+      return links
     }
     let fresh = try count(prefilled: false)
     let reused = try count(prefilled: true)
@@ -137,12 +138,18 @@ import Testing
     try volume.unmount()
 
     let recorded = device.recorded
+    var cuts = 0
     for cut in stride(from: recorded.count, to: start, by: -max(1, (recorded.count - start) / 40)) {
       let density = random.below(101)
       let image = try device.image(
         after: cut, of: recorded, density: density, random: &random)
       try CacheJudge.check(image)
+      let left = image.copy()
       let again = try Volume.mountForTest(image)
+      if TestSeed.isThorough || cuts % 30 == 17 {
+        try LinuxJudge.judge(left, [again.stateLines()], "cut \(cut)")
+      }
+      cuts += 1
       let file = try again.find("/kept")
       #expect(try again.readBytes(file, at: 0, count: bytes.count) == bytes, "cut \(cut)")
       try Self.fill(again, "/after", megabytes: 20)

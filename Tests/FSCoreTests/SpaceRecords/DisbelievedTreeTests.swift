@@ -116,7 +116,7 @@ import Testing
     if Self.variants[variant].nodeSize == 4096 { #expect(all[0].pointer.level > 0) }
     for (number, found) in all.enumerated()
     where found.pointer.level > 0 || number == all.count / 2 {
-      let device = try base.copy()
+      let device = base.copy()
       let reader = try ImageReader(device: device)
       let block = AlignedBuffer(count: found.block.count)
       block.bytes.store(found.block.readable, at: 0)
@@ -133,7 +133,7 @@ import Testing
   func aPointerToAnotherBlock(tree: TreeID) throws {
     let base = try Self.images[1].get()
     let before = try Self.state(base)
-    let device = try base.copy()
+    let device = base.copy()
     let reader = try ImageReader(device: device)
     let node = try #require(Self.blocks(of: .freeSpace, reader).first { $0.pointer.level == 1 })
     let target = try #require(Self.blocks(of: tree, reader).last { $0.pointer.level == 0 })
@@ -155,7 +155,7 @@ import Testing
     }
     #expect(leaves.count > 3)
     for leaf in leaves {
-      let device = try base.copy()
+      let device = base.copy()
       let reader = try ImageReader(device: device)
       let count = Int(leaf.block.readable.u32(BlockHeader.Offset.itemCount))
       let block = AlignedBuffer(count: leaf.block.count)

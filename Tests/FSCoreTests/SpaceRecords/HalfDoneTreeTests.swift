@@ -70,7 +70,7 @@ import Testing
     var halfDone = 0
     var repetitions = 0
     while true {
-      let device = try base.copy()
+      let device = base.copy()
       let volume = try Volume.mountForTest(device)
       let old = try volume.stateLines()
       let committed = volume.transactions.committed
@@ -105,7 +105,7 @@ import Testing
       #expect(throws: FilesystemError.aborted) { try volume.unmount() }
 
       // What is on the device is the last commit, whole.
-      let after = try Volume.mountForTest(try device.copy())
+      let after = try Volume.mountForTest(device.copy())
       #expect(try after.stateLines() == old, "allocation \(number)")
       try after.unmount()
       try FreeSpaceTreeJudge.judge(device, "allocation \(number)")

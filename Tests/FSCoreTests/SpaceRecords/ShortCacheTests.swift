@@ -169,11 +169,18 @@ import Testing
 
     var random = SeededRandom(testSeed: 77)
     let recorded = device.recorded
-    var believed = 0
+    var (believed, cuts) = (0, 0)
     for cut in stride(from: recorded.count, to: start, by: -max(1, (recorded.count - start) / 40)) {
       let image = try device.image(
         after: cut, of: recorded, density: random.below(101), random: &random)
       believed += try CacheJudge.judge(image, without: groups, "cut \(cut)").valid.count
+      if TestSeed.isThorough || cuts % 30 == 17 {
+        let mounted = try Volume.mountForTest(image) { $0.readOnly = true }
+        let lines = try mounted.stateLines()
+        try mounted.unmount()
+        try LinuxJudge.judge(image, [lines], "cut \(cut)")
+      }
+      cuts += 1
     }
     #expect(believed > 10)
   }

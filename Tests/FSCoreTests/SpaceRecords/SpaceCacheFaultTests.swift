@@ -1,4 +1,3 @@
-import Logging
 import Testing
 
 @testable import FSCore
@@ -18,11 +17,8 @@ import Testing
 
   @Test func aShortageIsToldOnceAndOnceWhenItIsOver() throws {
     let lines = Guarded<[String]>([], rank: .leaf)
-    let logger = Logger(label: "test") { _ in KeepingLog(lines) }
-    var options = VolumeOptions()
-    options.commitInterval = 3600
     let device = try TestImage.make(sizeBytes: 4 << 30)
-    let volume = try Volume.mount(device: device, options: options, logger: logger)
+    let volume = try Volume.mountForTest(device, log: lines)
     let id = try volume.makeFile("/file")
     func change(_ count: Int) throws {
       for round in 0..<count {

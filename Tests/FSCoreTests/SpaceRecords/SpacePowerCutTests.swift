@@ -75,6 +75,7 @@ import Testing
 
     let recorded = device.recorded
     var kinds: [Bool: Int] = [:]
+    var cuts = 0
     for cut in stride(from: recorded.count, to: 0, by: -max(1, recorded.count / 40)) {
       let image = try device.image(
         after: cut, of: recorded, density: random.below(101), random: &random)
@@ -88,6 +89,13 @@ import Testing
         try FreeSpaceTreeJudge.expectNoTree(image)
       }
       if random.oneIn(12) { try CacheJudge.check(image) }
+      if TestSeed.isThorough || cuts % 30 == 17 {
+        let mounted = try Volume.mountForTest(image) { $0.readOnly = true }
+        let lines = try mounted.stateLines()
+        try mounted.unmount()
+        try LinuxJudge.judge(image, [lines], "cut \(cut)")
+      }
+      cuts += 1
     }
     #expect(kinds[to == .v2 || to == .asImage] ?? 0 > 10)
   }

@@ -75,6 +75,9 @@ import Testing
           try image.save(to: path)
           #expect(throws: Never.self, what) { try ImageCheck.expectSound(path) }
         }
+        if TestSeed.isThorough || cuts % 16 == 6 {
+          try LinuxJudge.judge(image, [states[number - 1].lines, state.lines], what)
+        }
         let after = try Volume.mountForTest(image)
         if after.cleaner.quietCount != 0 { resumed += 1 }
         #expect(after.cleaner.wait(seconds: 60), what)

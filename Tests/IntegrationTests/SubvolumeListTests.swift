@@ -16,6 +16,7 @@ extension MountTests {
       ["-a", "--sort=path"], ["--sort", "-path,gen"], ["--sort=gen,,rootid"],
       ["-G", "+9"], ["-G", "-9"], ["-G", "8"], ["-G+9"], ["-G-9"], ["-G8"], ["-C", "+9"],
       ["-C", "-9"], ["-C8"], ["-G", "-11", "-C", "+8"], ["-t", "-G", "+99999"],
+      ["-tG+1"], ["-pC-9"], ["-tcG", "+9"], ["--sort="], ["--sort=,"],
       ["-d", "-a"], ["-d", "-o"], ["-d", "-s"], ["-d", "-r"], ["-d", "-t"], ["-dpuqRc"],
       ["-d", "--sort=-gen,path"], ["-d", "-G", "+1"],
     ]
@@ -201,6 +202,11 @@ extension MountTests {
         (["list", "-G", ""], ["-G"]), (["list", "-G", "99999999999999999999"], ["-G"]),
         (["list", "--sort=size"], ["'size'", "rootid"]),
         (["list", "--sort=gen,-"], ["'-'", "ogen"]),
+        (["list", "-tG+x"], ["'+x'", "-G", "+N"]),
+        (["list", "--sort", "-size"], ["'-size'", "gen"]),
+        // The path is taken for the value.
+        (["list", "-G"], [scratch.image, "-G", "+N"]), (["list", "-tC"], [scratch.image, "-C"]),
+        (["list", "--sort"], [scratch.image, "nothing to sort by"]),
         (["list", "--json", "-t"], ["--json", "-t"]),
         (["show", "-r", "5", "-u", "00000000-0000-0000-0000-000000000001"], ["-r", "-u"]),
         (["show", "-r", "999"], ["999", scratch.image, "list"]),
@@ -210,111 +216,6 @@ extension MountTests {
         expectRefusal(result)
         for word in words {
           #expect(result.errors.contains(word), "\(arguments): \(result.summary)")
-        }
-      }
-    }
-
-    // Damage.
-
-    /// A damaged item under checksums that are right: the rest is listed, the bad one is named, and the exit
-    /// status tells. Of an image that cannot be mounted any more, and in a mount.
-    @Test(.needsFuse, arguments: [ItemType.rootItem, .rootBackref])
-    func damagedItem(type: ItemType) throws {
-      // In a leaf of the root tree that leads to all other trees as well, or that has subvolumes alone.
-      for (count, isMountable) in [(3, false), (90, true)] as [(UInt64, Bool)] {
-        let scratch = try Scratch()
-        try scratch.make("--size", "256M", "--space-cache", "v2")
-        let mounted = try scratch.mount()
-        let names = (0..<count).map { "subvolume-number-\($0)" }
-        _ = try fsmount(["create"] + names.map { "\(scratch.mountPoint)/\($0)" })
-        try mounted.unmount()
-        let whole = try fsmount(["list", scratch.image]).split(separator: "\n")
-        #expect(whole.count == count)
-
-        let id = 256 + count / 2
-        let damage = try ItemDamage(scratch.image, ObjectID(id), type)
-        try damage.apply()
-        try expectRest(scratch, scratch.image, id, type, whole)
-        let result = try FsmountProgram.run("mount", "-o", "ro", scratch.image, scratch.mountPoint)
-        #expect(result.succeeded == isMountable, "\(result.summary)")
-        if result.succeeded {
-          try expectRest(scratch, scratch.mountPoint, id, type, whole)
-          try FsmountProgram.run("unmount", scratch.mountPoint).orThrow()
-        }
-        try damage.undo()
-        #expect(try fsmount(["list", scratch.image]).split(separator: "\n") == whole)
-        try scratch.expectSound()
-      }
-    }
-
-    private func expectRest(
-      _ scratch: Scratch, _ path: String, _ id: UInt64, _ type: ItemType, _ whole: [Substring]
-    ) throws {
-      let result = try FsmountProgram.run("subvolume", "list", path)
-      #expect(result.status == 1, "\(result.summary)")
-      let rest =
-        type == .rootItem ? whole.filter { !$0.hasPrefix("ID \(id) ") } : whole
-      #expect(result.output.split(separator: "\n") == rest, "\(result.summary)")
-      let lines = result.errors.split(separator: "\n")
-      #expect(lines.count == 1, "\(result.summary)")
-      for word in [path, "subvolume \(id)", type == .rootItem ? "ROOT_ITEM" : "ROOT_BACKREF"] {
-        #expect(result.errors.contains(word), "\(result.summary)")
-      }
-    }
-
-    /// One byte of an item of the root tree, in all copies of its leaf.
-    private struct ItemDamage {
-      let image: String
-      let places: [Int]
-      let whole: [UInt8]
-      let broken: [UInt8]
-
-      init(_ image: String, _ id: ObjectID, _ type: ItemType) throws {
-        self.image = image
-        let reader = try ImageReader(device: FileDevice(path: image, readOnly: true))
-        var places: [Int] = []
-        var whole: [UInt8] = []
-        var start = 0
-        try reader.walkBlocks(reader.rootOfRootTree) { (pointer, block) throws(FilesystemError) in
-          guard pointer.level == 0 else { return true }
-          for slot in 0..<Int(BlockHeader(block.bytes).itemCount) {
-            let at = 101 + 25 * slot
-            guard Self.number(block, at, 8) == id.rawValue, block[at + 8] == type.rawValue else {
-              continue
-            }
-            start = 101 + Int(Self.number(block, at + 17, 4))
-            whole = Array(block)
-            for copy in 0..<(try reader.device.copies(at: pointer.address)) {
-              let place = try reader.device.locate(pointer.address, length: block.count, copy: copy)
-              places.append(Int(place.offset.rawValue))
-            }
-            return false
-          }
-          return true
-        }
-        guard !places.isEmpty else { throw TestFailure("no such item") }
-        var broken = whole
-        // The level, or the length of the name.
-        broken[start + (type == .rootItem ? 0xee : 0x10)] = 200
-        let checksum = NameHash.checksum(Array(broken[32...]))
-        for index in 0..<4 { broken[index] = UInt8(truncatingIfNeeded: checksum >> (8 * index)) }
-        (self.places, self.whole, self.broken) = (places, whole, broken)
-      }
-
-      private static func number(
-        _ bytes: UnsafeRawBufferPointer, _ offset: Int, _ size: Int
-      ) -> UInt64 {
-        (0..<size).reduce(0) { $0 | UInt64(bytes[offset + $1]) << (8 * UInt64($1)) }
-      }
-
-      func apply() throws { try write(broken) }
-      func undo() throws { try write(whole) }
-
-      private func write(_ block: [UInt8]) throws {
-        let descriptor = try check("open \(image)") { open(image, O_WRONLY) }
-        defer { close(descriptor) }
-        for place in places {
-          try check("pwrite") { pwrite(descriptor, block, block.count, place) }
         }
       }
     }

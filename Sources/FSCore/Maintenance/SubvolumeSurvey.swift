@@ -26,15 +26,20 @@ package struct SubvolumeSurvey {
   }
 
   /// The subvolume that is mounted when none is named.
-  package func defaultSubvolume() throws(FilesystemError) -> TreeID {
-    var found: TreeID?
+  package func defaultSubvolume() throws(FilesystemError) -> FoundDefault {
+    var found = FoundDefault(.topLevel)
     try reader.walkItemByItem(
       reader.rootOfRootTree, from: DefaultSubvolume.key, through: DefaultSubvolume.key
     ) { (_, bytes, damage) throws(FilesystemError) in
-      if damage == nil { found = try DefaultSubvolume.decode(bytes) }
+      do throws(FilesystemError) {
+        if let damage { throw .corrupt("\(damage)") }
+        found = FoundDefault(try DefaultSubvolume.decode(bytes) ?? .topLevel)
+      } catch .corrupt(let rule) {
+        found = FoundDefault(damage: rule)
+      }
       return true
     }
-    return found ?? .topLevel
+    return found
   }
 
   private struct Links: DirectoryLinks {

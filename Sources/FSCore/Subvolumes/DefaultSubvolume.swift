@@ -27,3 +27,16 @@ package enum DefaultSubvolume {
     try root.replace(key, size: entry.size, in: handle) { entry.encode(into: $0) }
   }
 }
+
+/// Which subvolume an inspection found to be mounted when none is named.
+package struct FoundDefault: Sendable {
+  package var id = TreeID.topLevel
+  /// Why that is not known; nil when it is.
+  package var problem: String?
+
+  package init(_ id: TreeID) { self.id = id }
+
+  init(damage: String) {
+    problem = "which subvolume is the default is not known: its item is damaged (\(damage))"
+  }
+}

@@ -19,6 +19,8 @@ package struct SubvolumeListing: Sendable {
   package var deleted: [SubvolumeRecord] = []
   /// What is damaged, and so is missing in the listing or incomplete.
   package var problems: [String] = []
+  /// Subvolumes that are left out, or of which something is not known.
+  package var damaged: Set<TreeID> = []
 }
 
 /// Tells where directories stand: what a scan of the root tree asks of the subvolumes' own trees.
@@ -33,7 +35,9 @@ package protocol DirectoryLinks {
 ///
 /// 1. A damaged item costs what it says, and nothing else: it is named among the problems.
 /// 2. It ends, and its memory is bounded by the number of items, whatever they say: all paths together
-///    have `mostPathBytes` at the most, and `mostLookups` directories are looked up.
+///    have `mostPathBytes` at the most, so many that those of real subvolumes are found, and
+///    `mostLookups` directories are looked up. What is made of a listing, an answer of the control channel
+///    among it, is bounded by that, too.
 ///
 /// Belongs to one thread.
 package struct SubvolumeScan {
@@ -48,6 +52,7 @@ package struct SubvolumeScan {
   /// By the items of the subvolumes that they stand in, which say the same.
   private var otherPlaces: [TreeID: Place] = [:]
   private var damagedPlaces: [TreeID: String] = [:]
+  private var damaged: Set<TreeID> = []
   private let remarks = Remarks()
 
   package init() {}
@@ -90,6 +95,7 @@ package struct SubvolumeScan {
     let id = TreeID(key.objectID.rawValue)
     switch key.type {
     case .rootItem where id.isSubvolume:
+      damaged.insert(id)
       remarks.add("subvolume \(id) is left out: its ROOT_ITEM is damaged (\(rule))")
     case .rootBackref: damagedPlaces[id] = rule
     case .rootRef:
@@ -111,12 +117,13 @@ package struct SubvolumeScan {
       findOtherPlace(of: record.id)
     }
     for (id, rule) in damagedPlaces.sorted(by: { $0.key < $1.key }) {
+      damaged.insert(id)
       remarks.add("subvolume \(id): its ROOT_BACKREF is damaged (\(rule))")
     }
     // The top level is in nothing, whatever an image says.
     places[.topLevel] = nil
     var listing = SubvolumeListing()
-    var paths = SubvolumePaths(links: links)
+    var paths = SubvolumePaths(links: links, count: found.count)
     for var record in found {
       guard record.item.references > 0 else {
         listing.deleted.append(record)
@@ -129,11 +136,13 @@ package struct SubvolumeScan {
         do throws(FilesystemError) {
           record.path = try path(of: record.id, &paths)
         } catch {
+          damaged.insert(record.id)
           remarks.add("subvolume \(record.id): its path is not known: \(Self.text(error))")
         }
       }
       listing.subvolumes.append(record)
     }
+    listing.damaged = damaged
     listing.problems = remarks.kept + (further?.kept ?? [])
     let count = remarks.count + (further?.count ?? 0)
     if count > listing.problems.count { listing.problems.append("\(count) problems in all") }
@@ -142,6 +151,7 @@ package struct SubvolumeScan {
 
   private mutating func findOtherPlace(of id: TreeID) {
     guard places[id] == nil else { return }
+    damaged.insert(id)
     let what = damagedPlaces.removeValue(forKey: id).map { "is damaged (\($0))" } ?? "is missing"
     guard let other = otherPlaces[id] else {
       return remarks.add(
@@ -188,16 +198,22 @@ private struct SubvolumePaths<Links: DirectoryLinks> {
 
   /// Paths that are longer are those of a hostile image: a mount knows no path of more than 4 KiB.
   private static var longestPath: Int { 64 << 10 }
-  private static var mostPathBytes: Int { 32 << 20 }
   private static var mostLookups: Int { 1 << 22 }
+  /// What a byte of a path costs that is not UTF-8: answers have its bytes as numbers besides.
+  private static var costOfOtherBytes: Int { 16 }
 
   let links: Links
+  /// Of paths of subvolumes and of directories on the way to them.
+  private let mostPathBytes: Int
   var known: [TreeID: Result<[UInt8], FilesystemError>] = [.topLevel: .success([])]
   private var directories: [Directory: Result<[UInt8], FilesystemError>] = [:]
   private var pathBytes = 0
   private var lookups = 0
 
-  init(links: Links) { self.links = links }
+  init(links: Links, count: Int) {
+    self.links = links
+    mostPathBytes = min(2 << 20 + count << 11, 16 << 20)
+  }
 
   /// Notes the path of a subvolume, or why there is none.
   mutating func find(_ id: TreeID, in parent: TreeID, _ reference: RootReference) {
@@ -229,8 +245,9 @@ private struct SubvolumePaths<Links: DirectoryLinks> {
 
   private mutating func charge(_ path: [UInt8]) throws(FilesystemError) {
     guard path.count <= Self.longestPath else { throw .corrupt("it is too long") }
-    pathBytes += path.count
-    guard pathBytes <= Self.mostPathBytes else {
+    let isText = String(validating: path, as: UTF8.self) != nil
+    pathBytes += path.count * (isText ? 1 : Self.costOfOtherBytes)
+    guard pathBytes <= mostPathBytes else {
       throw .corrupt("all paths together are too long")
     }
   }

@@ -81,6 +81,11 @@ extension Namespace {
     if let target, target.inode === source.inode { return true }
     try attributes.requireWritable(renaming.oldDirectory)
     try attributes.requireWritable(renaming.newDirectory)
+    // A directory itself says where it stands, so a read-only subvolume stays in its directory.
+    if isAcross, source.isSubvolume { try attributes.requireWritable(source.inode) }
+    if isAcross, flags.contains(.exchange), let target, target.isSubvolume {
+      try attributes.requireWritable(target.inode)
+    }
 
     let done = try InodeTable.exclusivelyIfThere(renaming.inodes) {
       () throws(FilesystemError) in

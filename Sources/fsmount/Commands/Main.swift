@@ -42,7 +42,10 @@ enum Main {
   /// What arguments ask for, those included that the parser does not know by itself.
   static func command(_ arguments: [String]) throws -> any ParsableCommand {
     if let failure = unknownCommand(arguments) { throw failure }
-    return try Fsmount.parseAsRoot(BalanceStart.expanded(ResizeCommand.expanded(arguments)))
+    let expanded = [
+      ResizeCommand.expanded, BalanceStart.expanded, SubvolumeListCommand.expanded,
+    ].reduce(arguments) { $1($0) }
+    return try Fsmount.parseAsRoot(expanded)
   }
 
   /// For words that are no commands where commands stand. The first one may be an image, too: the parser

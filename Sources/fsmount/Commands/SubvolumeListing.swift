@@ -32,11 +32,12 @@ struct SubvolumeSource {
     }
   }
 
-  /// Says what is damaged, and ends with status 1 when something is.
-  func finish(_ answer: SubvolumeListCall.Answer) throws {
+  /// Says what is damaged. Returns whether anything is.
+  @discardableResult
+  func tellProblems(_ answer: SubvolumeListCall.Answer) -> Bool {
     let problems = answer.problems ?? []
     for problem in problems { StandardError.write("fsmount: \(path): \(problem)") }
-    if !problems.isEmpty { throw ExitCode(1) }
+    return !problems.isEmpty
   }
 }
 
@@ -87,22 +88,25 @@ struct SubvolumeListCommand: ParsableCommand {
   @Option(
     name: [.customShort("G", allowingJoined: true)], parsing: .unconditional,
     help: ArgumentHelp(
-      "List those of this generation; +N: of it or later, -N: of it or before.", valueName: "n"))
-  var generations: String?
+      "List those of this generation; +N: of it or later, -N: of it or before.", valueName: "n"),
+    transform: Self.bound)
+  var generations: SubvolumeSelection.Bound?
 
   @Option(
     name: [.customShort("C", allowingJoined: true)], parsing: .unconditional,
     help: ArgumentHelp(
-      "The same for the generation of creation, which is then printed.", valueName: "n"))
-  var creations: String?
+      "The same for the generation of creation, which is then printed.", valueName: "n"),
+    transform: Self.bound)
+  var creations: SubvolumeSelection.Bound?
 
   @Option(
     parsing: .unconditional,
     help: ArgumentHelp(
       "Sort by these, separated by commas: gen, ogen, rootid, path; each may have + or - before it.",
       discussion: "- is for descending. Without it they are sorted by number, rootid.",
-      valueName: "keys"))
-  var sort: String?
+      valueName: "keys"),
+    transform: Self.sorting)
+  var sort: Sorting?
 
   @Flag(help: "Print JSON: all that is known of each, with paths from the top level.")
   var json = false
@@ -113,31 +117,17 @@ struct SubvolumeListCommand: ParsableCommand {
 
   func validate() throws {
     if json, table { throw ValidationError("--json and -t are two forms; give one of them") }
-    _ = try selection()
   }
 
-  private func selection() throws -> SubvolumeSelection {
-    func bound(_ text: String?, _ option: String) throws -> SubvolumeSelection.Bound? {
-      guard let text else { return nil }
-      guard let bound = SubvolumeSelection.Bound(text) else {
-        throw ValidationError("'\(text)' is no value for \(option), which takes N, +N or -N")
-      }
-      return bound
-    }
+  private var selection: SubvolumeSelection {
     var selection = SubvolumeSelection()
     selection.form = all ? .marked : below ? .below : .relative
     selection.snapshotsOnly = snapshotsOnly
     selection.readOnlyOnly = readOnlyOnly
     selection.deletedOnly = deletedOnly
-    selection.generation = try bound(generations, "-G")
-    selection.creationGeneration = try bound(creations, "-C")
-    for word in (sort ?? "").split(separator: ",") {
-      guard let order = SubvolumeSelection.Order(word) else {
-        throw ValidationError(
-          "'\(word)' is nothing to sort by: take gen, ogen, rootid or path, with + or - before it")
-      }
-      selection.order.append(order)
-    }
+    selection.generation = generations
+    selection.creationGeneration = creations
+    selection.order = sort?.keys ?? []
     return selection
   }
 
@@ -156,7 +146,7 @@ struct SubvolumeListCommand: ParsableCommand {
   func run() throws {
     let source = SubvolumeSource(path)
     let answer = try source.list()
-    let entries = try selection().entries(of: answer)
+    let entries = selection.entries(of: answer)
     if json {
       print(ControlJSON.text(entries.map(\.report)))
     } else {
@@ -165,73 +155,51 @@ struct SubvolumeListCommand: ParsableCommand {
         table ? form.heading + entries.map { form.row($0) } : entries.map { form.line($0) }
       StandardOutput.write(lines)
     }
-    try source.finish(answer)
+    if source.tellProblems(answer) { throw ExitCode(1) }
   }
 }
 
-struct SubvolumeShowCommand: ParsableCommand {
-  static let configuration = CommandConfiguration(
-    commandName: "show",
-    abstract: "Show what is known of a subvolume.",
-    discussion: """
-      As 'btrfs subvolume show' prints it: of the subvolume at PATH, or with -r or -u of another one in \
-      the same mount. Of an image that is not mounted: of its top level, or of the one that is named. \
-      Quotas, which fsmount does not keep, are left out.
-      """)
+// Values of options, as they are written.
+extension SubvolumeListCommand {
+  struct Sorting {
+    let keys: [SubvolumeSelection.Order]
+  }
 
-  @Option(
-    name: [.customShort("r"), .customLong("rootid")],
-    help: ArgumentHelp("The number of the subvolume.", valueName: "id"))
-  var id: UInt64?
+  /// Flags that have a letter alone.
+  private static let flags: Set<Character> = [
+    "o", "a", "p", "c", "g", "u", "q", "R", "t", "s", "r", "d",
+  ]
 
-  @Option(
-    name: [.customShort("u"), .customLong("uuid")],
-    help: ArgumentHelp(
-      "The UUID of the subvolume, as in 66079fc0-28ce-8646-b7ca-ac35243d7575.", valueName: "uuid"))
-  var uuid: UUIDArgument?
-
-  @Flag(help: "Print JSON.")
-  var json = false
-
-  @Argument(help: ArgumentHelp("The subvolume, or the image.", valueName: "path-or-image"))
-  var path: String
-
-  func validate() throws {
-    if id != nil, uuid != nil {
-      throw ValidationError("-r and -u name a subvolume each; give one of them")
+  /// Lets `-tG+1` be `-t -G+1`, and `--sort=` sort by nothing, as with btrfs: the parser knows neither.
+  static func expanded(_ arguments: [String]) -> [String] {
+    guard arguments.starts(with: ["subvolume", "list"]) else { return arguments }
+    return arguments.flatMap { argument -> [String] in
+      if argument == "--sort=" { return [] }
+      guard argument.first == "-",
+        let option = argument.firstIndex(where: { $0 == "G" || $0 == "C" })
+      else { return [argument] }
+      let letters = argument[..<option].dropFirst()
+      guard !letters.isEmpty, letters.allSatisfy(flags.contains) else { return [argument] }
+      return ["-\(letters)", "-\(argument[option...])"]
     }
   }
 
-  func run() throws {
-    let source = SubvolumeSource(path)
-    let answer = try source.list()
-    guard let report = try chosen(among: answer) else {
-      let wanted = uuid.map { "with UUID \($0.value)" } ?? "\(id ?? answer.asked ?? 0)"
-      throw CommandFailure(
-        "\(path): there is no subvolume \(wanted); 'fsmount subvolume list -u \(path)' tells which "
-          + "there are")
+  @Sendable private static func bound(_ text: String) throws -> SubvolumeSelection.Bound {
+    guard let bound = SubvolumeSelection.Bound(text) else {
+      throw ValidationError("it takes N, +N or -N")
     }
-    let snapshots = report.snapshots(among: answer.subvolumes)
-    if json {
-      print(
-        ControlJSON.text(
-          SubvolumeShowCall.Answer(
-            subvolume: report, isRoot: true, snapshots: snapshots.map(\.path))))
-    } else {
-      StandardOutput.write(SubvolumeText.lines(report, snapshots: snapshots))
-    }
-    try source.finish(answer)
+    return bound
   }
 
-  private func chosen(
-    among answer: SubvolumeListCall.Answer
-  ) throws -> SubvolumeReport? {
-    if let uuid {
-      let text = "\(uuid.value)"
-      return answer.subvolumes.first { $0.uuid == text }
-    }
-    guard id != nil || answer.isRoot == true else { throw SubvolumePath.notASubvolume(path) }
-    let wanted = id ?? answer.asked
-    return answer.subvolumes.first { $0.id == wanted }
+  @Sendable private static func sorting(_ text: String) throws -> Sorting {
+    Sorting(
+      keys: try text.split(separator: ",").map { word in
+        guard let order = SubvolumeSelection.Order(word) else {
+          throw ValidationError(
+            "'\(word)' is nothing to sort by; take gen, ogen, rootid or path, with + or - before it"
+          )
+        }
+        return order
+      })
   }
 }

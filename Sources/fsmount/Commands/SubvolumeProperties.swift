@@ -4,7 +4,11 @@ import FSCore
 struct SubvolumeGetDefault: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "get-default",
-    abstract: "Tell which subvolume is mounted when none is named.")
+    abstract: "Tell which subvolume is mounted when none is named.",
+    discussion: """
+      What is damaged in an image is told on standard error. The exit status is 1 when something of this \
+      subvolume is, and 32 when it is not known which one it is.
+      """)
 
   @Flag(help: "Print JSON: all that is known of it, as list does.")
   var json = false
@@ -16,10 +20,13 @@ struct SubvolumeGetDefault: ParsableCommand {
   func run() throws {
     let source = SubvolumeSource(path)
     let answer = try source.list()
+    if let problem = answer.defaultProblem { throw CommandFailure("\(path): \(problem)") }
+    source.tellProblems(answer)
     let id = answer.defaultSubvolume
     guard let report = answer.subvolumes.first(where: { $0.id == id }) else {
+      let what = answer.damaged?.contains(id) == true ? "is damaged" : "is not there"
       throw CommandFailure(
-        "\(path): the default subvolume is \(id), which is not there; set another one, with "
+        "\(path): the default subvolume is \(id), which \(what); set another one, with "
           + "'fsmount subvolume set-default'")
     }
     if json {
@@ -31,6 +38,7 @@ struct SubvolumeGetDefault: ParsableCommand {
       let entry = SubvolumeTable.Entry(report: report, path: SubvolumeText.path(report))
       StandardOutput.write([table.line(entry)])
     }
+    if !answer.isWhole(id) { throw ExitCode(1) }
   }
 }
 

@@ -47,14 +47,27 @@ struct SubvolumeListCall: ControlCall {
     var isRoot: Bool?
     /// What is damaged, and so is missing or incomplete.
     var problems: [String]?
+    /// The numbers of subvolumes that are missing for that, or incomplete.
+    var damaged: [UInt64]?
+    /// Why the default subvolume is not known.
+    var defaultProblem: String?
 
-    init(_ listing: SubvolumeListing, defaultSubvolume: TreeID, asked: InodeID) {
+    init(_ listing: SubvolumeListing, defaultSubvolume: FoundDefault, asked: InodeID) {
       subvolumes = listing.subvolumes.map { SubvolumeReport($0) }
       deleted = listing.deleted.map { SubvolumeReport($0) }
-      self.defaultSubvolume = defaultSubvolume.rawValue
+      self.defaultSubvolume = defaultSubvolume.id.rawValue
       self.asked = asked.tree.rawValue
       isRoot = asked.number == .firstFree
-      problems = listing.problems
+      problems = listing.problems + [defaultSubvolume.problem].compactMap { $0 }
+      damaged = listing.damaged.map(\.rawValue).sorted()
+      defaultProblem = defaultSubvolume.problem
+    }
+
+    /// Whether what is said of a subvolume is all there is.
+    func isWhole(_ id: UInt64) -> Bool {
+      // An older mount does not tell of which subvolumes something is damaged.
+      guard let damaged else { return problems?.isEmpty ?? true }
+      return !damaged.contains(id)
     }
   }
 }

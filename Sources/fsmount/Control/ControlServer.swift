@@ -6,7 +6,7 @@ import FSCore
 /// 2. No request waits for work that takes long: such work has a thread of its own, and the answer
 ///    says that it was started.
 /// 3. An answer that does not fit into one message is kept until it was read, or until
-///    `mostPending` later ones are kept.
+///    `mostPending` later ones are kept, or later ones that have `mostPendingBytes` with it.
 final class ControlServer: Sendable {
   private let operations: [ControlOperation]
   /// Why nothing can be changed.
@@ -14,13 +14,27 @@ final class ControlServer: Sendable {
   private let pending = Guarded(Pending(), rank: .leaf)
 
   private static let mostPending = 8
+  private let mostPendingBytes: Int
 
   private struct Pending {
     var answers: [(token: UInt64, text: [UInt8])] = []
     var lastToken: UInt64 = 0
+
+    private var bytes: Int { answers.reduce(0) { $0 + $1.text.count } }
+
+    /// Lets the oldest go that are too many; the newest stays.
+    mutating func shrink(toBytes limit: Int) {
+      while answers.count > 1, answers.count > ControlServer.mostPending || bytes > limit {
+        answers.removeFirst()
+      }
+    }
   }
 
-  init(_ operations: [ControlOperation], readOnlyReason: String? = nil) {
+  init(
+    _ operations: [ControlOperation], readOnlyReason: String? = nil,
+    mostPendingBytes: Int = 32 << 20
+  ) {
+    self.mostPendingBytes = mostPendingBytes
     let own = CommandsCall.Answer.Command(
       name: CommandsCall.command, summary: "lists the commands")
     let names =
@@ -78,7 +92,7 @@ final class ControlServer: Sendable {
     let token = pending.withLock { pending in
       pending.lastToken += 1
       pending.answers.append((pending.lastToken, text))
-      if pending.answers.count > Self.mostPending { pending.answers.removeFirst() }
+      pending.shrink(toBytes: mostPendingBytes)
       return pending.lastToken
     }
     return part(of: text, token, from: 0).bytes

@@ -40,9 +40,8 @@ extension ControlledMount {
         (_, context) throws(ControlFailure) in
         SubvolumeListCall.Answer(
           try told { () throws(FilesystemError) in try listing() },
-          defaultSubvolume: try told { () throws(FilesystemError) in
-            try subvolumes.defaultSubvolume()
-          }, asked: context.inode)
+          defaultSubvolume: try told { () throws(FilesystemError) in try foundDefault() },
+          asked: context.inode)
       },
       ControlOperation(SubvolumeShowCall.self, "what is known of a subvolume") {
         (call, context) throws(ControlFailure) in
@@ -100,22 +99,36 @@ extension ControlledMount {
   }
 
   private func listing() throws(FilesystemError) -> SubvolumeListing {
+    try pastDamage(volume.subvolumes.list) { (survey) throws(FilesystemError) in
+      try survey.listing()
+    }
+  }
+
+  private func foundDefault() throws(FilesystemError) -> FoundDefault {
+    try pastDamage { () throws(FilesystemError) in
+      FoundDefault(try volume.subvolumes.defaultSubvolume())
+    } otherwise: { (survey) throws(FilesystemError) in
+      try survey.defaultSubvolume()
+    }
+  }
+
+  /// Where a leaf of the root tree is damaged, and so is not in memory, nor changed: what can be read of the
+  /// last commit, item by item.
+  private func pastDamage<Result>(
+    _ body: () throws(FilesystemError) -> Result,
+    otherwise: (SubvolumeSurvey) throws(FilesystemError) -> Result
+  ) throws(FilesystemError) -> Result {
     do throws(FilesystemError) {
-      return try volume.subvolumes.list()
+      return try body()
     } catch {
       switch error {
       case .corrupt, .checksum, .device, .onOtherDevice: break
       default: throw error
       }
     }
-    return try listingItemByItem()
-  }
-
-  /// Of the last commit: a leaf of the root tree is damaged, so it is not in memory, nor changed.
-  private func listingItemByItem() throws(FilesystemError) -> SubvolumeListing {
     let device = volume.device.devices.members[0].device
     return try volume.device.reuse.reading { () throws(FilesystemError) in
-      try SubvolumeSurvey(ImageReader(device: device)).listing()
+      try otherwise(SubvolumeSurvey(ImageReader(device: device)))
     }
   }
 

@@ -1,5 +1,4 @@
 import Glibc
-import Logging
 import TestSupport
 import Testing
 
@@ -368,11 +367,8 @@ import Testing
 
   @Test func aShortageIsToldOnceAndOnceWhenItIsOver() throws {
     let lines = Guarded<[String]>([], rank: .leaf)
-    let logger = Logger(label: "test") { _ in KeptLog(lines: lines) }
-    var options = VolumeOptions()
-    options.commitInterval = 3600
     let device = try SimulatedDevice(try TestImage.make { $0.spaceRecord = .v2 })
-    let volume = try Volume.mount(device: device, options: options, logger: logger)
+    let volume = try Volume.mountForTest(device, log: lines)
     func counts() -> [Int] {
       ["no room", "there is room again"].map { text in
         lines.withLock { $0.filter { $0.contains(text) }.count }

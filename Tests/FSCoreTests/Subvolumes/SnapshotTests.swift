@@ -143,6 +143,32 @@ import Testing
         == lines)
   }
 
+  /// A read-only subvolume gets another name, but no other directory, as with Linux.
+  @Test func readOnlySubvolumesStay() throws {
+    let fixture = try NamesFixture()
+    let (volume, root) = (fixture.volume, fixture.root)
+    try volume.makeSubvolume("/p")
+    try volume.makeSubvolume("/q")
+    try volume.makeDirectory("/d")
+    try volume.makeDirectory("/d/e")
+    let d = try volume.find("/d")
+    try volume.subvolumes.setReadOnly(true, of: volume.find("/p"))
+    func exchange(_ one: (String, InodeID), _ other: (String, InodeID)) -> Int32 {
+      errorNumber {
+        try volume.namespace.rename(one.0, in: one.1, to: other.0, in: other.1, flags: .exchange)
+      }
+    }
+    #expect(errorNumber { try volume.move("/p", to: "/d/p") } == EROFS)
+    #expect(exchange(("p", root), ("e", d)) == EROFS)
+    #expect(exchange(("e", d), ("p", root)) == EROFS)
+    #expect(exchange(("p", root), ("q", root)) == 0)
+    try volume.move("/p", to: "/d/moved")
+    try volume.move("/q", to: "/renamed")
+    #expect(errorNumber { try volume.makeFile("/renamed/f") } == EROFS)
+    try volume.makeFile("/d/moved/f")
+    try fixture.unmountAndCheck()
+  }
+
   /// A file that was open without a name is not in the snapshot.
   @Test func orphansAreLeftOut() throws {
     let fixture = try NamesFixture()

@@ -190,13 +190,43 @@ import Testing
     for id in 257..<1257 as Range<UInt64> {
       items += [Self.root(id), Self.back(id, in: id == 257 ? 5 : id - 1, name)]
     }
+    // So many that it is not all paths together that are too long.
+    for id in 2000..<9000 as Range<UInt64> {
+      items += [Self.root(id), Self.back(id, in: 5, "s\(id)")]
+    }
     let listing = listing(items)
-    #expect(listing.subvolumes.count == 1001)
+    #expect(listing.subvolumes.count == 8001)
     #expect(listing.subvolumes.allSatisfy { $0.path.count <= 64 << 10 })
     #expect(listing.subvolumes[256].path.count == 256 * 256 - 1)
     #expect(listing.subvolumes[257].path.isEmpty)
     #expect(listing.problems.count == 101)
     #expect(listing.problems.last == "744 problems in all")
+    #expect(listing.damaged == Set((513..<1257).map { TreeID($0) }))
+  }
+
+  /// All paths together stay in proportion to the number of subvolumes; those that are not UTF-8 to what an
+  /// answer takes that has their bytes as numbers.
+  @Test(arguments: [UInt8(ascii: "n"), 0xff]) func allPathsTogether(byte: UInt8) {
+    let name = [UInt8](repeating: byte, count: 255)
+    var items = [Self.root(5)]
+    for id in 257..<1257 as Range<UInt64> {
+      var reference = Self.reference(256, String(repeating: "n", count: 255))
+      reference.replaceSubrange(18..., with: name)
+      items.append(Self.root(id))
+      items.append((Key(ObjectID(id), .rootBackref, id == 257 ? 5 : id - 1), reference))
+    }
+    let listing = listing(items)
+    let bytes = listing.subvolumes.reduce(0) { $0 + $1.path.count }
+    let limit = (2 << 20 + 1001 << 11) / (byte == 0xff ? 16 : 1)
+    #expect(bytes <= limit && bytes > limit * 9 / 10)
+    let found = listing.subvolumes.dropFirst().prefix { !$0.path.isEmpty }
+    #expect(found.count > 30)
+    #expect(listing.subvolumes.dropFirst(1 + found.count).allSatisfy { $0.path.isEmpty })
+    #expect(
+      listing.problems.first
+        == "subvolume \(257 + found.count): its path is not known: all paths together are too long")
+    // Where something stands is known all the same.
+    #expect(listing.subvolumes.allSatisfy { $0.id == .topLevel || $0.name == name })
   }
 
   /// A forged number in a root item, or a name's length in a reference: all other subvolumes are listed, and
@@ -285,9 +315,9 @@ import Testing
     let image = try TestImage.make(sizeBytes: 256 << 20)
     let volume = try Volume.mountForTest(image)
     let id = try volume.makeSubvolume("p").tree
-    #expect(try SubvolumeSurvey(ImageReader(device: image)).defaultSubvolume() == .topLevel)
+    #expect(try SubvolumeSurvey(ImageReader(device: image)).defaultSubvolume().id == .topLevel)
     try volume.subvolumes.setDefault(id)
     try volume.unmount()
-    #expect(try SubvolumeSurvey(ImageReader(device: image)).defaultSubvolume() == id)
+    #expect(try SubvolumeSurvey(ImageReader(device: image)).defaultSubvolume().id == id)
   }
 }

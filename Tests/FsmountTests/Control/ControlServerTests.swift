@@ -197,6 +197,26 @@ private struct RefusedCall: ControlCall {
     #expect(String(decoding: gone.text, as: UTF8.self).contains("ESTALE"))
   }
 
+  /// Unfinished answers have bounded memory, and the last one can be read whatever its length.
+  @Test func longAnswersGoEarlier() throws {
+    let server = ControlServer(Self.operations, mostPendingBytes: 1 << 20)
+    func begin(_ kilobytes: Int) throws -> ControlFrame {
+      let request = ControlJSON.encode(ControlRequest(call: EchoCall(length: kilobytes << 9)))
+      return try answer(ControlFrame(text: request).bytes, true, server)
+    }
+    func isThere(_ frame: ControlFrame) throws -> Bool {
+      let more = ControlFrame(moreOf: frame.token, from: frame.text.count).bytes
+      return try answer(more, true, server).total == frame.total
+    }
+    let first = try begin(400)
+    let second = try begin(400)
+    #expect(try isThere(first) && isThere(second))
+    let third = try begin(400)
+    #expect(try !isThere(first) && isThere(second) && isThere(third))
+    let fourth = try begin(1300)
+    #expect(try !isThere(second) && !isThere(third) && isThere(fourth))
+  }
+
   /// Requests with a byte changed, taken away or doubled.
   @Test func mutations() throws {
     let request = Array(#"{"version":1,"command":"echo","length":3,"many_words":"\u00e4"}"#.utf8)

@@ -40,7 +40,8 @@ import Testing
     ]
     listing.deleted = [record(262, in: nil, [], generation: 8)]
     return SubvolumeListCall.Answer(
-      listing, defaultSubvolume: .topLevel, asked: InodeID(tree: 257, number: .firstFree))
+      listing, defaultSubvolume: FoundDefault(.topLevel),
+      asked: InodeID(tree: 257, number: .firstFree))
   }()
 
   private func lines(

@@ -8,6 +8,8 @@ package struct ImageVariant: Sendable, CustomStringConvertible {
   package var isMixed = false
   /// The sequence works in a subvolume, of which the kernel makes snapshots, and in them.
   package var hasSnapshots = false
+  /// The sequence makes, changes and deletes subvolumes, each side by its own tool.
+  package var changesSubvolumes = false
   /// Features that mkfs.btrfs is to leave out: those of old images.
   package var withoutFeatures: [String] = []
   /// Before each turn but the first the kernel balances the image: every extent moves.
@@ -107,6 +109,16 @@ package struct ImageVariant: Sendable, CustomStringConvertible {
         $0.isBalanced = true
         $0.hasSnapshots = true
       },
+      make("subvolumes") { $0.changesSubvolumes = true },
+      make("subvolumes-v2") {
+        $0.changesSubvolumes = true
+        $0.record = .v2
+        $0.nodeSize = 4096
+      },
+      make("subvolumes-zstd") {
+        $0.changesSubvolumes = true
+        $0.compression = ["compress-force=zstd:3", "compress=zlib", ""]
+      },
       make("balanced-snapshots") {
         $0.isBalanced = true
         $0.hasSnapshots = true
@@ -120,6 +132,7 @@ package struct ImageVariant: Sendable, CustomStringConvertible {
   /// How the kernel mounts the image; `turn` counts the mounts.
   package func kernelOptions(turn: Int) -> String {
     recordOptions(turn: turn) + compression(turn: turn).map { ",\($0)" }.joined()
+      + (changesSubvolumes ? ",subvolid=5" : "")
   }
 
   /// What a mount is told of compression, if anything.
@@ -143,7 +156,8 @@ package struct ImageVariant: Sendable, CustomStringConvertible {
   /// What fsmount is told of the record and of compression, with a comma behind it; `turn` counts the
   /// mounts.
   package func fsmountOptions(turn: Int) -> String {
-    let compression = compression(turn: turn).map { "\($0)," }.joined()
+    let compression =
+      compression(turn: turn).map { "\($0)," }.joined() + (changesSubvolumes ? "subvolid=5," : "")
     guard record == .changing else { return compression }
     return compression + ["space_cache=v1,", "nospace_cache,", "space_cache=v2,", ""][turn % 4]
   }

@@ -59,7 +59,10 @@ package final class KernelLog {
   }
 
   private static let alarms = ["kernel BUG", "BUG:", "Oops"]
-  private static let harmless = ["space cache v1 is being deprecated"]
+  /// The second is how it answers a request.
+  private static let harmless = [
+    "space cache v1 is being deprecated", "deleting default subvolume",
+  ]
   private static let suspicious = [
     "rebuild", "free space cache", "wrong amount of free space", "corrupt", "clearing", "error",
     "mismatch", "forced readonly", "aborted",

@@ -46,6 +46,17 @@ package final class LoopMount: MountedImage {
       _ = try Shell.run("umount", "-l", directory)
       throw TestFailure(result.summary)
     }
+    waitUntilDetached()
+  }
+
+  /// The loop device is let go of a little later where somebody looks at it just then, and as long as it is
+  /// there fsmount refuses the image.
+  private func waitUntilDetached() {
+    for _ in 0..<500 {
+      let file = readText("/sys/block/\(device)/loop/backing_file").split(separator: "\n").first
+      guard let file, file == image else { return }
+      usleep(10_000)
+    }
   }
 
   /// Throws if the kernel found anything to say against the image so far, caches apart that were

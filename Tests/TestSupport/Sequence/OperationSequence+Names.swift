@@ -98,7 +98,8 @@ extension OperationSequence {
 
   private func removeAll(_ path: BytePath, _ removed: inout Int) -> Int {
     let kind = model.kinds[path]
-    if kind == .directory {
+    let isDirectory = kind?.isDirectory ?? false
+    if isDirectory {
       guard case .success(let entries) = listing(path) else { return -Int(EIO) }
       for name in entries {
         let result = removeAll(path.appending(name), &removed)
@@ -106,7 +107,7 @@ extension OperationSequence {
       }
     }
     let result = outcome {
-      full(path).withCPath { kind == .directory ? rmdir($0) : unlink($0) }
+      full(path).withCPath { isDirectory ? rmdir($0) : unlink($0) }
     }
     if result == 0 {
       model.remove(path)
@@ -123,8 +124,10 @@ extension OperationSequence {
     let source = anything()
     let target = random.oneIn(3) ? anything() : newPath()
     if isProtected(source) || isProtected(target) { return "(keeps \(show(source)))" }
-    let flags = random.pick(
+    var flags = random.pick(
       [0, 0, 0, Linux.renameNoReplace, Linux.renameExchange, Linux.renameWhiteout])
+    // fsmount leaves no whiteout in a subvolume's place.
+    if flags == Linux.renameWhiteout, model.kinds[source] == .subvolume { flags = 0 }
     let here = Linux.currentDirectory
     let result = outcome {
       full(source).withCPath { source in

@@ -16,6 +16,7 @@ package final class OperationSequence {
   var handlesOpened = 0
   let buffer: UnsafeMutableRawBufferPointer
   package private(set) var trace: [String] = []
+  package var readOnlySubvolumes: Set<BytePath> { model.readOnly }
 
   /// A file kept open, by whatever name or by none.
   struct Handle {
@@ -28,7 +29,8 @@ package final class OperationSequence {
     self.options = options
     self.protected = Set(protected.map { BytePath($0) })
     random = SeededRandom(seed: options.seed)
-    model = try NamespaceModel(scanning: root)
+    model = try NamespaceModel(scanning: root, tellingSubvolumes: options.subvolumes != nil)
+    for path in options.readOnlySubvolumes { model.setReadOnly(path, true) }
     buffer = .allocate(byteCount: 256 << 10, alignment: 4096)
   }
 
@@ -42,7 +44,12 @@ package final class OperationSequence {
   @discardableResult
   package func run() throws -> [String] {
     for number in 1...options.operations {
-      let line = perform(chooseAction())
+      let line: String
+      if let tool = options.subvolumes, random.oneIn(12) {
+        line = try changeSubvolumes(tool)
+      } else {
+        line = perform(chooseAction())
+      }
       trace.append("\(number) \(line)")
     }
     while let handle = handles.popLast() {
@@ -143,7 +150,8 @@ package final class OperationSequence {
 
   /// Something that exists, of one of these kinds, or a new name when there is none.
   func existing(_ wanted: NamespaceModel.Kind...) -> BytePath {
-    let lists = wanted.map { model.paths($0) }.filter { !$0.isEmpty }
+    let kinds = wanted.flatMap { $0 == .directory ? [.directory, .subvolume] : [$0] }
+    let lists = kinds.map { model.paths($0) }.filter { !$0.isEmpty }
     guard !lists.isEmpty else { return newPath() }
     let total = lists.reduce(0) { $0 + $1.count }
     var index = random.below(total)
@@ -169,5 +177,11 @@ package final class OperationSequence {
     result < 0 ? errorName(Int32(-result)) : "\(result)"
   }
 
-  func show(_ path: BytePath) -> String { path.bytes.isEmpty ? "." : path.description }
+  func show(_ path: BytePath) -> String {
+    let text = path.bytes.isEmpty ? "." : path.description
+    return model.isReadOnly(path) ? text + Self.readOnlyMark : text
+  }
+
+  /// Behind a path in the trace where a read-only subvolume refuses changes.
+  package static let readOnlyMark = "[read-only]"
 }

@@ -12,6 +12,10 @@ package struct SequenceOptions: Sendable {
   package var allocatesBeyondTheEnd = true
   /// Most of what is written can be compressed.
   package var isCompressible = false
+  /// Makes, changes and deletes subvolumes, too, by this tool.
+  package var subvolumes: SubvolumeTool?
+  /// Which of those that are there are read-only.
+  package var readOnlySubvolumes: Set<BytePath> = []
   /// One `fsync` in so many operations.
   package var syncInterval = 40
 

@@ -32,7 +32,7 @@ extension MountTests {
       )
       .orThrow().output
       #expect(root.contains("BALANCE"), "the balance was over before the kill")
-      try ImageCheck.expectSound(scratch.image)
+      try scratch.expectSound()
 
       let kernel = try scratch.mountByKernel("noatime")
       defer { try? kernel.unmount() }
@@ -55,7 +55,8 @@ extension MountTests {
       #expect(status.output.contains("no balance is running"), "\(status.summary)")
       try tree.expectSame(as: scratch.snapshot(), names: ("before the kill", "with us again"))
       try again.unmount()
-      try scratch.expectSound()
+      // Linux may leave the cache of a full group empty.
+      try ImageCheck.expectSound(scratch.image)
     }
   }
 }

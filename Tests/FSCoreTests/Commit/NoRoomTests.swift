@@ -78,7 +78,7 @@ import Testing
     var shortages = 0
     let numbers = TestSeed.sample(Array(0..<total), 10) + [total - 2, total - 1, total]
     for number in numbers {
-      let device = try SimulatedDevice(try base.copy(), recording: true)
+      let device = try SimulatedDevice(base.copy(), recording: true)
       let volume = try Volume.mountForTest(device)
       let old = try volume.stateLines()
       try Self.change(volume)
@@ -132,7 +132,7 @@ import Testing
 
   /// How many writes the commit of `change` makes.
   private static func countWrites(_ base: MemoryDevice) throws -> Int {
-    let device = try SimulatedDevice(try base.copy())
+    let device = try SimulatedDevice(base.copy())
     let volume = try Volume.mountForTest(device)
     try change(volume)
     let before = device.count(.write)
@@ -206,7 +206,7 @@ import Testing
     #expect(try volume.readBytes(file, at: 0, count: 1 << 20) == content)
     device.heal()
     try volume.content.synchronize(file, dataOnly: false)
-    let image = try device.memory.copy()
+    let image = device.memory.copy()
     try volume.unmount()
 
     let again = try Volume.mountForTest(image)

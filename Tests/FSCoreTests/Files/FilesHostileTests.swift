@@ -91,7 +91,7 @@ import Testing
         _ = attempt { try volume.writeBytes(id, at: offset, [1, 2, 3, 4, 5]) }
         _ = attempt { try volume.attributes.attributes(of: id) }
       }
-      volume.files.checkInvariants()
+      volume.files.checkInvariants(turn: 0)
       volume.files.flushAll()
       _ = attempt { try volume.content.allocate(id, .punchHole, offset: 8192, length: 300_000) }
       _ = attempt { try volume.content.allocate(id, .zeroRange, offset: 5000, length: 30_000) }

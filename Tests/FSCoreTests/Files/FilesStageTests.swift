@@ -193,7 +193,7 @@ import Testing
     #expect(
       try volume.readBytes(inode.id, at: 0, count: 1 << 20)
         == [UInt8](repeating: 5, count: Int(size)))
-    volume.files.checkInvariants()
+    volume.files.checkInvariants(turn: 0)
     #expect(inode.file.bufferedBytes == 0)
     try volume.unmount()
   }

@@ -156,7 +156,7 @@ enum FreeSpaceTreeJudge {
   func aTamperedItemIsNotBelieved(seed: UInt64) throws {
     var random = SeededRandom(testSeed: seed)
     let variant = Self.variants[Int(seed % 4)]
-    let device = try Self.usedImages[Int(seed % 4)].copy()
+    let device = Self.usedImages[Int(seed % 4)].copy()
     let before = try Self.state(device)
     let reader = try ImageReader(device: device)
     let leaf = try #require(Self.leaves(of: .freeSpace, reader).randomElement(using: &random))

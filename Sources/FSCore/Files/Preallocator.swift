@@ -22,7 +22,10 @@ struct Preallocator: Sendable {
     inode.lock.assertHeldExclusively()
     let range = try Format.fileRange(offset, length)
     try prepare(inode, for: range, keepSize: keepSize)
-    try allocate(inode, geometry.sectors(around: range), replacingData: false)
+    let sectors = geometry.sectors(around: range)
+    var reserved = try reserve(inode, sectors, replacingData: false)
+    defer { space.reservations.releaseData(reserved) }
+    try fill(inode, sectors, from: &reserved, replacingData: false)
     try finishAllocation(of: inode, range, keepSize: keepSize)
   }
 
@@ -34,23 +37,33 @@ struct Preallocator: Sendable {
     let range = try Format.fileRange(offset, length)
     try prepare(inode, for: range, keepSize: keepSize)
 
-    // Edges with data are zeroed by writing, edges without become preallocated whole.
-    let inner = try inode.content.exclusive { () throws(FilesystemError) -> Range<UInt64> in
-      var lower = range.lowerBound.roundedUp(to: sectorSize)
-      var upper = range.upperBound.roundedDown(to: sectorSize)
-      for edge in buffer.edges(of: range) where !(try buffer.hasData(inode, at: edge.lowerBound)) {
-        if edge.lowerBound == range.lowerBound {
-          lower = edge.lowerBound.roundedDown(to: sectorSize)
-        }
-        if edge.upperBound == range.upperBound {
-          upper = edge.upperBound.roundedUp(to: sectorSize)
-        }
-      }
-      _ = try buffer.zeroEdges(of: range, inode)
-      return lower..<max(lower, upper)
+    let inner = try inode.content.exclusive { () throws(FilesystemError) in
+      try wholeSectors(of: range, inode)
     }
-    try allocate(inode, inner, replacingData: true)
+    // What is refused has changed nothing.
+    var reserved = try reserve(inode, inner, replacingData: true)
+    defer { space.reservations.releaseData(reserved) }
+    try inode.content.exclusive { () throws(FilesystemError) in
+      _ = try buffer.zeroEdges(of: range, inode)
+    }
+    try fill(inode, inner, from: &reserved, replacingData: true)
     try finishAllocation(of: inode, range, keepSize: keepSize)
+  }
+
+  /// What of `range` becomes preallocated when it is zeroed. Edges with data are left out, and zeroed by
+  /// writing; edges without are taken whole. The inode's `content` is held.
+  private func wholeSectors(
+    of range: Range<UInt64>, _ inode: Inode
+  ) throws(FilesystemError) -> Range<UInt64> {
+    var lower = range.lowerBound.roundedUp(to: sectorSize)
+    var upper = range.upperBound.roundedDown(to: sectorSize)
+    for edge in buffer.edges(of: range) where !(try buffer.hasData(inode, at: edge.lowerBound)) {
+      if edge.lowerBound == range.lowerBound {
+        lower = edge.lowerBound.roundedDown(to: sectorSize)
+      }
+      if edge.upperBound == range.upperBound { upper = edge.upperBound.roundedUp(to: sectorSize) }
+    }
+    return lower..<max(lower, upper)
   }
 
   /// Brings the file into a state in which its items say all there is to know, and in which
@@ -83,22 +96,30 @@ struct Preallocator: Sendable {
 
   // Allocation.
 
-  /// Preallocates what has no space in `range`, whole sectors; with `replacingData` also what
-  /// has, but is not preallocated. Nothing is buffered there, so the extents stay as they are.
-  private func allocate(
+  /// Reserves what `fill` takes, and returns how much that is. Throws `.noSpace` when there is not
+  /// enough.
+  private func reserve(
     _ inode: Inode, _ range: Range<UInt64>, replacingData: Bool
-  ) throws(FilesystemError) {
+  ) throws(FilesystemError) -> UInt64 {
     var needed: UInt64 = 0
     try forEachPart(of: range, inode, replacingData) { (part) throws(FilesystemError) in
       needed += part.upperBound - part.lowerBound
     }
-    guard needed > 0 else { return }
+    guard needed > 0 else { return 0 }
     // Where space is in many pieces the items are more than this, and are refused one by one.
     let items = min(space.reservations.itemCost(bytes: needed, pieces: 1), 64 * geometry.nodeSize)
     try space.reservations.reserveData(needed, items: items)
     space.reservations.releaseItems(items)
-    defer { space.reservations.releaseData(needed) }
+    return needed
+  }
 
+  /// Preallocates what has no space in `range`, whole sectors; with `replacingData` also what
+  /// has, but is not preallocated. Nothing is buffered there, so the extents stay as they are. Takes from
+  /// `reserved` what it uses.
+  private func fill(
+    _ inode: Inode, _ range: Range<UInt64>, from reserved: inout UInt64, replacingData: Bool
+  ) throws(FilesystemError) {
+    guard reserved > 0 else { return }
     try forEachPart(of: range, inode, replacingData) { (part) throws(FilesystemError) in
       var start = part.lowerBound
       while start < part.upperBound {
@@ -106,7 +127,7 @@ struct Preallocator: Sendable {
         let (address, length) = try space.allocator.allocateData(
           length: wanted, minimum: sectorSize, hint: inode.file.nextAddress,
           usingReserved: true)
-        needed -= min(needed, length)
+        reserved -= min(reserved, length)
         decompressed.drop(address, length: length)
         try insertPreallocated(address, start..<(start + length), inode)
         start += length

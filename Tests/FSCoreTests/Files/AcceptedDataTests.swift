@@ -1,3 +1,4 @@
+import Glibc
 import TestSupport
 import Testing
 
@@ -45,6 +46,20 @@ import Testing
       } catch FilesystemError.noSpace {}
     }
     return count
+  }
+
+  /// What is refused for want of space has zeroed nothing, at the edges neither.
+  @Test func aRefusedZeroRangeChangesNothing() throws {
+    let volume = try mount(try TestImage.make(sizeBytes: 256 << 20))
+    let id = try volume.makeFile("/file")
+    let bytes = [UInt8](repeating: 7, count: 8192)
+    try volume.writeBytes(id, at: 0, bytes)
+    let code = errorNumber {
+      try volume.content.allocate(id, .zeroRange, offset: 100, length: 1 << 30)
+    }
+    #expect(code == ENOSPC)
+    #expect(try volume.readBytes(id, at: 0, count: 16_384) == bytes)
+    try volume.unmount()
   }
 
   /// Many small files are buffered; then others take all the metadata space that is to be had.

@@ -10,6 +10,7 @@ import Testing
     var sizeBytes: UInt64
     var isMixed = false
     var isDuplicated = false
+    var hasSingleMetadata = false
     var testDescription: String { name }
   }
 
@@ -21,12 +22,16 @@ import Testing
     Variant(name: "600 MiB", sizeBytes: 600 << 20),
     Variant(name: "600 MiB, two copies of data", sizeBytes: 600 << 20, isDuplicated: true),
     Variant(name: "256 MiB mixed", sizeBytes: 256 << 20, isMixed: true),
+    Variant(
+      name: "128 MiB mixed, two copies", sizeBytes: 128 << 20, isMixed: true, isDuplicated: true),
+    Variant(name: "256 MiB, single metadata", sizeBytes: 256 << 20, hasSingleMetadata: true),
   ])
   func availableIsWhatCanBeWritten(variant: Variant) throws {
     let device = try TestImage.make(sizeBytes: variant.sizeBytes) { options in
       options.isMixed = variant.isMixed
       if variant.isMixed { options.nodeSize = 4096 }
       if variant.isDuplicated { options.data = .dup }
+      if variant.hasSingleMetadata { options.metadata = .single }
     }
     let volume = try Volume.mountForTest(device)
     try fillAndCompare(volume, variant, "fresh")

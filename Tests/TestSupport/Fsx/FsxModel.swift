@@ -15,8 +15,10 @@ package final class FsxModel {
   let expected: UnsafeMutableRawBufferPointer
   let scratch: UnsafeMutableRawBufferPointer
   var log: [String] = []
-  var number = 0
+  package private(set) var number = 0
   package private(set) var counts: [String: Int] = [:]
+  /// Operations for which there was no space.
+  package private(set) var refusals = 0
 
   /// `remount` unmounts and mounts the file system again; the file is closed around it.
   package init(
@@ -50,13 +52,20 @@ package final class FsxModel {
     scratch.deallocate()
   }
 
-  package func run() throws {
-    while number < options.operations {
+  /// Ends early when `mustStop` says so.
+  package func run(until mustStop: () -> Bool = { false }) throws {
+    while number < options.operations, !mustStop() {
       number += 1
       let operation = nextOperation()
       note(operation)
+      let sizeBefore = size
       do {
-        try perform(operation)
+        do {
+          try perform(operation)
+        } catch let error as SystemError where options.mayLackSpace && error.code == ENOSPC {
+          refusals += 1
+          try adoptRefused(operation, sizeBefore: sizeBefore)
+        }
         try verifySize()
         if number % 1_000 == 0 { try verifyWhole() }
       } catch let error as SystemError {

@@ -9,6 +9,8 @@ package struct FsxOptions: Sendable {
   package var usesDirectIO = false
   /// Most of what is written can be compressed.
   package var isCompressible = false
+  /// Operations may be refused for want of space: others fill the volume.
+  package var mayLackSpace = false
   /// One `fsync` in so many operations.
   package var syncInterval = 500
   /// One remount in so many operations, when there is a way to remount.

@@ -66,6 +66,29 @@ extension MountTests {
       #expect(theirs.uuids == ours.uuids)
     }
 
+    /// New files get the group of such a directory; subvolumes do not.
+    @Test func aDirectoryThatHandsItsGroupOn() throws {
+      let steps = """
+        set -e; cd "$1"; shift; mkdir d; chgrp 12 d; chmod 2775 d
+        "$@" create d/sub >&2; "$@" snapshot d/sub d/snapshot >&2
+        mkdir d/directory; touch d/sub/file; stat -c '%n %a %u %g' d/* d/sub/file
+        """
+      func shown(_ program: [String]) throws -> String {
+        try Shell.run(["bash", "-c", steps, "script"] + program).orThrow().output
+      }
+      let scratch = try Scratch()
+      try scratch.make("--size", "256M")
+      let mounted = try scratch.mount()
+      defer { try? mounted.unmount() }
+      let ours = try shown([scratch.mountPoint, try FsmountProgram.required(), "subvolume"])
+      try mounted.unmount()
+
+      try scratch.make("--size", "256M")
+      let kernel = try scratch.mountByKernel()
+      defer { try? kernel.unmount() }
+      #expect(try shown([scratch.mountPoint, "btrfs", "subvolume"]) == ours)
+    }
+
     /// Linux sends snapshots that the mount has made, one as the difference to the other.
     @Test func linuxSendsOurSnapshots() throws {
       let scratch = try Scratch()

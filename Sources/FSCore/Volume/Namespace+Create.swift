@@ -246,14 +246,16 @@ extension Namespace {
     return Array(algorithm.name.utf8)
   }
 
-  /// What the root directory of a new subvolume is to be: flags do not come from its directory, which
-  /// is locked.
+  /// What the root directory of a new subvolume is to be: as with Linux neither flags nor a group come
+  /// from its directory, which is locked.
   func prepareRoot(
     in directory: Inode, mode: UInt32, property: [UInt8]?, _ credentials: Credentials
   ) throws(FilesystemError) -> PreparedRoot {
     let node = NewNode(mode: 0o040000 | mode & 0o7777)
     var inheritance = try inheritance(from: directory, to: node, credentials)
     inheritance.flags = property == nil ? [] : .compress
+    inheritance.gid = credentials.gid
+    inheritance.mode &= ~0o2000 | mode
     inheritance.attributes.removeAll { $0.name == ExtendedAttributes.compressionProperty }
     if let property {
       inheritance.attributes.append((ExtendedAttributes.compressionProperty, property))

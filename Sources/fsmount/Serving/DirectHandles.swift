@@ -65,11 +65,6 @@ extension FuseServer {
     guard let id = nodes.inode(number), directHandles.mayHavePages(id) else {
       return FuseReply(request).send(answer)
     }
-    if cfuse_may_answer_later() {
-      notices.add(contentOf: number, range, before: LateAnswer(request, answer))
-    } else {
-      FuseReply(request).send(answer)
-      notices.add(contentOf: number, range)
-    }
+    notices.answer(request, answer, withoutContentOf: number, range)
   }
 }

@@ -88,7 +88,7 @@ extension FuseCallbacks {
     }
 
     operations.fallocate = { request, number, mode, offset, length, _ in
-      FuseServer.answerChange(of: number, request, .fallocate) { server throws(FilesystemError) in
+      FuseServer.answerAllocation(of: number, request) { server throws(FilesystemError) in
         try server.dropPrivileges(of: number, for: request, .unknown)
         try server.volume.content.allocate(
           server.inode(number), FuseCallbacks.allocationMode(mode),

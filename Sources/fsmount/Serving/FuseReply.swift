@@ -136,9 +136,25 @@ extension FuseServer {
     let server = FuseCallbacks.server(of: request)
     let answer = outcome(of: request, operation, body)
     FuseReply(request).send(answer)
-    if case .failure(let code) = answer, [ENOSPC, EIO, EROFS].contains(code) {
-      server.notices.add(contentOf: number)
-    }
+    if isHalfway(answer) { server.notices.add(contentOf: number) }
+  }
+
+  /// As `answerChange`, for fallocate(2), which cuts nothing: a program that is told of a failure finds
+  /// the file as it is.
+  static func answerAllocation(
+    of number: fuse_ino_t, _ request: fuse_req_t?,
+    _ body: (FuseServer) throws(FilesystemError) -> FuseAnswer
+  ) {
+    guard let request else { return }
+    let server = FuseCallbacks.server(of: request)
+    let answer = outcome(of: request, .fallocate, body)
+    guard isHalfway(answer) else { return FuseReply(request).send(answer) }
+    server.notices.answer(request, answer, withoutContentOf: number)
+  }
+
+  private static func isHalfway(_ answer: FuseAnswer) -> Bool {
+    guard case .failure(let code) = answer else { return false }
+    return [ENOSPC, EIO, EROFS].contains(code)
   }
 
   /// What `request` is to be answered with.

@@ -50,6 +50,20 @@ final class KernelNotices: Sendable {
     add(.content(of: number, range, answer))
   }
 
+  /// Answers `request` when the kernel has forgotten what it has of a file's content; if there are too
+  /// many such requests, before.
+  func answer(
+    _ request: fuse_req_t, _ answer: FuseAnswer, withoutContentOf number: fuse_ino_t,
+    _ range: Range<Int>? = nil
+  ) {
+    if cfuse_may_answer_later() {
+      add(contentOf: number, range, before: LateAnswer(request, answer))
+    } else {
+      FuseReply(request).send(answer)
+      add(contentOf: number, range)
+    }
+  }
+
   private func add(_ notice: Notice) {
     let needsThread = state.update { state in
       guard !state.hasEnded else { return false }

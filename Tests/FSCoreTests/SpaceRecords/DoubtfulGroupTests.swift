@@ -43,11 +43,16 @@ import Testing
     func header(_ slot: Int) -> Int { Format.headerSize + slot * Format.itemHeaderSize }
     func content(_ slot: Int) -> Int { Format.headerSize + Int(bytes.u32(header(slot) + 0x11)) }
     let slots = 0..<Int(bytes.u32(BlockHeader.Offset.itemCount))
-    let infos = slots.filter { bytes.u8(header($0) + 8) == ItemType.freeSpaceInfo.rawValue }
-    let info = try #require(infos.max { bytes.u32(content($0)) < bytes.u32(content($1)) })
-    #expect(bytes.u32(content(info)) > 90)
+    func has(_ type: ItemType, _ slot: Int) -> Bool { bytes.u8(header(slot) + 8) == type.rawValue }
+    // A group's ranges, where they stand as extents, follow its own item.
+    func ranges(_ info: Int) -> Int {
+      slots[(info + 1)...].prefix { has(.freeSpaceExtent, $0) }.count
+    }
+    let infos = slots.filter { has(.freeSpaceInfo, $0) }
+    let info = try #require(infos.max { ranges($0) < ranges($1) })
+    let text = infos.map { "\(bytes.u32(content($0))): \(ranges($0))" }
+    try #require(ranges(info) > 90 && Int(bytes.u32(content(info))) == ranges(info), "\(text)")
     let range = header(info + 20)
-    try #require(bytes.u8(range + 8) == ItemType.freeSpaceExtent.rawValue)
     switch fault {
     case .count: leaf.bytes.store(bytes.u32(content(info)) + 1, at: content(info))
     case .length: leaf.bytes.store(bytes.u64(range + 9) * 2, at: range + 9)

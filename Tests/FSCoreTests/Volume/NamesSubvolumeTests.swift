@@ -100,11 +100,13 @@ struct NamesSubvolumeTests {
       #expect(try volume.id("d", in: t) == p && volume.id("..", in: p) == t)
       try volume.file("plain", in: root)
       try volume.namespace.rename("R2", in: root, to: "plain", in: root, flags: .exchange)
-      #expect(
-        errorNumber {
-          try volume.namespace.rename("plain", in: root, to: "h", in: t, flags: .exchange)
-        }
-          == EXDEV)
+      // A read-only one stays in its directory; others do not change places with what is no subvolume.
+      for (name, directory, code) in [("plain", root, EROFS), ("P2", e, EXDEV)] {
+        #expect(
+          errorNumber {
+            try volume.namespace.rename(name, in: directory, to: "h", in: t, flags: .exchange)
+          } == code)
+      }
       #expect(
         errorNumber { try volume.namespace.rename("e", in: root, to: "T", in: root) } == ENOTEMPTY)
     }

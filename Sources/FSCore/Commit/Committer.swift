@@ -54,8 +54,8 @@ package final class Committer: Sendable {
     transactions.didCommit(generation)
   }
 
-  /// Throws when a transaction is held back and there still is no room for it: for who would write
-  /// buffered data next, and lose what finds none. They stay where they are then.
+  /// Throws when a transaction is held back and there still is no room for it. A caller that would write
+  /// buffered data next, and lose what finds no room, then leaves them where they are.
   package func requireRoom() throws(FilesystemError) {
     if let heldBack = transactions.heldBack { try commit(through: heldBack) }
   }

@@ -105,7 +105,7 @@ package final class PeriodicCommit: CommitServer {
       #endif
       try committer.commit()
     } catch {
-      // That the disk is full is said once, by who holds the transaction back.
+      // The commit that holds the transaction back says once that the disk is full.
       if case .noRoom = error { return }
       log.error("the periodic commit failed: \(error)")
     }

@@ -43,8 +43,8 @@ package final class CommitRequests: Sendable {
     }
   }
 
-  /// As `commit`, for who would rather have fewer references pending: nothing happens where
-  /// a commit cannot succeed.
+  /// As `commit`, for a caller that wants fewer references pending and can do without: nothing happens
+  /// where a commit cannot succeed.
   package func commitReferences() throws(FilesystemError) {
     guard canCommit else { return }
     do throws(FilesystemError) {

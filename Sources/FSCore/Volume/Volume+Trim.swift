@@ -22,7 +22,7 @@ extension Volume {
     let trimmed = try SpaceTrimmer(space: space, device: device, transactions: transactions)
       .trim(range, minimum: minimum)
     guard transactions.heldBack != nil else { return trimmed }
-    // How that goes whoever synchronizes is told.
+    // A later fsync tells how that goes.
     try? committer.requireRoom()
     return trimmed
   }

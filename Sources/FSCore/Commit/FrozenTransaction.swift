@@ -1,13 +1,13 @@
 /// A transaction whose trees will not change any more, and how far it has come on its way to the
 /// device.
 struct FrozenTransaction {
-  /// What is done, each step with the flush that ends it.
+  /// The last step that is done, with the flush that ends it.
   enum Step: Comparable {
     case nothing, blocks, firstSuperblock
   }
 
   let superblock: Superblock
-  /// What is still to be written.
+  /// The tree blocks that are still to be written.
   var blocks: [TreeBlock]
   var done = Step.nothing
 

@@ -40,7 +40,7 @@ struct Preallocator: Sendable {
     let inner = try inode.content.exclusive { () throws(FilesystemError) in
       try wholeSectors(of: range, inode)
     }
-    // What is refused has changed nothing.
+    // A call that is refused has changed nothing.
     var reserved = try reserve(inode, inner, replacingData: true)
     defer { space.reservations.releaseData(reserved) }
     try inode.content.exclusive { () throws(FilesystemError) in

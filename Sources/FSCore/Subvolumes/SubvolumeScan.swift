@@ -36,8 +36,8 @@ package protocol DirectoryLinks {
 /// 1. A damaged item costs what it says, and nothing else: it is named among the problems.
 /// 2. It ends, and its memory is bounded by the number of items, whatever they say: all paths together
 ///    have `mostPathBytes` at the most, so many that those of real subvolumes are found, and
-///    `mostLookups` directories are looked up. What is made of a listing, an answer of the control channel
-///    among it, is bounded by that, too.
+///    `mostLookups` directories are looked up. That also bounds a listing, and an answer of the control
+///    channel that is made of one.
 ///
 /// Belongs to one thread.
 package struct SubvolumeScan {

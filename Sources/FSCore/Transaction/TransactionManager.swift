@@ -83,7 +83,7 @@ package final class TransactionManager: Sendable {
     _ body: (borrowing TransactionHandle) throws(FilesystemError) -> R
   ) throws(FilesystemError) -> R {
     HeldLocks.assertMayWait(below: .reservation)
-    // Who changes no item adds nothing.
+    // A caller that changes no item adds nothing.
     try commits.relieveMemory(for: items > 0 ? purpose : .opportune)
     var account = HandleAccount(
       purpose: purpose,
@@ -100,7 +100,7 @@ package final class TransactionManager: Sendable {
     _ body: (borrowing TransactionHandle) throws(FilesystemError) -> R
   ) throws(FilesystemError) -> R {
     HeldLocks.assertMayWait(below: .reservation)
-    // Who changes no item adds nothing.
+    // A caller that changes no item adds nothing.
     try commits.relieveMemory(for: items > 0 ? purpose : .opportune)
     var account = HandleAccount(
       purpose: purpose,
@@ -315,7 +315,7 @@ package final class TransactionManager: Sendable {
     }
   }
 
-  /// What is being written has found no room. Says whether that is news.
+  /// The transaction that is being written has found no room. Says whether that is news.
   func holdBack() -> Bool {
     state.update { state in
       defer { state.isHeldBack = true }

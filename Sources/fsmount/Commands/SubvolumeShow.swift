@@ -56,7 +56,7 @@ struct SubvolumeShowCommand: ParsableCommand {
     } else {
       StandardOutput.write(SubvolumeText.lines(report, snapshots: snapshots))
     }
-    // What is damaged elsewhere is no reason to fail.
+    // Damage of other subvolumes is no reason to fail.
     if !answer.isWhole(report.id) { throw ExitCode(1) }
   }
 

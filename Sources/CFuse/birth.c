@@ -93,7 +93,7 @@ void birth_complete(struct iovec *pieces, int count, struct birth_answer *room) 
   const struct statx_answer answer = {
       .valid_seconds = given->attr_valid,
       .valid_nanoseconds = given->attr_valid_nsec,
-      .mask = STATX_BASIC_STATS | STATX_BTIME,
+      .mask = STATX_BASIC_STATS | (birth.nanoseconds < 1000000000 ? STATX_BTIME : 0),
       .block_size = attr->blksize,
       .link_count = attr->nlink,
       .uid = attr->uid,

@@ -193,6 +193,7 @@ int cfuse_session_mount(struct fuse_session *session, const char *mount_point);
 
 /// When the file was made that the getattr which this thread is serving asks about. The answer has it
 /// where the kernel wants to know (STATX of the protocol, since Linux 6.6), else it is of no account.
+/// With a thousand million nanoseconds or more it says that there is no such time.
 void cfuse_note_birth(int64_t seconds, uint32_t nanoseconds);
 
 /// Whether the request that this thread is serving, a write or an open with O_TRUNC, comes from

@@ -12,6 +12,9 @@ package final class Inode: @unchecked Sendable {
   package let id: InodeID
   package let subvolume: Subvolume
 
+  /// The directory that this one stands in, when this is a stub (`StubPlaces`).
+  let around: Inode?
+
   /// Names, attributes, existence.
   package let lock: ReadWriteLock
 
@@ -60,7 +63,8 @@ package final class Inode: @unchecked Sendable {
 
   /// Throws when the mode names no file type.
   init(
-    id: InodeID, subvolume: Subvolume, item: InodeItem, fileState: any FileState
+    id: InodeID, subvolume: Subvolume, item: InodeItem, fileState: any FileState,
+    around: Inode? = nil
   ) throws(FilesystemError) {
     guard let type = EntryType(mode: item.mode) else {
       throw .corrupt("inode \(id) with mode \(String(item.mode, radix: 8))")
@@ -69,6 +73,7 @@ package final class Inode: @unchecked Sendable {
     lock = ReadWriteLock(rank: .inode, order: id)
     content = ReadWriteLock(rank: .fileContent, order: id)
     self.subvolume = subvolume
+    self.around = around
     self.type = type
     self.item = Guarded(item, rank: .leaf)
     diskSize = item.size
@@ -80,9 +85,8 @@ package final class Inode: @unchecked Sendable {
   package var isDirectory: Bool { type == .directory }
   package var isRegular: Bool { type == .regular }
 
-  /// The empty directory that stands where a snapshot has the entry of a nested subvolume. It
-  /// is not on disk.
-  package var isStub: Bool { id.number == .emptySubvolume }
+  /// Whether this is the empty directory in place of a subvolume that the snapshot does not have.
+  package var isStub: Bool { id.number.isStub }
 
   /// The inode is gone from the tree; operations that still refer to it get `.stale`.
   var isDeleted: Bool { deleted.load(ordering: .acquiring) }

@@ -35,6 +35,8 @@ package final class InodeTable: Sendable {
   /// What the kernel refers to: an inode without a name is kept until it no longer does.
   let lookups = LookupCounts()
 
+  let stubs: StubPlaces
+
   private let isShutDown = Atomic<Bool>(false)
 
   /// What an inode takes, with its locks, its buffers' object and its place here.
@@ -45,6 +47,7 @@ package final class InodeTable: Sendable {
     trees: Trees, geometry: Geometry, memory: MemoryShare,
     fileState: any FileState.Type
   ) {
+    stubs = StubPlaces(lookups: lookups)
     self.fileState = fileState
     self.trees = trees
     self.geometry = geometry
@@ -95,9 +98,7 @@ package final class InodeTable: Sendable {
   func shutDown() { isShutDown.store(true, ordering: .relaxed) }
 
   private func load(_ id: InodeID) throws(FilesystemError) -> Inode {
-    guard id.number != .emptySubvolume else {
-      return try .stub(id: id, in: subvolume(.topLevel), fileState: fileState.init())
-    }
+    if id.number.isStub { return try loadStub(id) }
     let subvolume = try subvolume(id.tree)
     guard id.number >= .firstFree, id.number <= .lastFree else { throw .stale }
     let item = try subvolume.tree.find(Key(id.number, .inodeItem, 0)) {
@@ -131,15 +132,9 @@ package final class InodeTable: Sendable {
     shard(of: inode.id).withLock { insert(inode, into: &$0) }
   }
 
-  /// The empty directory in place of a subvolume that is not in this snapshot.
-  func stub(_ id: InodeID, within directory: Inode) throws(FilesystemError) -> Inode {
-    let new = try Inode.stub(
-      id: id, in: directory.subvolume, within: directory.attributes, fileState: fileState.init())
-    return shard(of: id).when({ !$0.loading.contains(id) }) { state in
-      if let inode = Self.use(id, in: &state) { return inode }
-      insert(new, into: &state)
-      return new
-    }
+  private func loadStub(_ id: InodeID) throws(FilesystemError) -> Inode {
+    guard let place = stubs.directory(of: id) else { throw .stale }
+    return try .stub(id: id, within: inode(place), fileState: fileState.init())
   }
 
   private func insert(_ inode: Inode, into state: inout Shard) {

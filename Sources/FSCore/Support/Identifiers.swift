@@ -70,7 +70,12 @@ package struct ObjectID: FormatNumber {
   package static let firstFree: ObjectID = 256
   package static let lastFree = ObjectID(rawValue: UInt64.max - 255)
   package static let devItems: ObjectID = 1
+  /// What Linux shows as the number of every stub (`StubPlaces`).
   package static let emptySubvolume: ObjectID = 2
+  /// The numbers of stubs in memory: the last that an inode could have.
+  package static let firstStub = ObjectID(rawValue: lastFree.rawValue - (1 << 32 - 1))
+  package static let lastStub = lastFree
+  package var isStub: Bool { self >= .firstStub && self <= .lastStub }
   package static let rootTreeDirectory: ObjectID = 6
   package static let firstChunkTree: ObjectID = 256
   package static let balance = ObjectID(rawValue: UInt64(bitPattern: -4))

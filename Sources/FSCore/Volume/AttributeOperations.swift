@@ -40,6 +40,7 @@ package final class AttributeOperations: Sendable {
   }
 
   func attributes(of inode: Inode) -> Attributes {
+    if inode.isStub { inode.followDirectoryAround() }
     let (item, buffered) = inode.attributesAndBytesWithoutSpace
     return Attributes(id: inode.id, item: item, blocks: blocks(of: item, buffered: buffered))
   }

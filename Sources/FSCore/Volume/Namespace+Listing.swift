@@ -106,7 +106,7 @@ extension Namespace {
     try list.forEach { (number, entry, name) throws(FilesystemError) in
       let location = entry.location
       var id = InodeID(tree: directory.id.tree, number: location.key.objectID)
-      if location.key.type != .inodeItem {
+      if location.key.type != .inodeItem || id.number.isStub {
         id = try self.id(at: location, Array(name), in: directory)
       }
       let attributes =
@@ -128,7 +128,7 @@ extension Namespace {
     of id: InodeID, _ item: InodeItem?, in directory: Inode
   ) throws(FilesystemError) -> Attributes {
     if let inode = inodes.loaded(id) { return attributes.attributes(of: inode) }
-    guard id.tree == directory.id.tree, id.number != .emptySubvolume else {
+    guard id.tree == directory.id.tree, !id.number.isStub else {
       return try attributes.attributes(of: id)
     }
     guard let item, EntryType(mode: item.mode) != nil else { throw .stale }

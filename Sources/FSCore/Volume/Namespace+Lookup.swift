@@ -49,12 +49,12 @@ extension Namespace {
   }
 
   /// Where an entry leads. For a subvolume: to its root directory if this is its place, else (in
-  /// a snapshot of its place) to an empty directory.
+  /// a snapshot of its place) to a stub.
   func id(
     at location: DirectoryEntries.Location, _ name: [UInt8], in directory: Inode
   ) throws(FilesystemError) -> InodeID {
     guard location.isSubvolume else {
-      guard location.key.type == .inodeItem else {
+      guard location.key.type == .inodeItem, !location.key.objectID.isStub else {
         throw .corrupt("an entry of directory \(directory.id) leads to \(location.key)")
       }
       return InodeID(tree: directory.id.tree, number: location.key.objectID)
@@ -68,7 +68,7 @@ extension Namespace {
     {
       return InodeID(tree: child, number: .firstFree)
     }
-    return InodeID(tree: child, number: .emptySubvolume)
+    return try inodes.stubs.id(of: name, in: directory.id)
   }
 
   private func subvolumeIfAny(_ id: TreeID) throws(FilesystemError) -> Subvolume? {
@@ -86,7 +86,6 @@ extension Namespace {
     at location: DirectoryEntries.Location, _ name: [UInt8], in directory: Inode
   ) throws(FilesystemError) -> Inode? {
     let id = try id(at: location, name, in: directory)
-    if id.number == .emptySubvolume { return try inodes.stub(id, within: directory) }
     do throws(FilesystemError) {
       return try inodes.inode(id)
     } catch .stale {
@@ -99,7 +98,8 @@ extension Namespace {
   /// The directory that `directory` stands in. What is mounted, and the top of all, stand in
   /// themselves.
   func parent(of directory: Inode) throws(FilesystemError) -> InodeID {
-    if directory.isStub || directory.id == rootDirectory { return directory.id }
+    if directory.id == rootDirectory { return directory.id }
+    if let around = directory.around { return around.id }
     if directory.number == .firstFree {
       return try RootReferences.parent(of: directory.id.tree, in: trees.root) ?? directory.id
     }

@@ -8,8 +8,10 @@ extension FuseCallbacks {
       FuseServer.answer(request, .getattr) { server throws(FilesystemError) in
         let attributes = try server.volume.attributes.attributes(of: server.inode(number))
         let birth = attributes.item.otime
-        cfuse_note_birth(birth.seconds, birth.nanoseconds)
-        return .attributes(server.status(attributes))
+        // On Linux a stub has none.
+        let isStub = attributes.id.number.isStub
+        cfuse_note_birth(birth.seconds, isStub ? .max : birth.nanoseconds)
+        return server.answer(attributes)
       }
     }
 
@@ -31,7 +33,7 @@ extension FuseCallbacks {
           try server.dropPrivileges(of: id, number, isOutsider: changes.isByOutsider)
         }
         let attributes = try server.volume.attributes.setAttributes(id, changes)
-        return .attributes(server.status(attributes))
+        return server.answer(attributes)
       }
       if fields & FUSE_SET_ATTR_SIZE == 0 {
         FuseServer.answer(request, .setattr, body)

@@ -8,7 +8,8 @@ enum FuseAnswer {
   case done
   case entry(fuse_entry_param)
   case created(fuse_entry_param, fuse_file_info)
-  case attributes(stat)
+  /// With how long the kernel may believe them.
+  case attributes(stat, seconds: Double)
   case opened(fuse_file_info)
   /// Bytes that stay valid until the answer is sent.
   case data(UnsafeRawBufferPointer)
@@ -45,8 +46,8 @@ struct FuseReply: ~Copyable {
       fuse_reply_entry(request, &entry)
     case .created(var entry, var file):
       fuse_reply_create(request, &entry, &file)
-    case .attributes(var status):
-      fuse_reply_attr(request, &status, FuseServer.cacheSeconds)
+    case .attributes(var status, let seconds):
+      fuse_reply_attr(request, &status, seconds)
     case .opened(var file):
       fuse_reply_open(request, &file)
     case .data(let bytes):

@@ -136,9 +136,17 @@ final class FuseServer: Sendable {
     entry.ino = nodes.reference(attributes.id)
     entry.generation = attributes.item.generation.rawValue
     entry.attr = status(attributes)
-    entry.attr_timeout = Self.cacheSeconds
+    entry.attr_timeout = Self.cacheSeconds(of: attributes.id)
     entry.entry_timeout = Self.cacheSeconds
     return entry
+  }
+
+  /// How long the kernel may believe the attributes of an inode. A stub's change with those of the
+  /// directory around it.
+  private static func cacheSeconds(of id: InodeID) -> Double { id.number.isStub ? 0 : cacheSeconds }
+
+  func answer(_ attributes: Attributes) -> FuseAnswer {
+    .attributes(status(attributes), seconds: Self.cacheSeconds(of: attributes.id))
   }
 
   func status(_ attributes: Attributes) -> stat {

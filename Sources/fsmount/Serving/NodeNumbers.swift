@@ -71,9 +71,12 @@ final class NodeNumbers: Sendable {
   }
 
   /// What stat(2) shows as the inode number. All of a mount has one device number, hence the
-  /// subvolume in it: else files of two subvolumes could look like one with two names.
+  /// subvolume in it: else files of two subvolumes could look like one with two names. All stubs
+  /// of a subvolume show the one that Linux gives them.
   func shown(_ id: InodeID) -> UInt64 {
-    computed(id) ?? id.tree.rawValue << Self.inodeBits ^ id.number.rawValue
+    let number = id.number.isStub ? .emptySubvolume : id.number
+    let id = InodeID(tree: id.tree, number: number)
+    return computed(id) ?? id.tree.rawValue << Self.inodeBits ^ id.number.rawValue
   }
 
   /// The number after invariant 2; nil when the inode needs the table.

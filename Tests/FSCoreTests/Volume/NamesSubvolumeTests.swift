@@ -43,11 +43,11 @@ struct NamesSubvolumeTests {
     #expect(try volume.id("..", in: x) == p && volume.id("..", in: p) == root)
     #expect(try volume.names(x) == ["g"])
 
-    // In the snapshot the nested one is an empty directory with number 2.
+    // In the snapshot the nested one is an empty directory, a stub.
     let s = try volume.id("S", in: root)
     let stub = try volume.namespace.lookup(Array("X".utf8), in: s)
-    #expect(stub.id.number == .emptySubvolume && stub.item.mode == 0o040755)
-    #expect(try stub.item.mtime == volume.item(s).mtime && stub.item.linkCount == 1)
+    #expect(stub.id.number.isStub && stub.id.tree == s.tree && stub.item.mode == 0o040755)
+    #expect(try stub.item.atime == volume.item(s).atime && stub.item.linkCount == 1)
     #expect(try volume.names(stub.id).isEmpty)
     #expect(errorNumber { try volume.file("a", in: stub.id) } == EACCES)
     #expect(errorNumber { try volume.directory("a", in: stub.id) } == EPERM)
@@ -57,7 +57,7 @@ struct NamesSubvolumeTests {
       errorNumber { try volume.attributes.setAttribute(stub.id, Array("user.a".utf8), []) }
         == EOPNOTSUPP)
     try volume.namespace.rename("d", in: s, to: "X", in: s)
-    #expect(try volume.id("X", in: s).number != .emptySubvolume)
+    #expect(try !volume.id("X", in: s).number.isStub)
 
     // What is in one cannot leave it, but by its own name.
     let f = try volume.id("f", in: p)
@@ -78,6 +78,54 @@ struct NamesSubvolumeTests {
     for number in 0..<500 { try volume.file("in s \(number)", in: s) }
     try volume.namespace.unlink(Array("f".utf8), in: s)
     #expect(try volume.names(r).sorted() == ["X", "d", "f"])
+    try fixture.unmountAndCheck()
+  }
+
+  /// The stubs of one missing subvolume in several snapshots, and in several places of one, are
+  /// directories of their own, each with the owner of the directory around it.
+  @Test func stubsAreDirectoriesOfTheirOwn() throws {
+    let fixture = try makeImage()
+    let (volume, root) = (fixture.volume, fixture.root)
+    let (p, s) = (try volume.id("P", in: root), try volume.id("S", in: root))
+    let x = try volume.id("X", in: p)
+    // `S` has a stub of X and X itself; its snapshot has two stubs of X.
+    try volume.namespace.rename("X", in: p, to: "moved", in: s)
+    func setOwner(_ directory: InodeID, _ uid: UInt32) throws {
+      var changes = AttributeChanges()
+      changes.uid = uid
+      _ = try volume.attributes.setAttributes(directory, changes)
+    }
+    try setOwner(s, 7)
+    let s2 = try volume.subvolumes.snapshot(
+      of: s, Array("S2".utf8), in: root, isReadOnly: false
+    ).id
+    try setOwner(s2, 9)
+    let r = try volume.id("R", in: root)
+
+    let places = [("X", s), ("X", s2), ("moved", s2), ("X", r)]
+    let stubs = try places.map { try volume.id($0.0, in: $0.1) }
+    #expect(try volume.id("moved", in: s) == x)
+    #expect(Set(stubs).count == 4 && stubs.allSatisfy { $0.number.isStub })
+    for ((name, directory), stub) in zip(places, stubs) {
+      #expect(try volume.id(name, in: directory) == stub && stub.tree == directory.tree)
+      #expect(try volume.item(stub).uid == volume.item(directory).uid)
+      #expect(try volume.id("..", in: stub) == directory)
+    }
+    #expect(
+      errorNumber { try volume.namespace.rename("X", in: s2, to: "Y", in: root) } == EXDEV)
+    #expect(
+      errorNumber {
+        try volume.namespace.rename("X", in: s2, to: "moved", in: s2, flags: .exchange)
+      } == ENOTEMPTY)
+
+    // On Linux they take their owner from the directory at each look.
+    try setOwner(s, 11)
+    #expect(try volume.attributes.attributes(of: stubs[0]).item.uid == 11)
+
+    // One goes; the other stays what it was.
+    try volume.namespace.removeDirectory(Array("X".utf8), in: s2)
+    #expect(errorNumber { try volume.id("X", in: s2) } == ENOENT)
+    #expect(try volume.id("moved", in: s2) == stubs[2])
     try fixture.unmountAndCheck()
   }
 

@@ -15,7 +15,6 @@ import Testing
   @Test(arguments: [
     InodeID(tree: 5, number: 257), InodeID(tree: 5, number: 1_099_511_627_775),
     InodeID(tree: 256, number: 256), InodeID(tree: 8_388_607, number: 300),
-    InodeID(tree: 300, number: 2),
   ])
   func computed(_ id: InodeID) {
     let number = nodes.reference(id)
@@ -38,6 +37,18 @@ import Testing
     nodes.forget(number, lookups: 1)
     #expect(nodes.inode(number) == nil)
     #expect(nodes.reference(id) != number)
+  }
+
+  /// Stubs have numbers of their own, and show the one that Linux gives them all.
+  @Test func stubs() {
+    let first = InodeID(tree: 300, number: .firstStub)
+    let second = InodeID(tree: 300, number: ObjectID(ObjectID.firstStub.rawValue + 1))
+    let inRoot = InodeID(tree: 5, number: .firstStub)
+    let numbers = [first, second, inRoot].map { nodes.reference($0) }
+    #expect(Set(numbers).count == 3)
+    #expect(numbers.map { nodes.inode($0) } == [first, second, inRoot])
+    #expect(nodes.shown(first) == 300 << 40 | 2 && nodes.shown(second) == nodes.shown(first))
+    #expect(nodes.shown(inRoot) == 2)
   }
 
   @Test func distinct() {

@@ -107,11 +107,8 @@ extension SnapshotEntry {
     self.path = path
     mode = status.st_mode
     links = UInt64(status.st_nlink)
-    // The empty directory in place of a subvolume is of the owner that the directory around it had when
-    // somebody looked.
-    let isStub = status.st_mode & S_IFMT == S_IFDIR && status.st_ino & (1 << 40 - 1) == 2
-    owner = isStub ? 0 : status.st_uid
-    group = isStub ? 0 : status.st_gid
+    owner = status.st_uid
+    group = status.st_gid
     size = Int(status.st_size)
     device = UInt64(status.st_rdev)
     modified = ExplicitTime.of(status.st_mtim)

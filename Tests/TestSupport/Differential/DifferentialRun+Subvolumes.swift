@@ -32,12 +32,13 @@ extension DifferentialRun {
       throw TestFailure("the subvolumes differ:\n" + lines.joined(separator: "\n"))
     }
     var listings: [String: SubvolumeListings] = [:]
-    for (image, live) in [kernel, peer] {
+    for (side, name) in [(kernel, names.0), (peer, names.1)] {
+      let (image, live) = (side.image, side.listings)
       let mounted = try LoopMount(image, at: mountPoint, options: "ro,noatime,subvolid=5")
       defer { try? mounted.unmount() }
       let atRest = try SubvolumeListings(SubvolumeTool(.kernel), mountPoint)
       try mounted.unmount()
-      try live.expectSame(as: atRest, names: ("who wrote it", "btrfs afterwards"))
+      try live.expectSame(as: atRest, names: ("on \(name) mount", "btrfs afterwards"))
       if options.peer == .fsmount {
         try SubvolumeListings(SubvolumeTool(.fsmount), image).expectSame(
           as: atRest, names: ("fsmount, of the image", "btrfs"))

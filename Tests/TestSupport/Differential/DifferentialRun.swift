@@ -119,6 +119,8 @@ package final class DifferentialRun {
     let trace = try sequence.run()
     try mounted.sync()
     let tree = try TreeSnapshot(root)
+    // Inodes without a name go when the kernel forgets them, which it says in its own time.
+    if tool != nil { try mounted.sync() }
     let listings = try tool.map { try SubvolumeListings($0, mountPoint) }
     try mounted.unmount()
     if let kernel = mounted as? LoopMount {

@@ -129,7 +129,7 @@ extension NamespaceModel {
   }
 
   mutating func setReadOnly(_ path: BytePath, _ isReadOnly: Bool) {
-    guard kinds[path] == .subvolume else { return }
+    guard kinds[path] == .subvolume || path.bytes.isEmpty else { return }
     if isReadOnly { readOnly.insert(path) } else { readOnly.remove(path) }
   }
 

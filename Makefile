@@ -20,9 +20,12 @@ VARIANT ?= all
 FORMS ?= all
 RESULTS ?= .build/bench
 RING_TESTS ?= IntegrationTests
-RELEASE := .build/release
+# Elsewhere than the build for debugging, both can run at a time.
+RELEASE_SCRATCH ?= .build
+RELEASE_BUILD := swift build -c release --scratch-path $(RELEASE_SCRATCH)
+RELEASE := $(RELEASE_SCRATCH)/release
 
-.PHONY: help setup build release lint format check test demo fsx differential stress fill scale \
+.PHONY: help setup build program core-tests mount-tests release lint format check test demo fsx differential stress fill scale \
   bench bench-setup bench-compare install clean
 
 help: ## Lists the targets
@@ -44,14 +47,16 @@ bench-setup: ## Installs the programs that rows of `make bench` need besides (as
 build: setup ## Builds everything for debugging
 	swift build --build-tests
 
-release: setup ## Builds the program and the exerciser, optimised
-	swift build -c release --product fsmount
-	swift build -c release --product exerciser
+program: setup
+	$(RELEASE_BUILD) --product fsmount
+
+release: program ## Builds the program and the exerciser, optimised
+	$(RELEASE_BUILD) --product exerciser
 
 .PHONY: benchmarks
 benchmarks: release
-	swift build -c release --product benchmarks
-	swift build -c release --product emptyserver
+	$(RELEASE_BUILD) --product benchmarks
+	$(RELEASE_BUILD) --product emptyserver
 
 lint: ## Checks style, that no lower layer names a higher one, that no test can wait for ever
 	swift format lint --strict --parallel --recursive Package.swift Sources Tests
@@ -64,8 +69,12 @@ format: ## Formats the sources in place
 check: build lint ## Builds, lints, and runs the quick tests: before each commit
 	Tests/run.sh 'FreeSpaceTests|FSCoreTests|FsmountTests|BenchmarksTests'
 
-test: release build lint ## All tests, over /dev/fuse and io_uring; as root nothing is skipped
+test: lint core-tests mount-tests ## All tests, over /dev/fuse and io_uring; as root nothing is skipped
+
+core-tests: build
 	Tests/run.sh 'FreeSpaceTests|FSCoreTests|FsmountTests|BenchmarksTests'
+
+mount-tests: program core-tests
 	FSMOUNT_IO_URING=off FSMOUNT=$(CURDIR)/$(RELEASE)/fsmount Tests/run.sh IntegrationTests
 	FSMOUNT_IO_URING=on FSMOUNT=$(CURDIR)/$(RELEASE)/fsmount Tests/run.sh '$(RING_TESTS)'
 
@@ -104,7 +113,7 @@ bench-compare: benchmarks ## Measures two builds in turns: make bench-compare OL
 	@core=$$(ls $$(dirname $(OLD))/benchmarks $$(dirname $(OLD))/exerciser 2>/dev/null | head -n 1); \
 	if [ -n "$$core" ]; then $(RELEASE)/benchmarks compare-core --old $$core; fi
 
-install: release ## Installs the program, its manual page, and a helper for mount(8): mount -t fsmount
+install: program ## Installs the program, its manual page, and a helper for mount(8): mount -t fsmount
 	install -D -m 755 $(RELEASE)/fsmount $(DESTDIR)/usr/local/bin/fsmount
 	install -D -m 644 Documentation/fsmount.8 $(DESTDIR)/usr/local/share/man/man8/fsmount.8
 	install -d $(DESTDIR)/sbin

@@ -113,11 +113,10 @@ package final class PeriodicCommit: CommitServer {
 
   package func commit() throws(FilesystemError) { try committer.commit() }
 
-  /// A commit makes what was freed allocatable, and groups empty; another one may then have to move
-  /// what the record of free space has in them, and one makes their removal durable.
-  package func commitForSpace() throws(FilesystemError) {
+  package func giveBackEmptyChunks() throws(FilesystemError) -> Bool {
+    guard try remover.removeEmpty() else { return false }
     try committer.commit()
-    for _ in 0..<3 where try remover.removeEmpty() { try committer.commit() }
+    return true
   }
 
   package func startWriteBack() { files.startWriteBack() }

@@ -14,9 +14,9 @@ extension Reservations {
     HeldLocks.assertMayWait(below: .reservation)
     if !isPatient, dataHasRoom(bytes, items), isHeldUpByItems(items) { throw .noSpace }
 
-    var commitCount = 0
+    var relief = CommitRelief(mostCommits: 2)
     if !isMixed, dataHasRoom(bytes, items), referencesAreHeavy {
-      try commits.commitReferences()
+      try commits.commitIfPossible()
     }
     groups.memory.beginSearch()
     defer { groups.memory.endSearch() }
@@ -28,13 +28,10 @@ extension Reservations {
       }
       if tryReserve(bytes, items) { return }
       if hasGrown { continue }
-      guard commitCount < 2, commitMayHelp(data) || commitMayHelp(metadata), commits.canCommit
-      else {
-        if commitCount > 0 { chunks.noteInVain() }
-        throw .noSpace
-      }
-      commitCount += 1
-      try commits.commitForSpace()
+      let commitMayHelp = commitMayHelp(data) || commitMayHelp(metadata)
+      if try relief.step(commits, commitMayHelp: commitMayHelp) { continue }
+      if relief.commitCount > 0 { chunks.noteInVain() }
+      throw .noSpace
     }
   }
 

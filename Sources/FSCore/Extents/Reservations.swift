@@ -138,11 +138,11 @@ extension Reservations: MetadataReserver {
     HeldLocks.assertMayWait(below: .reservation)
     if !mustSucceed, reserveBehindWriteBack(bytes) { return bytes }
 
-    var commitCount = 0
     var waits = 0
     // Others take what a commit brings, so those that must succeed try more than once or twice.
-    let (mostWaits, mostCommits) = mustSucceed ? (64, 8) : (8, 2)
-    if referencesAreHeavy { try commits.commitReferences() }
+    let mostWaits = mustSucceed ? 64 : 8
+    var relief = CommitRelief(mostCommits: mustSucceed ? 8 : 2)
+    if referencesAreHeavy { try commits.commitIfPossible() }
     groups.memory.beginSearch()
     defer { groups.memory.endSearch() }
     while true {
@@ -155,13 +155,9 @@ extension Reservations: MetadataReserver {
         waits += 1
         continue
       }
-      if commitCount < mostCommits, commitMayHelp(metadata), commits.canCommit {
-        commitCount += 1
-        try commits.commitForSpace()
-        continue
-      }
+      if try relief.step(commits, commitMayHelp: commitMayHelp(metadata)) { continue }
       if mustSucceed, tryReserveMetadata(bytes, .lastResort) { return bytes }
-      if commitCount > 0 { chunks.noteInVain() }
+      if relief.commitCount > 0 { chunks.noteInVain() }
       throw .noSpace
     }
   }

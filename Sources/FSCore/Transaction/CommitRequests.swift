@@ -3,8 +3,8 @@ package protocol CommitServer: AnyObject, Sendable {
   /// Commits the running transaction and returns when it is durable.
   func commit() throws(FilesystemError)
 
-  /// The same where space runs short: gives empty chunks back as well.
-  func commitForSpace() throws(FilesystemError)
+  /// Gives empty chunks back, and commits, where there are any. Says whether that was so.
+  func giveBackEmptyChunks() throws(FilesystemError) -> Bool
 
   /// Begins to write back all that is buffered, without waiting for it. May be called with locks up
   /// to rank `fileContent` held.
@@ -33,19 +33,19 @@ package final class CommitRequests: Sendable {
 
   package func commit() throws(FilesystemError) { try server?.commit() }
 
-  /// A commit that finds no room on the device is no error here: it has made nothing allocatable, and
-  /// there is no `canCommit` any more.
-  package func commitForSpace() throws(FilesystemError) {
+  /// Gives empty chunks back, with a commit. False when there are none, or a commit cannot succeed.
+  package func giveBackEmptyChunks() throws(FilesystemError) -> Bool {
     do throws(FilesystemError) {
-      try server?.commitForSpace()
+      return try server?.giveBackEmptyChunks() ?? false
     } catch {
       guard case .noRoom = error else { throw error }
+      return false
     }
   }
 
-  /// As `commit`, for a caller that wants fewer references pending and can do without: nothing happens
-  /// where a commit cannot succeed.
-  package func commitReferences() throws(FilesystemError) {
+  /// Commits for what that makes allocatable, where a commit can succeed. One that finds no room on the
+  /// device has made nothing allocatable, which is no error here.
+  package func commitIfPossible() throws(FilesystemError) {
     guard canCommit else { return }
     do throws(FilesystemError) {
       try server?.commit()

@@ -70,6 +70,25 @@ import Testing
     #expect(done == Steps())
   }
 
+  /// What buffered data keep for their items is far more than these take: once it is all there is, to
+  /// write the data back is enough, though the device has room for a chunk.
+  @Test func writingBackIsEnough() throws {
+    let device = try TestImage.make(sizeBytes: 512 << 20)
+    let volume = try Volume.mountForTest(device) { $0.cacheBytes = 1 << 30 }
+    defer { try? volume.unmount() }
+    let counters = { volume.space.groups.metadata.counters.withLock { $0 } }
+    let free = counters().free
+    let each = volume.space.reservations.itemCost(bytes: 4096, pieces: 1)
+    let count = 3 * free / each
+    let id = try volume.makeFile("/scattered")
+    let piece = [UInt8](repeating: 1, count: 4096)
+    let done = try Self.steps(volume) {
+      for number in 0..<count { try volume.writeBytes(id, at: number * 8192, piece) }
+    }
+    #expect(count > 1000 && counters().reservedItems < free)
+    #expect(done.commits == 0 && done.metadataChunks == 0, "\(done) for \(count) pieces")
+  }
+
   /// The device has room: chunks are made, and nothing is committed.
   @Test func aChunkIsMadeWithoutACommit() throws {
     let volume = try Volume.mountForTest(try TestImage.make())
@@ -90,5 +109,27 @@ import Testing
     for number in stride(from: 0, to: count, by: 2) { try volume.remove("/large\(number)") }
     let done = try Self.steps(volume) { try Self.fill(volume, "/again", 4 << 20) }
     #expect(done.commits == 1 && done.dataChunks == 0 && done.metadataChunks == 0, "\(done)")
+  }
+
+  /// Metadata run short, and the device has nothing but data chunks, all of them empty once a commit has
+  /// freed what was deleted: after that one, another one gives them back, and a chunk is made.
+  @Test func emptyChunksMakeRoom() throws {
+    let volume = try Volume.mountForTest(try TestImage.make(sizeBytes: 160 << 20))
+    defer { try? volume.unmount() }
+    let count = try Self.fillDevice(volume)
+    try volume.synchronizeAll()
+    let before = Steps(volume)
+    for number in 0..<count { try volume.remove("/large\(number)") }
+    let value = [UInt8](repeating: 1, count: 3000)
+    var number = 0
+    while (Steps(volume) - before).metadataChunks == 0 {
+      let id = try volume.makeFile("/small\(number)")
+      try volume.attributes.setAttribute(id, Array("user.a".utf8), value)
+      number += 1
+      try #require(number < 20_000)
+    }
+    let done = Steps(volume) - before
+    #expect(done.commits == 2 && done.metadataChunks == 1, "\(done)")
+    #expect(done.dataChunks < 0, "\(done)")
   }
 }

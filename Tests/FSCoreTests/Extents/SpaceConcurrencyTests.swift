@@ -77,7 +77,8 @@ import Testing
         for file in kept {
           let id = try volume.find(file.path)
           let bytes = try volume.readBytes(id, at: 0, count: file.length)
-          #expect(bytes == [UInt8](repeating: file.byte, count: file.length))
+          let isRight = bytes.isSame(as: [UInt8](repeating: file.byte, count: file.length))
+          #expect(isRight, "\(file.path)")
           try volume.remove(file.path)
         }
       }

@@ -106,6 +106,14 @@ func errorNumber<R>(_ body: () throws -> R) -> Int32 {
   }
 }
 
+extension [UInt8] {
+  /// As `==`, but quick on long arrays where nothing is optimised.
+  func isSame(as other: [UInt8]) -> Bool {
+    guard count == other.count, count > 0 else { return count == other.count }
+    return memcmp(self, other, count) == 0
+  }
+}
+
 /// Names that all have the same hash, begin with `prefix`, and are `length` bytes long.
 func collidingNames(_ count: Int, prefix: String, length: Int) -> [[UInt8]] {
   let hash: UInt32 = 0x1234_5678

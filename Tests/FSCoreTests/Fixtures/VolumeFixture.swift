@@ -92,7 +92,8 @@ extension Volume {
   func readBytes(_ id: InodeID, at offset: UInt64, count: Int) throws -> [UInt8] {
     var bytes = [UInt8](repeating: 0xee, count: count)
     let done = try bytes.withUnsafeMutableBytes { try content.read(id, at: offset, into: $0) }
-    return Array(bytes.prefix(done))
+    if done < count { bytes.removeLast(count - done) }
+    return bytes
   }
 
   /// Every name below the root with its attributes and a hash of its content: two volumes of

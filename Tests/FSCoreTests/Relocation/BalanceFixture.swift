@@ -131,16 +131,9 @@ extension SimulatedDevice {
 
 extension SeededRandom {
   mutating func bytes(_ count: Int) -> [UInt8] {
-    var bytes = [UInt8](repeating: 0, count: count)
-    bytes.withUnsafeMutableBytes { bytes in
-      var done = 0
-      while done < count {
-        withUnsafeBytes(of: next().littleEndian) { word in
-          bytes.store(word.part(0, min(8, count - done)), at: done)
-        }
-        done += 8
-      }
+    [UInt8](unsafeUninitializedCapacity: count) { bytes, initialized in
+      fillNonZero(UnsafeMutableRawBufferPointer(bytes))
+      initialized = count
     }
-    return bytes
   }
 }

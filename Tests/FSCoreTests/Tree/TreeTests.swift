@@ -11,8 +11,11 @@ import Testing
     Key(ObjectID(number % 97), .uuidSubvolume, number)
   }
 
+  private static let ascending = (0..<70_000).map { UInt8(truncatingIfNeeded: $0) }
+
   private static func item(_ number: UInt64, _ size: Int) -> [UInt8] {
-    (0..<size).map { UInt8(truncatingIfNeeded: number &* 31 &+ UInt64($0)) }
+    let start = Int(truncatingIfNeeded: number &* 31 & 0xff)
+    return Array(ascending[start..<start + size])
   }
 
   @Test(arguments: [

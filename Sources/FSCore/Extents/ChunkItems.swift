@@ -69,6 +69,8 @@ package struct ChunkItems: CommitParticipant {
     let groups = chunks.groups
     let chunk = new.chunk
     let item = chunk.item
+    try chunks.preparePaths(
+      to: chunk, new.group, trees: trees, deviceKey: deviceKey, in: handle)
     for stripe in item.stripes {
       let extent = DeviceExtent(
         chunkOffset: chunk.start, length: chunk.length,
@@ -126,6 +128,26 @@ extension ChunkLifecycle {
     }
     guard isPresent == true else { throw .corrupt("the chunk tree has no device item") }
     didResize(to: bytes)
+  }
+
+  /// Makes the paths to all items of a chunk the running transaction's own, so that inserting or deleting
+  /// them reads nothing: a read that fails does so before anything is half done. What the handle was used
+  /// for before has to be whole.
+  package func preparePaths(
+    to chunk: Chunk, _ group: BlockGroup, trees: Trees, deviceKey: Key,
+    in handle: borrowing TransactionHandle
+  ) throws(FilesystemError) {
+    func prepare(_ tree: Tree, _ key: Key) throws(FilesystemError) {
+      _ = try tree.preparePath(to: key, in: handle)
+      handle.noteWhole()
+    }
+    for stripe in chunk.item.stripes {
+      try prepare(
+        trees.device, Key(stripe.deviceID.objectID, .devExtent, stripe.offset.rawValue))
+    }
+    try prepare(trees.chunk, Key(.firstChunkTree, .chunkItem, chunk.start.rawValue))
+    try prepare(trees.chunk, deviceKey)
+    try prepare(groups.itemTree, BlockGroupItems.key(group))
   }
 
   /// How many items `deleteItems` changes.

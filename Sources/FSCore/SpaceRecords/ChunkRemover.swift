@@ -167,6 +167,8 @@ package final class ChunkRemover: Sendable {
       let chunk = try space.chunks.map.chunk(containing: group.start)
       try transactions.perform(reserving: items, for: .freeing) {
         handle throws(FilesystemError) in
+        try space.chunks.preparePaths(
+          to: chunk, group, trees: space.trees, deviceKey: deviceKey, in: handle)
         try record.forget(group, in: handle)
         handle.noteChange()
         try space.chunks.deleteItems(

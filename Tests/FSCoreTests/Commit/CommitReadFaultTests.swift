@@ -61,6 +61,9 @@ import Testing
       let id = try volume.makeFile("/d0/new\(file)")
       try volume.writeBytes(id, at: 0, [UInt8](repeating: 9, count: 20_000))
     }
+    // The commit has to tell the trees of new chunks.
+    let long = try volume.makeFile("/d0/long")
+    try volume.content.allocate(long, .plain, offset: 0, length: 1500 << 20)
     volume.files.flushAll()
     let clean = volume.memory.cleanBlocks
     clean.charge(1 << 40)

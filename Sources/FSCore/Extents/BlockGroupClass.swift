@@ -35,6 +35,9 @@ final class BlockGroupClass: Sendable {
 
   var groups: [BlockGroup] { members.withLock { $0.groups } }
 
+  /// So many bytes beyond what is asked for that space is not short any more.
+  var plenty: UInt64 { counters.withLock { $0.length / 16 } }
+
   func append(_ group: BlockGroup) {
     let slot = members.withLock { members in
       members.groups.append(group)

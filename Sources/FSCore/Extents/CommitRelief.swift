@@ -1,9 +1,10 @@
 /// The commits that a reservation asks for when space is short, one at a time: after each it is tried
 /// again, so that none is made that is not needed.
 ///
-/// A commit makes what was freed allocatable, and groups empty. Then empty chunks are given back, which
-/// takes a commit as well; another one may have to move what the record of free space has in them, and one
-/// makes their removal durable. Only when all that is done a commit begins it anew.
+/// A commit makes what was freed allocatable, and groups empty. Where that is not much, empty chunks are given
+/// back at once, or the next reservation would soon ask for a commit again. That takes a commit as well;
+/// another one may have to move what the record of free space has in them, and one makes their removal
+/// durable. Only when all that is done a commit begins it anew.
 struct CommitRelief {
   private static let mostRemovals = 3
 
@@ -15,9 +16,12 @@ struct CommitRelief {
 
   /// The next step. False when there is none.
   ///
-  /// - Parameter commitMayHelp: whether something would become allocatable by a commit.
+  /// - Parameters:
+  ///   - commitMayHelp: whether something would become allocatable by a commit.
+  ///   - isPlenty: whether what is asked for, and much more, is there.
   mutating func step(
-    _ commits: CommitRequests, commitMayHelp: @autoclosure () -> Bool
+    _ commits: CommitRequests, commitMayHelp: @autoclosure () -> Bool,
+    isPlenty: @autoclosure () -> Bool
   ) throws(FilesystemError) -> Bool {
     guard commits.canCommit else { return false }
     while removalsLeft > 0 {
@@ -28,6 +32,10 @@ struct CommitRelief {
     commitCount += 1
     removalsLeft = Self.mostRemovals
     try commits.commitIfPossible()
+    if !isPlenty() {
+      removalsLeft -= 1
+      _ = try commits.giveBackEmptyChunks()
+    }
     return true
   }
 }

@@ -168,21 +168,22 @@ extension DelayedReferences.Queue {
       var head = DelayedHead(kind: kind, isNew: newExtent)
       body(&head)
       heads[address] = head
-      didAdd(head.weight)
+      didAdd(head.weight, ofData: !kind.isTreeBlock)
       return false
     }
+    let isData = !heads.values[index].kind.isTreeBlock
     let before = heads.values[index].weight
     body(&heads.values[index])
     let after = heads.values[index].weight
-    if after != before { didAdd(after - before) }
+    if after != before { didAdd(after - before, ofData: isData) }
     guard heads.values[index].isSettled else { return false }
-    didRemove(after)
+    didRemove(after, ofData: isData)
     return heads.remove(at: index).value.isNew
   }
 
   mutating func take(_ address: LogicalAddress) -> DelayedHead? {
     guard let head = heads.removeValue(forKey: address) else { return nil }
-    didRemove(head.weight)
+    didRemove(head.weight, ofData: !head.kind.isTreeBlock)
     return head
   }
 
@@ -193,11 +194,11 @@ extension DelayedReferences.Queue {
     let later = heads.removeValue(forKey: address)
     if let later {
       head.add(later)
-      didRemove(later.weight)
+      didRemove(later.weight, ofData: !later.kind.isTreeBlock)
     }
     if later != nil, head.isSettled { return head.isNew }
     heads[address] = head
-    didAdd(head.weight)
+    didAdd(head.weight, ofData: !head.kind.isTreeBlock)
     return false
   }
 
@@ -206,24 +207,24 @@ extension DelayedReferences.Queue {
 
   mutating func addUnfinished(_ freed: FreedData) {
     unfinished.append(freed)
-    didAdd(1)
+    didAdd(1, ofData: true)
   }
 
   mutating func takeUnfinished() -> FreedData? {
     guard let freed = unfinished.popLast() else { return nil }
-    didRemove(1)
+    didRemove(1, ofData: true)
     return freed
   }
 
-  private func didAdd(_ weight: Int) {
-    if weight < 0 { return didRemove(-weight) }
+  private func didAdd(_ weight: Int, ofData isData: Bool) {
+    if weight < 0 { return didRemove(-weight, ofData: isData) }
     memory.charge(weight * Self.headBytes)
-    demand.addPendingReferences(weight)
+    demand.addPendingReferences(weight, ofData: isData)
   }
 
-  private func didRemove(_ weight: Int) {
+  private func didRemove(_ weight: Int, ofData isData: Bool) {
     memory.giveBack(weight * Self.headBytes)
-    demand.addPendingReferences(-weight)
+    demand.addPendingReferences(-weight, ofData: isData)
   }
 
   /// Lets go of room that many heads have left.

@@ -28,8 +28,12 @@ extension Reservations {
       }
       if tryReserve(bytes, items) { return }
       if hasGrown { continue }
-      let commitMayHelp = commitMayHelp(data) || commitMayHelp(metadata)
-      if try relief.step(commits, commitMayHelp: commitMayHelp) { continue }
+      let lacksData = !dataHasRoom(bytes, items)
+      let (moreBytes, moreItems) = lacksData ? (data.plenty, 0) : (0, metadata.plenty)
+      let hasHelped = try relief.step(
+        commits, commitMayHelp: commitMayHelp(lacksData ? data : metadata),
+        isPlenty: tryReserve(bytes + moreBytes, items + moreItems, isProbe: true))
+      if hasHelped { continue }
       if relief.commitCount > 0 { chunks.noteInVain() }
       throw .noSpace
     }

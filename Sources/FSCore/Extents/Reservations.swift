@@ -155,7 +155,10 @@ extension Reservations: MetadataReserver {
         waits += 1
         continue
       }
-      if try relief.step(commits, commitMayHelp: commitMayHelp(metadata)) { continue }
+      let hasHelped = try relief.step(
+        commits, commitMayHelp: commitMayHelp(metadata),
+        isPlenty: tryReserveMetadata(bytes + metadata.plenty, purpose, isProbe: true))
+      if hasHelped { continue }
       if mustSucceed, tryReserveMetadata(bytes, .lastResort) { return bytes }
       if relief.commitCount > 0 { chunks.noteInVain() }
       throw .noSpace
@@ -204,8 +207,16 @@ extension Reservations: MetadataReserver {
 
   /// Whether something would become allocatable by a commit.
   func commitMayHelp(_ members: BlockGroupClass) -> Bool {
-    members.counters.withLock { $0.pinned > 0 } || pendingCount > 0
+    let isForMetadata = members === metadata
+    let pending = isForMetadata ? pendingCount : demand.pendingDataReferences
+    return members.counters.withLock { $0.pinned > 0 } || pending > 0
       || chunks.mayGiveBack(for: members)
+  }
+
+  /// Whether a commit may help an operation that has found no space, of whichever kind.
+  package var mayGainByCommit: Bool {
+    if commitMayHelp(data) { return true }
+    return !tryReserveMetadata(metadata.plenty, .ordinary, isProbe: true) && commitMayHelp(metadata)
   }
 
   private enum Purpose {

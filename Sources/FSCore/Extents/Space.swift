@@ -78,6 +78,16 @@ extension DeviceSpace {
 }
 
 extension Space {
+  /// What of the device is in empty metadata chunks that are given back when data need it: all of them
+  /// but one.
+  private var bytesOfEmptyMetadata: UInt64 {
+    guard !isReadOnly, !groups.geometry.isMixed else { return 0 }
+    let all = groups.metadata.groups.filter { !$0.isReadOnly }
+    let sizes = all.filter(\.isEmpty).map { $0.length * UInt64($0.flags.copies) }
+    let kept = sizes.count == all.count ? sizes.min() ?? 0 : 0
+    return sizes.reduce(0, +) - kept
+  }
+
   package var statistics: SpaceStatistics {
     // Groups on other devices have whatever length the image says.
     let unit = groups.geometry.sectorSize
@@ -92,7 +102,7 @@ extension Space {
     let existing = isReadOnly ? 0 : counters.length - counters.used - counters.inFlight
     let isMixed = groups.geometry.isMixed
     let taken = counters.reserved + (isMixed ? reserve : 0)
-    let unallocated = chunks.allocator.unallocated / copies
+    let unallocated = (chunks.allocator.unallocated + bytesOfEmptyMetadata) / copies
     return SpaceStatistics(
       dataCopies: copies, total: otherBytes + chunks.deviceBytes, used: used,
       globalReserve: reserve,

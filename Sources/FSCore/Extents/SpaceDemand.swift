@@ -4,6 +4,7 @@ import Synchronization
 /// The code that changes one of the numbers says so here.
 package final class SpaceDemand: Sendable {
   private let references = Atomic<Int>(0)
+  private let dataReferences = Atomic<Int>(0)
   private let pieces = Atomic<Int>(0)
 
   package init() {}
@@ -11,7 +12,13 @@ package final class SpaceDemand: Sendable {
   /// Changes of extents' references that are not in the extent tree; one of each extent at least.
   package var pendingReferences: Int { references.load(ordering: .relaxed) }
 
-  package func addPendingReferences(_ count: Int) { references.add(count, ordering: .relaxed) }
+  /// Those of data among them.
+  package var pendingDataReferences: Int { dataReferences.load(ordering: .relaxed) }
+
+  package func addPendingReferences(_ count: Int, ofData isData: Bool) {
+    references.add(count, ordering: .relaxed)
+    if isData { dataReferences.add(count, ordering: .relaxed) }
+  }
 
   /// Pieces of files that are buffered, for which data space is reserved.
   package var bufferedPieces: Int { pieces.load(ordering: .relaxed) }

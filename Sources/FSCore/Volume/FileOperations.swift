@@ -48,6 +48,6 @@ package final class FileOperations: Sendable {
   func reclaimSpace() throws(FilesystemError) {
     try committer.requireRoom()
     files.flushAll()
-    try committer.commit()
+    if space.reservations.mayGainByCommit { try committer.commit() }
   }
 }

@@ -11,6 +11,7 @@ import Testing
     var isMixed = false
     var isDuplicated = false
     var hasSingleMetadata = false
+    var fillsMetadata = false
     var testDescription: String { name }
   }
 
@@ -18,7 +19,7 @@ import Testing
   /// grows until there is no room, and takes what was announced but for a fiftieth or a metadata
   /// chunk, and not much more.
   @Test(arguments: [
-    Variant(name: "128 MiB", sizeBytes: 128 << 20),
+    Variant(name: "128 MiB", sizeBytes: 128 << 20, fillsMetadata: true),
     Variant(name: "600 MiB", sizeBytes: 600 << 20),
     Variant(name: "600 MiB, two copies of data", sizeBytes: 600 << 20, isDuplicated: true),
     Variant(name: "256 MiB mixed", sizeBytes: 256 << 20, isMixed: true),
@@ -49,8 +50,32 @@ import Testing
     try volume.remove("/big")
     try volume.synchronizeAll()
     try fillAndCompare(volume, variant, "aged")
+
+    if variant.fillsMetadata {
+      try volume.remove("/big")
+      try fillWithAttributes(volume)
+      try fillAndCompare(volume, variant, "after large attributes")
+    }
     try volume.unmount()
     try CacheJudge.judge(device, "\(variant.name)")
+  }
+
+  /// Gives all of the device that is free to metadata, and empties these chunks again.
+  private func fillWithAttributes(_ volume: Volume) throws {
+    let value = [UInt8](repeating: 1, count: 15_000)
+    let before = volume.space.groups.metadata.groups.count
+    var count = 0
+    do {
+      while true {
+        let id = try volume.makeFile("/a\(count)")
+        count += 1
+        try volume.attributes.setAttribute(id, Array("user.a".utf8), value)
+      }
+    } catch FilesystemError.noSpace {
+      #expect(volume.space.groups.metadata.groups.count > before)
+    }
+    for number in 0..<count { try volume.remove("/a\(number)") }
+    try volume.synchronizeAll()
   }
 
   private func fillAndCompare(_ volume: Volume, _ variant: Variant, _ when: String) throws {

@@ -85,7 +85,7 @@ static unsigned in_work;
 static bool has_deputy;
 static bool deputy_sleeps;
 static unsigned pressure;
-// Of the last request but those that nobody waits for: who sent it, and whether another was ready
+// Of the last request but those that nobody waits for: the thread that sent it, and whether another was ready
 // when it was taken.
 static uint32_t last_client;
 static bool left_another;

@@ -78,7 +78,7 @@ package final class ReuseGuard: @unchecked Sendable {
     if isAwaited.load(ordering: .sequentiallyConsistent) { departure.update { _ in } }
   }
 
-  /// Waits until all who are in `reading` now have left. Called by one thread at a time, by the
+  /// Waits until all threads that are in `reading` now have left. Called by one thread at a time, by the
   /// commit, with no lock of rank `spaceReuse` or above held.
   package func waitForEarlierReaders() {
     HeldLocks.assertMayWait(below: .spaceReuse)

@@ -60,7 +60,7 @@ struct DirectoryListing {
   /// items; nil for a subvolume, for what is not there, and for what is damaged.
   func inodeItems(in tree: Tree) throws(FilesystemError) -> ContiguousArray<InodeItem?> {
     var items = ContiguousArray<InodeItem?>(repeating: nil, count: entries.count)
-    // Mostly so already: who is made later has the higher number and the higher index.
+    // Mostly so already: an inode that is made later has the higher number and the higher index.
     var order = ContiguousArray(entries.indices)
     let isSorted = entries.indices.dropFirst().allSatisfy {
       entries[$0 - 1].location.key < entries[$0].location.key

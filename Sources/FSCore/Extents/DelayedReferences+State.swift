@@ -3,7 +3,7 @@ import Synchronization
 
 extension DelayedReferences {
   /// Runs `body` while nobody applies changes and nobody else is in such a body: what `state`
-  /// says in it holds until it returns, provided that all who change an extent that may be
+  /// says in it holds until it returns, provided that all threads that change an extent that may be
   /// shared do it in here. May be called under a tree's lock, but not under the extent tree's.
   package func withReferencesLocked<R>(
     _ body: () throws(FilesystemError) -> R

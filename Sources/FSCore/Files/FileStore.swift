@@ -174,7 +174,7 @@ package final class FileStore: Sendable {
   }
 
   /// Writes back all that is buffered of a subvolume's files, as `flushAll`. Throws when some of that
-  /// is lost; who synchronizes the file is told of it as well.
+  /// is lost; whoever synchronizes the file is told of it as well.
   package func flush(_ subvolume: TreeID) throws(FilesystemError) {
     let failed = writeBack.flushAll { $0.tree == subvolume }
     if let first = failed.first, let failure = failures.last(of: first) { throw failure }

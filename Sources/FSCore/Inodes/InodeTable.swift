@@ -29,7 +29,7 @@ package final class InodeTable: Sendable {
   private let fileState: any FileState.Type
   private let subvolumes: Guarded<Subvolumes>
 
-  /// Exclusive while a directory moves into another: nobody else changes who is whose ancestor.
+  /// Exclusive while a directory moves into another: nobody else gives directories other ancestors.
   let renames = ReadWriteLock(rank: .rename)
 
   /// What the kernel refers to: an inode without a name is kept until it no longer does.
@@ -242,7 +242,7 @@ package final class InodeTable: Sendable {
   }
 
   /// Lets go of all that is here of a deleted subvolume: nobody gets an inode of it any more, and
-  /// who has one finds it deleted. False when a file of it is open, or cannot be written back; the
+  /// whoever has one finds it deleted. False when a file of it is open, or cannot be written back; the
   /// subvolume stays as it is then.
   ///
   /// Returns when no operation on any of the inodes is going on.

@@ -141,7 +141,7 @@ package final class Balancer: Sendable {
   /// Runs `body`, which moves block groups as well, while no balance runs, and none can be started.
   /// Throws `.busy` when one runs or is paused.
   ///
-  /// - Parameter name: what a caller is told who comes meanwhile.
+  /// - Parameter name: what callers are told that come meanwhile.
   /// - Parameter body: told how to ask whether to go on: no longer when the file system is being
   ///   unmounted.
   func whileIdle<R>(

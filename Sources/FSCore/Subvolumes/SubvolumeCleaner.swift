@@ -84,7 +84,7 @@ package final class SubvolumeCleaner: Sendable {
   }
 
   /// A subvolume is to be deleted: from here on until `endDeletion` no deletion is missed by anybody
-  /// who looks at the trees.
+  /// that looks at the trees.
   func beginDeletion() { state.withLock { $0.beingDeleted += 1 } }
 
   /// The subvolume was deleted; nil if it was not. Returns at once.

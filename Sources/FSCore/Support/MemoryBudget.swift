@@ -1,6 +1,6 @@
 import Synchronization
 
-/// What a volume may keep in memory, `cache=`, and who has how much of it. Every pool that grows
+/// What a volume may keep in memory, `cache=`, and how much of it each pool has. Every pool that grows
 /// with the work charges here what it holds.
 ///
 /// 1. Each pool but two has a share of its own, and somebody who waits, or commits, or lets
@@ -65,7 +65,7 @@ package final class MemoryBudget: Sendable {
     dirtyBlocks.used > dirtyBlocks.limit / 3 * 2 || references.used > references.limit / 2
   }
 
-  /// Whether who adds to that has to wait for a commit.
+  /// Whether whoever adds to that has to wait for a commit.
   var requiresCommit: Bool {
     dirtyBlocks.used > dirtyBlocks.limit || references.used > references.limit
   }

@@ -1,7 +1,7 @@
 import Logging
 import Synchronization
 
-/// The one running transaction, who takes part in it, and its commit. Lock rank:
+/// The one running transaction, the operations that take part in it, and its commit. Lock rank:
 /// `transactionGate`.
 ///
 /// 1. At most one transaction runs, and at most one older one is being written.

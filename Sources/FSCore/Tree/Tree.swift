@@ -229,7 +229,7 @@ package final class Tree: @unchecked Sendable {
     return nil
   }
 
-  /// As `descend`, for who needs the leaf and not the way to it.
+  /// As `descend`, for callers that need the leaf and not the way to it.
   @inline(__always)
   func search(
     for key: Key

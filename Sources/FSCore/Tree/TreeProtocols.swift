@@ -25,7 +25,7 @@ package protocol TreeBlockAllocator: AnyObject, Sendable {
   ) throws(FilesystemError) -> LogicalAddress
 }
 
-/// Keeps count of who references which extent. What it is told is in memory until the
+/// Keeps count of the references to each extent. What it is told is in memory until the
 /// references are applied to the extent tree.
 package protocol ExtentReferences: AnyObject, Sendable {
   /// Changes how often `identity` references the extent at `address`, by `count`. Never IO.

@@ -1,4 +1,4 @@
-/// Somebody who asks for something for which the kernel has checked no permissions.
+/// A user that asks for something for which the kernel has checked no permissions.
 package struct Caller: Sendable {
   package var credentials: Credentials
   package var supplementaryGroups: [UInt32]

@@ -50,78 +50,39 @@ package final class Volume: @unchecked Sendable {
   /// compressed with zlib no image says.
   package let mayHaveCompressed: Bool
 
-  init(
-    image: OpenedImage, space: Space, references: DelayedReferences,
-    checksums: ChecksumTree, record: any FreeSpaceRecord, remover: ChunkRemover,
-    committer: Committer,
-    transactions: TransactionManager, features: CompressionFeatures, options: VolumeOptions,
-    log: Logger
-  ) {
-    self.remover = remover
+  /// Keeps what `assemble` has made.
+  init(_ storage: StorageParts, _ files: FileParts, _ relocation: RelocationParts) {
+    let image = storage.image
     geometry = image.geometry
     device = image.device
     trees = image.trees
-    readOnlyReason = image.readOnlyReason
-    mayHaveCompressed =
-      options.compression != nil
-      || !image.superblock.features.isDisjoint(with: [.compressLZO, .compressZSTD])
-    rootDirectory = image.rootDirectory
-    self.transactions = transactions
-    self.space = space
-    self.references = references
-    self.checksums = checksums
-    self.record = record
-    self.committer = committer
-    self.options = options
-    self.log = log
-    workers = WorkerPool()
     memory = image.memory
-    inodes = InodeTable(
-      trees: image.trees, geometry: image.geometry, memory: memory.inodes,
-      fileState: FileBuffers.self)
-    files = FileStore(
-      geometry: image.geometry, device: image.device, transactions: transactions, space: space,
-      references: references, checksums: checksums, workers: workers, log: log,
-      memory: memory, compression: options.compression, features: features)
-    attributes = AttributeOperations(
-      inodes: inodes, files: files, transactions: transactions, geometry: geometry,
-      isReadOnly: image.readOnlyReason != nil, features: features, options: options)
-    orphans = Orphans(
-      inodes: inodes, files: files, trees: trees, transactions: transactions, log: log)
-    cleaner = SubvolumeCleaner(
-      inodes: inodes, files: files, trees: trees, transactions: transactions,
-      references: references, commits: space.reservations.commits, log: log)
-    namespace = Namespace(
-      inodes: inodes, trees: trees, transactions: transactions, attributes: attributes,
-      orphans: orphans, cleaner: cleaner, geometry: geometry,
-      rootDirectory: image.rootDirectory, log: log)
-    subvolumes = SubvolumeOperations(
-      namespace: namespace, inodes: inodes, files: files, trees: trees,
-      transactions: transactions, committer: committer, log: log)
-    content = FileOperations(
-      inodes: inodes, files: files, space: space, transactions: transactions,
-      committer: committer, attributes: attributes, geometry: geometry,
-      isReadOnly: image.readOnlyReason != nil)
-    periodicCommit = PeriodicCommit(
-      committer: committer, transactions: transactions, files: files, remover: remover,
-      memory: memory, log: log)
-    let emptier = GroupEmptier(
-      space: space, record: record, remover: remover, committer: committer,
-      transactions: transactions, references: references, files: files,
-      leftovers: LeftoverCaches(
-        root: trees.root, references: references, transactions: transactions),
-      data: DataMover(
-        geometry: geometry, space: space, trees: trees, transactions: transactions,
-        references: references, checksums: checksums, inodes: inodes, files: files,
-        device: device, log: log),
-      blocks: BlockMover(trees: trees, transactions: transactions, references: references),
-      cleaner: cleaner, log: log)
-    balancer = Balancer(
-      emptier: emptier, space: space, root: trees.root, transactions: transactions,
-      readOnlyReason: image.readOnlyReason, log: log)
-    resizer = Resizer(
-      space: space, trees: trees, transactions: transactions, committer: committer,
-      emptier: emptier, device: device, log: log)
+    readOnlyReason = image.readOnlyReason
+    rootDirectory = image.rootDirectory
+    mayHaveCompressed =
+      storage.options.compression != nil
+      || !image.superblock.features.isDisjoint(with: [.compressLZO, .compressZSTD])
+    options = storage.options
+    log = storage.log
+    transactions = storage.transactions
+    space = storage.space
+    references = storage.references
+    checksums = storage.checksums
+    record = storage.record
+    remover = storage.remover
+    committer = storage.committer
+    workers = files.workers
+    inodes = files.inodes
+    self.files = files.store
+    attributes = files.attributes
+    orphans = files.orphans
+    cleaner = files.cleaner
+    namespace = files.namespace
+    subvolumes = files.subvolumes
+    content = files.content
+    periodicCommit = files.periodicCommit
+    balancer = relocation.balancer
+    resizer = relocation.resizer
   }
 
   deinit {

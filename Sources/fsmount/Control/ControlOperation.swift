@@ -1,6 +1,6 @@
 import FSCore
 
-/// By what a request came: the file or directory that was opened for it, and who asks.
+/// By what a request came: the file or directory that was opened for it, and the user that asks.
 struct ControlContext: Sendable {
   let inode: InodeID
   /// Means something of a regular file.

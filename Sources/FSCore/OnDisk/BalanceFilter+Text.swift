@@ -96,7 +96,11 @@ extension BalanceFilter {
       throw .invalidArgument("\(name)=\(value): a range is written start..end, in bytes")
     }
     let (low, high) = try bounds(name, value)
-    return (low ?? 0)..<(high ?? .max)
+    let range = (low ?? 0)..<(high ?? .max)
+    guard !range.isEmpty else {
+      throw .invalidArgument("\(name)=\(value): the range is empty; its end is not a part of it")
+    }
+    return range
   }
 
   /// Both ends of `a..b`, nil where one is left out; of a single number both.

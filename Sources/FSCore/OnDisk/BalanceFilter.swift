@@ -35,7 +35,8 @@ package struct BalancePlan: Sendable, Equatable {
   package var data: BalanceFilter?
   package var metadata: BalanceFilter?
   package var system: BalanceFilter?
-  /// The caller has said that he means it: system groups move, copies may become fewer.
+  /// The caller has said that he means it: system groups move otherwise than
+  /// metadata, and copies may become fewer.
   package var isForced = false
 
   package init() {}

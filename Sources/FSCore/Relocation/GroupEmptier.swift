@@ -34,8 +34,11 @@ struct GroupEmptier: Sendable {
 
   /// Throws for a plan that cannot be carried out, with the reason.
   func check(_ plan: BalancePlan) throws(FilesystemError) {
-    if plan.system != nil, !plan.isForced {
-      throw .invalidArgument("system block groups are balanced only where that is forced (--force)")
+    // They may always go with metadata: that is one and the same request.
+    if let system = plan.system, system != plan.metadata, !plan.isForced {
+      throw .invalidArgument(
+        "system block groups are balanced otherwise than metadata only where that is forced (--force)"
+      )
     }
     for (filter, members) in types(plan) where filter.target == .single && !plan.isForced {
       guard members !== space.groups.data || space.groups.geometry.isMixed,

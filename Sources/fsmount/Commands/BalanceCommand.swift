@@ -22,8 +22,9 @@ struct BalanceStart: ParsableCommand {
     abstract: "Begin a balance, and wait for its end.",
     discussion: """
       'fsmount balance start [-d[FILTERS]] [-m[FILTERS]] [-s[FILTERS]] MOUNTPOINT': data, metadata and \
-      system block groups. Without any of them all data and metadata move. FILTERS are divided by \
-      commas, and follow the letter at once, as in -dusage=50,limit=2:
+      system block groups. Without any of them all move. What -m says is for system block groups as \
+      well, unless -s is given. FILTERS are divided by commas, and follow the letter at once, as in \
+      -dusage=50,limit=2:
         usage=N, usage=A..B   block groups that are used to less than N percent
         limit=N, limit=A..B   at most N block groups
         profiles=A|B          with one of these profiles: single, dup
@@ -40,15 +41,18 @@ struct BalanceStart: ParsableCommand {
   @Option(help: ArgumentHelp("The same as -dFILTERS: move data.", valueName: "filters"))
   var data: String?
 
-  @Option(help: ArgumentHelp("The same as -mFILTERS: move metadata.", valueName: "filters"))
+  @Option(
+    help: ArgumentHelp(
+      "The same as -mFILTERS: move metadata, and system block groups.", valueName: "filters"))
   var metadata: String?
 
   @Option(
     help: ArgumentHelp(
-      "The same as -sFILTERS: move system block groups; needs --force.", valueName: "filters"))
+      "The same as -sFILTERS: move system block groups by these filters; needs --force.",
+      valueName: "filters"))
   var system: String?
 
-  @Flag(name: .shortAndLong, help: "Let system block groups move, and copies become fewer.")
+  @Flag(name: .shortAndLong, help: "Let -s be given, and copies become fewer.")
   var force = false
 
   @Flag(name: [.customLong("background"), .customLong("bg")], help: "Do not wait for its end.")
@@ -70,12 +74,24 @@ struct BalanceStart: ParsableCommand {
     }
   }
 
-  func run() throws {
+  /// What the mount is asked for. As with btrfs, what is said of metadata is for system block groups as
+  /// well, unless these have filters of their own.
+  var call: BalanceStartCall {
     func filters(_ text: String?) -> String? { text == Self.all ? "" : text }
-    var call = BalanceStartCall(
-      data: filters(data), metadata: filters(metadata), system: filters(system),
+    let movesAll = data == nil && metadata == nil && system == nil
+    let metadata = movesAll ? "" : filters(metadata)
+    return BalanceStartCall(
+      data: movesAll ? "" : filters(data), metadata: metadata, system: filters(system) ?? metadata,
       force: force ? true : nil)
-    if data == nil, metadata == nil, system == nil { (call.data, call.metadata) = ("", "") }
+  }
+
+  func run() throws {
+    guard force || system == nil else {
+      throw CommandFailure(
+        "filters of their own for system block groups: that is done only where it is forced (--force)",
+        status: .usage)
+    }
+    let call = call
     // What makes no sense is found out here, before the mount is asked.
     do throws(FilesystemError) {
       _ = try call.plan()

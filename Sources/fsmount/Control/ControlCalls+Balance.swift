@@ -10,7 +10,7 @@ struct BalanceStartCall: ControlCall {
   var data: String?
   var metadata: String?
   var system: String?
-  /// System groups may move, and copies may become fewer.
+  /// System groups may move otherwise than metadata, and copies may become fewer.
   var force: Bool?
 
   func plan() throws(FilesystemError) -> BalancePlan {

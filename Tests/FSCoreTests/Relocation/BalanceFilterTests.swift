@@ -29,7 +29,8 @@ import Testing
   @Test(arguments: [
     "usage=101", "usage=x", "usage=", "usage", "use=3", "limit=9..2", "limit=-1", "soft",
     "soft=1", "convert=raid1", "profiles=dup|", "drange=1..2", "vrange=5", "vrange=..",
-    "devid=0", "usage=50,,soft", "limit=99999999999", "stripes=2",
+    "devid=0", "usage=50,,soft", "limit=99999999999", "stripes=2", "vrange=5..5", "vrange=..0",
+    "devid=1,drange=7..7", "vrange=18446744073709551615..",
   ]) func refuses(text: String) {
     #expect {
       _ = try BalanceFilter(text: text)

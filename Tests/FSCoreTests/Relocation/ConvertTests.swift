@@ -63,8 +63,15 @@ import Testing
     #expect(profiles(volume, .metadata) == [BlockGroupFlags.dup.rawValue])
     #expect(profiles(volume, .system) == [BlockGroupFlags.dup.rawValue])
     try check()
+    // System groups go with metadata, but by filters of their own only where that is forced.
+    #expect {
+      try convert(volume, data: nil, metadata: nil, system: .dup)
+    } throws: {
+      guard case FilesystemError.invalidArgument(let why) = $0 else { return false }
+      return why.contains("system") && why.contains("force")
+    }
     // There is nothing left to do.
-    try convert(volume, data: nil, metadata: .dup)
+    try convert(volume, data: nil, metadata: .dup, system: .dup)
     #expect(volume.balance.status.expected == 0)
     try volume.unmount()
     try CacheJudge.check(device)

@@ -22,6 +22,30 @@ import Testing
     #expect(long.data == "usage=0" && long.background)
   }
 
+  /// As with btrfs, what is said of metadata is for system block groups as well, unless they have
+  /// filters of their own.
+  @Test func systemGoesWithMetadata() throws {
+    func call(_ arguments: String...) throws -> BalanceStartCall {
+      let command = try Main.command(["balance", "start"] + arguments + ["/mnt"])
+      return try #require(command as? BalanceStart).call
+    }
+    let both = try call("-mprofiles=dup")
+    #expect(both.data == nil && both.metadata == "profiles=dup" && both.system == "profiles=dup")
+    let own = try call("-mlimit=1", "-slimit=2", "-f")
+    #expect(own.metadata == "limit=1" && own.system == "limit=2" && own.force == true)
+    let data = try call("-d")
+    #expect(data.data == "" && data.metadata == nil && data.system == nil)
+    let all = try call()
+    #expect(all.data == "" && all.metadata == "" && all.system == "" && all.force == nil)
+    // Filters of its own need force, also where they are those of metadata.
+    let command = try #require(try start("-m", "-s", "/mnt"))
+    #expect {
+      try command.run()
+    } throws: {
+      "\($0)".contains("--force")
+    }
+  }
+
   @Test func nothingElseIsChanged() {
     let arguments = ["mount", "-d", "-s", "image", "mount"]
     #expect(BalanceStart.expanded(arguments) == arguments)

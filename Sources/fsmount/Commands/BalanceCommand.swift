@@ -79,10 +79,10 @@ struct BalanceStart: ParsableCommand {
   var call: BalanceStartCall {
     func filters(_ text: String?) -> String? { text == Self.all ? "" : text }
     let movesAll = data == nil && metadata == nil && system == nil
-    let metadata = movesAll ? "" : filters(metadata)
+    let ofMetadata = movesAll ? "" : filters(metadata)
     return BalanceStartCall(
-      data: movesAll ? "" : filters(data), metadata: metadata, system: filters(system) ?? metadata,
-      force: force ? true : nil)
+      data: movesAll ? "" : filters(data), metadata: ofMetadata,
+      system: filters(system) ?? ofMetadata, force: force ? true : nil)
   }
 
   func run() throws {

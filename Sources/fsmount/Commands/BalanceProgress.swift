@@ -27,9 +27,14 @@ struct BalanceProgress {
   private func wait(from first: BalanceReport, for phases: Set<String>) throws -> BalanceReport {
     let screen = LiveScreen()
     let style = TextStyle.ofStandardOutput()
+    // The window may change meanwhile.
+    func show(_ report: BalanceReport) {
+      let width = ScreenSize.ofStandardOutput().usableColumns
+      screen.showLine(BalanceText(report).progress(style, width: width))
+    }
     var report = first
     while phases.contains(report.phase) {
-      if screen.isTerminal { screen.showLine(BalanceText(report).progress(style)) }
+      if screen.isTerminal { show(report) }
       guard screen.wait(seconds: Self.seconds) else {
         if screen.isTerminal { print("") }
         print("\(path): the balance goes on; 'fsmount balance cancel \(path)' ends it")
@@ -38,7 +43,7 @@ struct BalanceProgress {
       report = try ControlChannel(path).ask(BalanceStatusCall())
     }
     if screen.isTerminal {
-      screen.showLine(BalanceText(report).progress(style))
+      show(report)
       print("")
     }
     return report

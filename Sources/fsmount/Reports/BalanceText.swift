@@ -35,12 +35,20 @@ struct BalanceText {
       + "\(ByteCount.text(report.bytesMoved)) of \(ByteCount.text(report.bytesExpected))"
   }
 
-  /// A bar, and the figures, in one line.
-  func progress(_ style: TextStyle) -> String {
+  /// A bar, and the figures, in one line of at most `width` columns: where these are few, the bar
+  /// becomes shorter, and then the figures.
+  func progress(_ style: TextStyle, width: Int) -> String {
     let moved = min(report.bytesMoved, report.bytesExpected)
     let percent =
       report.bytesExpected > 0 ? Double(moved) / Double(report.bytesExpected) * 100 : 0
-    return style.bar(moved, of: max(report.bytesExpected, 1), width: 30)
-      + " \(DurationText.fixed(percent, 0))%  \(figures)"
+    func line(_ text: String, leastBar: Int) -> String? {
+      let barWidth = min(30, width - text.count)
+      guard barWidth >= leastBar else { return nil }
+      return style.bar(moved, of: max(report.bytesExpected, 1), width: barWidth) + text
+    }
+    let share = " \(DurationText.fixed(percent, 0))%"
+    let groups = "\(share)  \(report.done) of \(report.expected) block groups"
+    return line("\(share)  \(figures)", leastBar: 10) ?? line(groups, leastBar: 5)
+      ?? line(share, leastBar: 1) ?? ""
   }
 }

@@ -15,17 +15,19 @@ struct LiveScreen {
     self.signals = signals
   }
 
-  /// - Parameter isWhole: the lines take the place of those before; else they follow them.
+  /// - Parameter isWhole: the lines take the place of those before, as far as the window has room;
+  ///   else they follow them.
   func show(_ lines: [String], isWhole: Bool) {
+    let lines = isWhole ? ScreenSize.ofStandardOutput().fit(lines) : lines
     let text = lines.map { $0 + (isWhole ? "\u{1b}[K\n" : "\n") }.joined()
     // To the upper left corner, and at the end what is left of the last picture goes.
     print(isWhole ? "\u{1b}[H\(text)\u{1b}[J" : text, terminator: "")
     fflush(nil)
   }
 
-  /// Replaces the line that the cursor is in.
+  /// Replaces the line that the cursor is in. What does not fit in it is left out.
   func showLine(_ line: String) {
-    print("\r\(line)\u{1b}[K", terminator: "")
+    print("\r\(ScreenSize.ofStandardOutput().fit(line))\u{1b}[K", terminator: "")
     fflush(nil)
   }
 

@@ -73,8 +73,17 @@ import Testing
     let lines = BalanceText(BalanceReport(status)).lines("/m")
     #expect(lines[1] == "  moves data (all), metadata (all)")
     #expect(lines[2] == "  3 of 12 block groups moved, 1.00 GiB of 4.00 GiB")
-    let bar = BalanceText(BalanceReport(status)).progress(.plain)
+    let bar = BalanceText(BalanceReport(status)).progress(.plain, width: 100)
     #expect(bar.hasPrefix("########.") && bar.contains(" 25% "))
+    // As much as there is room for, and never more.
+    for style in [TextStyle.plain, TextStyle(hasColor: false, hasUnicode: true)] {
+      for width in 0...120 {
+        let line = BalanceText(BalanceReport(status)).progress(style, width: width)
+        #expect(line.count <= width, "\(line)")
+        #expect(line.contains("25%") == (width >= 5), "\(line)")
+        #expect(line.contains("1.00 GiB of 4.00 GiB") == (width >= 64), "\(line)")
+      }
+    }
     status.phase = .none
     status.outcome = .noSpace(groups: 1)
     #expect(

@@ -34,6 +34,11 @@ package enum Linux {
       symbol("open_by_handle_at")
   package static let ioctl:
     @Sendable @convention(c) (Int32, UInt, UnsafeMutableRawPointer) -> Int32 = symbol("ioctl")
+  package static let openpty:
+    @Sendable @convention(c) (
+      UnsafeMutablePointer<Int32>, UnsafeMutablePointer<Int32>, UnsafeMutablePointer<CChar>?,
+      UnsafeRawPointer?, UnsafePointer<winsize>?
+    ) -> Int32 = symbol("openpty")
   package static let openProcess: @Sendable @convention(c) (pid_t, UInt32) -> Int32 = symbol(
     "pidfd_open")
 

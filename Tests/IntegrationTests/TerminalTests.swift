@@ -45,6 +45,7 @@ extension MountTests {
         lines += 1
       }
       #expect(lines >= 1 && screen.contains("the balance is done"), "\(screen)")
+      #expect(screen.contains(" 100%"), "\(screen)")
       try mounted.unmount()
       try scratch.expectSound()
     }

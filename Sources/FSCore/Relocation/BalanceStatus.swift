@@ -23,18 +23,31 @@ package struct BalanceStatus: Sendable, Equatable {
   package var phase = Phase.none
   /// What it is told to do; nil where there has been none.
   package var plan: BalancePlan?
-  /// How many block groups were to be moved when it began, or went on.
+  /// How many block groups were moved, or are to be: as many as matched when it began, or went on,
+  /// less those that did not match any more when their turn came.
   package var expected = 0
   /// How many block groups were looked at.
   package var considered = 0
   /// How many were moved and given back.
   package var done = 0
-  /// Bytes of extents in the groups that were to be moved, once each.
+  /// Bytes of extents that were moved, or are to be as far as is known: it grows when some come into
+  /// a group that is emptied later.
   package var bytesExpected: UInt64 = 0
-  /// Bytes of extents that were moved.
+  /// Bytes of extents that were moved, each as often as it was.
   package var bytesMoved: UInt64 = 0
+  /// How much is done, from 0 to 1. It never falls, and is 1 only at the end.
+  package var progress = 0.0
   /// Nil while one runs or is paused, and where there has been none.
   package var outcome: Outcome?
 
   package init() {}
+
+  mutating func take(_ tally: BalanceTally) {
+    expected = tally.expected
+    considered = tally.considered
+    done = tally.done
+    bytesExpected = tally.bytesExpected
+    bytesMoved = tally.bytesMoved
+    progress = tally.progress
+  }
 }

@@ -16,7 +16,9 @@ package final class Balancer: Sendable {
   private enum Request { case none, pause, cancel, suspend }
 
   private struct State {
+    /// Without what `tally` knows.
     var status = BalanceStatus()
+    var tally = BalanceTally()
     var request = Request.none
     var thread: BackgroundThread?
     /// Whether the thread has something to do.
@@ -49,7 +51,13 @@ package final class Balancer: Sendable {
 
   // What a user can do.
 
-  package var status: BalanceStatus { state.withLock { $0.status } }
+  package var status: BalanceStatus {
+    state.withLock { state in
+      var status = state.status
+      status.take(state.tally)
+      return status
+    }
+  }
 
   /// Begins a balance, and returns when it is noted in the image; its thread does the rest. That
   /// nothing matches is fine. Called with no lock held.
@@ -59,9 +67,10 @@ package final class Balancer: Sendable {
   package func start(_ plan: BalancePlan) throws(FilesystemError) {
     try requireWritable()
     try check(plan)
-    try claim(from: .none) { status in
-      status = BalanceStatus()
-      status.plan = plan
+    try claim(from: .none) { state in
+      state.status = BalanceStatus()
+      state.status.plan = plan
+      state.tally = BalanceTally()
     }
     do throws(FilesystemError) {
       let item = BalanceItem(plan: plan)
@@ -88,13 +97,7 @@ package final class Balancer: Sendable {
   package func resume() throws(FilesystemError) {
     try requireWritable()
     guard let plan = status.plan else { throw .notFound }
-    try claim(from: .paused) { status in
-      let old = status
-      status = BalanceStatus()
-      status.plan = old.plan
-      status.done = old.done
-      status.bytesMoved = old.bytesMoved
-    }
+    try claim(from: .paused) { _ in }
     run(Self.resumed(plan))
   }
 
@@ -208,7 +211,7 @@ package final class Balancer: Sendable {
 
   /// Makes this thread the one that may begin, or says which balance is in the way.
   private func claim(
-    from phase: BalanceStatus.Phase, _ change: (inout BalanceStatus) -> Void
+    from phase: BalanceStatus.Phase, _ change: (inout State) -> Void
   ) throws(FilesystemError) {
     var other: String?
     let found = state.withLock { state -> BalanceStatus.Phase? in
@@ -216,7 +219,7 @@ package final class Balancer: Sendable {
       guard state.status.phase == phase, !state.isRunning, other == nil else {
         return state.status.phase
       }
-      change(&state.status)
+      change(&state)
       state.status.phase = .running
       state.status.outcome = nil
       state.request = .none
@@ -262,6 +265,10 @@ package final class Balancer: Sendable {
       state.update { state in
         state.status.phase = outcome == nil ? .paused : .none
         state.status.outcome = outcome
+        switch outcome {
+        case .completed?, .noSpace?: state.tally.end()
+        default: break
+        }
         state.isRunning = false
       }
     }
@@ -339,8 +346,7 @@ package final class Balancer: Sendable {
     emptier.beginConversion(plan)
     defer { emptier.endConversion() }
     let groups = space.groups.all.sorted { $0.start > $1.start }
-    var matching = 0
-    var bytes: UInt64 = 0
+    var expected: [LogicalAddress: UInt64] = [:]
     var counts = [Int](repeating: 0, count: 3)
     for group in groups where try matches(group, plan) {
       counts[Self.typeIndex(group)] += 1
@@ -357,30 +363,32 @@ package final class Balancer: Sendable {
       let index = Self.typeIndex(group)
       guard seen[index] < left[index] else { continue }
       seen[index] += 1
-      matching += 1
-      bytes += group.used
+      expected[group.start] = group.used
     }
-    state.update { state in
-      state.status.expected = matching
-      state.status.bytesExpected = bytes
-    }
+    state.update { $0.tally.begin(expected) }
 
     var crowded = 0
     for group in groups {
       if mustStop { return crowded }
       let index = Self.typeIndex(group)
-      state.update { $0.status.considered += 1 }
-      guard left[index] > 0, try matches(group, plan) else { continue }
+      state.update { $0.tally.consider() }
+      guard left[index] > 0, try matches(group, plan) else {
+        state.update { $0.tally.skip(group.start) }
+        continue
+      }
       left[index] -= 1
+      let used = group.used
+      state.update { $0.tally.enter(group.start, used: used) }
       do throws(FilesystemError) {
         let isDone = try emptier.empty(group) {
           bytes in
           state.withLock { state in
-            state.status.bytesMoved += bytes
+            state.tally.note(moved: bytes)
             return state.request == .none
           }
         }
-        if isDone { state.update { $0.status.done += 1 } }
+        // One that it was told to leave is for another time.
+        if isDone || !mustStop { state.update { $0.tally.leave(isDone: isDone) } }
       } catch {
         if let refusal = transactions.refusal { throw refusal }
         switch error {
@@ -390,6 +398,7 @@ package final class Balancer: Sendable {
         default: throw error
         }
         crowded += 1
+        state.update { $0.tally.leave(isDone: false) }
       }
     }
     return crowded

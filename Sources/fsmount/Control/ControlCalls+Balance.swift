@@ -53,12 +53,14 @@ struct BalanceReport: Codable, Sendable, Equatable {
   var phase: String
   /// What it was told, in words; nil where there was none.
   var plan: String?
-  /// Block groups that were to be moved, that were looked at, and that were moved.
+  /// Block groups that were or are to be moved, that were looked at, and that were moved.
   var expected: Int
   var considered: Int
   var done: Int
   var bytesExpected: UInt64
   var bytesMoved: UInt64
+  /// How much is done, from 0 to 1, which is only at the end. Nil from an older program.
+  var progress: Double?
   /// How the last one has ended: `completed`, `cancelled`, `no_space` or `failed`.
   var outcome: String?
   /// Why it failed, or how many groups there was no room for.
@@ -72,6 +74,7 @@ struct BalanceReport: Codable, Sendable, Equatable {
     done = status.done
     bytesExpected = status.bytesExpected
     bytesMoved = status.bytesMoved
+    progress = status.progress
     switch status.outcome {
     case nil: break
     case .completed: outcome = "completed"

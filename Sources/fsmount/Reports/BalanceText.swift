@@ -38,15 +38,14 @@ struct BalanceText {
   /// A bar, and the figures, in one line of at most `width` columns: where these are few, the bar
   /// becomes shorter, and then the figures.
   func progress(_ style: TextStyle, width: Int) -> String {
-    let moved = min(report.bytesMoved, report.bytesExpected)
-    let percent =
-      report.bytesExpected > 0 ? Double(moved) / Double(report.bytesExpected) * 100 : 0
+    let progress = min(max(report.progress ?? 0, 0), 1)
     func line(_ text: String, leastBar: Int) -> String? {
       let barWidth = min(30, width - text.count)
       guard barWidth >= leastBar else { return nil }
-      return style.bar(moved, of: max(report.bytesExpected, 1), width: barWidth) + text
+      return style.bar(UInt64(progress * 1000), of: 1000, width: barWidth) + text
     }
-    let share = " \(DurationText.fixed(percent, 0))%"
+    // Rounded down: 100 is the end.
+    let share = " \(Int(progress * 100))%"
     let groups = "\(share)  \(report.done) of \(report.expected) block groups"
     return line("\(share)  \(figures)", leastBar: 10) ?? line(groups, leastBar: 5)
       ?? line(share, leastBar: 1) ?? ""

@@ -18,7 +18,8 @@ import Testing
     try volume.balanceAll()
     let status = volume.balance.status
     #expect(status.done == status.expected && status.done >= 1)
-    #expect(status.bytesMoved > 0)
+    #expect(status.bytesMoved > 0 && status.bytesMoved <= status.bytesExpected)
+    #expect(status.progress == 1)
     let after = Set(volume.space.groups.all.map(\.start))
     #expect(before.isDisjoint(with: after), "\(before) \(after)")
     #expect(try volume.stateLines() == lines)

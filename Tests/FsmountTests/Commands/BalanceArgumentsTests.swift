@@ -70,11 +70,18 @@ import Testing
     status.plan = .all
     (status.expected, status.done) = (12, 3)
     (status.bytesExpected, status.bytesMoved) = (4 << 30, 1 << 30)
+    status.progress = 0.25
     let lines = BalanceText(BalanceReport(status)).lines("/m")
     #expect(lines[1] == "  moves data (all), metadata (all)")
     #expect(lines[2] == "  3 of 12 block groups moved, 1.00 GiB of 4.00 GiB")
     let bar = BalanceText(BalanceReport(status)).progress(.plain, width: 100)
     #expect(bar.hasPrefix("########.") && bar.contains(" 25% "))
+    // It is not said to be done before it is.
+    var nearly = BalanceReport(status)
+    nearly.progress = 0.999
+    #expect(BalanceText(nearly).progress(.plain, width: 40).contains(" 99%"))
+    nearly.progress = 1
+    #expect(BalanceText(nearly).progress(.plain, width: 40).contains(" 100%"))
     // As much as there is room for, and never more.
     for style in [TextStyle.plain, TextStyle(hasColor: false, hasUnicode: true)] {
       for width in 0...120 {

@@ -10,6 +10,14 @@ extension MountTests {
       return parts.count == 2 ? Int(parts[1].prefix { $0.isNumber }) : nil
     }
 
+    /// All numbers of a name, wherever they stand.
+    private static func numbers(_ name: String, in text: String) -> [Double] {
+      text.split(separator: "\"\(name)\"", omittingEmptySubsequences: false).dropFirst()
+        .compactMap { part in
+          Double(part.drop { $0 == " " || $0 == ":" }.prefix { $0.isNumber || $0 == "." })
+        }
+    }
+
     private func stats(_ scratch: Scratch) throws -> String {
       try FsmountProgram.run("stats", "--json", scratch.mountPoint).orThrow().output
     }
@@ -50,6 +58,43 @@ extension MountTests {
       }
       try mounted.unmount()
       try scratch.expectSound()
+    }
+
+    /// Requests a second in JSON: their mean since the mount began, and with --watch, from the second
+    /// line on, those since the line before.
+    @Test(.needsFuse, .timeLimit(.minutes(1)))
+    func requestsASecond() throws {
+      let scratch = try Scratch()
+      try scratch.make("--size", "256M")
+      let mounted = try scratch.mount()
+      defer { try? mounted.unmount() }
+      for number in 0..<4000 {
+        let path = scratch.root.appending("absent \(number)")
+        var status = stat()
+        #expect(path.withCPath { lstat($0, &status) } != 0)
+      }
+      let text = try stats(scratch)
+      let uptime = try #require(Self.numbers("uptime_seconds", in: text).first)
+      let mean = try #require(Self.numbers("requests_per_second", in: text).first)
+      let each = Self.numbers("per_second", in: text)
+      #expect(mean * uptime > 3900, "\(mean) a second in \(uptime) s")
+      #expect(each.count > 1 && abs(each.reduce(0, +) - mean) < 2, "\(each), \(mean)")
+
+      let program = try FsmountProgram.required()
+      let watch = try RunningCommand([program, "stats", "--watch", "--json", scratch.mountPoint])
+      defer { watch.signal(SIGKILL) }
+      let deadline = monotonicSeconds() + 20
+      while watch.outputSoFar.split(separator: "\n").count < 3, monotonicSeconds() < deadline {
+        usleep(50_000)
+      }
+      watch.signal(SIGINT)
+      let output = watch.wait(timeout: 10).output
+      let rates = Self.numbers("requests_per_second", in: output)
+      #expect(rates.count >= 3, "\(output)")
+      // Nobody but the command asks anything now.
+      let first = try #require(rates.first)
+      #expect(rates.dropFirst().allSatisfy { $0 > 0 && $0 < first / 4 }, "\(rates)")
+      try mounted.unmount()
     }
 
     /// Goes on until it is interrupted, ends well, and keeps nobody from unmounting.

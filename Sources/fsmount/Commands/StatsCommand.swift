@@ -8,7 +8,8 @@ struct StatsCommand: ParsableCommand {
     abstract: "Show how a mount fares: requests, commits, space, memory.",
     discussion: """
       The user who mounted the image may ask, and root. All times and counts are since the mount \
-      began; with --watch, requests a second are those of the last second.
+      began; with --watch, requests a second are those of the last second, and else \
+      the mean.
       """)
 
   @Flag(help: "Print JSON; with --watch one line each second.")
@@ -25,11 +26,10 @@ struct StatsCommand: ParsableCommand {
 
   func run() throws {
     guard watch else {
-      let statistics = try ask()
+      let report = StatsReport(now: try ask(), before: nil)
       if json {
-        print(ControlJSON.text(statistics))
+        print(ControlJSON.text(report.figures))
       } else {
-        let report = StatsReport(now: statistics, before: nil)
         for line in report.lines(.ofStandardOutput()) { print(line) }
       }
       return
@@ -40,10 +40,11 @@ struct StatsCommand: ParsableCommand {
     var before: MountStatistics?
     repeat {
       let now = try ask()
+      let report = StatsReport(now: now, before: before)
       if json {
-        screen.show([String(decoding: ControlJSON.encode(now), as: UTF8.self)], isWhole: false)
+        let text = String(decoding: ControlJSON.encode(report.figures), as: UTF8.self)
+        screen.show([text], isWhole: false)
       } else {
-        let report = StatsReport(now: now, before: before)
         let lines = screen.isTerminal ? report.lines(style) : [report.summary]
         screen.show(lines, isWhole: screen.isTerminal)
       }

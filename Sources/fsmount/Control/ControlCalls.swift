@@ -86,6 +86,8 @@ struct MountStatistics: Codable, Sendable {
   struct Requests: Codable, Sendable, Equatable {
     var operation: String
     var count: UInt64
+    /// Not known to the mount: see `StatsReport.figures`.
+    var perSecond: Double?
   }
 
   /// How requests come.
@@ -106,5 +108,7 @@ struct MountStatistics: Codable, Sendable {
   var transport: Transport
   /// Of the kinds that have come at all.
   var requests: [Requests]
+  /// All of them a second. Not known to the mount: see `StatsReport.figures`.
+  var requestsPerSecond: Double?
   var volume: VolumeReport
 }

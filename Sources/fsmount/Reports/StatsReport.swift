@@ -63,8 +63,21 @@ struct StatsReport {
     return seconds > 0 ? Double(count &- min(earlier, count)) / seconds : 0
   }
 
-  private var rateText: String {
-    DurationText.fixed(now.requests.reduce(0) { $0 + rate($1.operation, $1.count) }, 1)
+  /// The same of all requests.
+  private var rate: Double { now.requests.reduce(0) { $0 + rate($1.operation, $1.count) } }
+
+  private var rateText: String { DurationText.fixed(rate, 1) }
+
+  /// All figures for other programs, with requests a second.
+  var figures: MountStatistics {
+    func rounded(_ value: Double) -> Double { (value * 10).rounded() / 10 }
+    var figures = now
+    figures.requestsPerSecond = rounded(rate)
+    for index in figures.requests.indices {
+      let request = figures.requests[index]
+      figures.requests[index].perSecond = rounded(rate(request.operation, request.count))
+    }
+    return figures
   }
 
   private func requests(_ style: TextStyle) -> [String] {

@@ -71,6 +71,27 @@ extension MountTests {
         try asUser(scratch, "mount", "-o", "ro", scratch.image, theirs), scratch.image, "read")
     }
 
+    /// A mount of another user's: that it may not be taken away is no matter of open files.
+    @Test(.needsRoot, .timeLimit(.minutes(1)), arguments: ["", "allow_other"])
+    func mountOfAnother(options: String) throws {
+      let scratch = try prepare()
+      let mounted = try scratch.mount(options)
+      defer { mounted.killDaemon() }
+      for place in [scratch.mountPoint, scratch.image] {
+        let result = try asUser(scratch, "unmount", place)
+        expectLine(result, scratch.mountPoint, "only the user who mounted it, or root")
+      }
+      try scratch.write("file", seed: 1, length: 10_000)
+      #expect(try scratch.holds("file"))
+      // Nor when its program has died.
+      mounted.signal(SIGKILL)
+      let deadline = monotonicSeconds() + 20
+      while isRunning(mounted.processID), monotonicSeconds() < deadline { usleep(5_000) }
+      expectLine(
+        try asUser(scratch, "unmount", scratch.mountPoint), "only the user who mounted it, or root")
+      #expect(MountTableEntry.at(scratch.mountPoint) != nil)
+    }
+
     /// In a mount namespace of its own, where `/dev/fuse` is something else.
     @Test(.needsRoot, .timeLimit(.minutes(1)))
     func missingDevice() throws {

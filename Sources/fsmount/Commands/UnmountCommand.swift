@@ -21,17 +21,22 @@ struct UnmountCommand: ParsableCommand {
 
     let watch = MountWatch(directory)
     if watch == nil, errno == ENOTCONN {
-      _ = Fusermount.unmount(directory, lazily: true)
+      if !Fusermount.unmount(entry, lazily: true), errno == EPERM {
+        throw CommandFailure("\(directory) is still mounted: \(Self.notAllowed)")
+      }
       throw CommandFailure(
         "the process that served \(directory) had died: the dead mount is taken away, and "
           + "\(entry.source) is as its last commit left it")
     }
-    guard Fusermount.unmount(directory) else {
+    guard Fusermount.unmount(entry) else {
       let code = errno
       let reason =
-        code == EBUSY
-        ? "a program has a file open in it, or works in it (see 'fuser -vm \(directory)')"
-        : String(cString: strerror(code))
+        switch code {
+        case EBUSY:
+          "a program has a file open in it, or works in it (see 'fuser -vm \(directory)')"
+        case EPERM: Self.notAllowed
+        default: String(cString: strerror(code))
+        }
       throw CommandFailure("\(directory) is still mounted: \(reason)")
     }
     guard let watch else {
@@ -41,6 +46,8 @@ struct UnmountCommand: ParsableCommand {
     }
     if let failure = watch.waitForEnd() { throw CommandFailure(failure) }
   }
+
+  private static let notAllowed = "only the user who mounted it, or root, may unmount it"
 
   private func findMount() throws(CommandFailure) -> MountTableEntry {
     // The first fails for a dead mount; the second does not look at the directory itself.

@@ -80,12 +80,17 @@ enum Fusermount {
       .first { access($0, X_OK) == 0 }
   }()
 
-  /// Takes the mount at `path` away; with `lazily`, though it is in use. Where it could not, errno
-  /// says why, as near as it is known, and so does the program itself.
-  static func unmount(_ path: String, lazily: Bool = false) -> Bool {
-    if umount2(path, lazily ? Int32(MNT_DETACH) : 0) == 0 { return true }
+  /// Takes a mount away; with `lazily`, though it is in use. Where it could not, errno says why, as near
+  /// as it is known, and so does the program itself. EPERM: another user has mounted it.
+  static func unmount(_ mount: MountTableEntry, lazily: Bool = false) -> Bool {
+    if umount2(mount.mountPoint, lazily ? Int32(MNT_DETACH) : 0) == 0 { return true }
     guard errno == EPERM else { return false }
-    guard unmountByProgram(path, lazily ? "-uz" : "-u") else {
+    // The program would refuse it, with a reason that is none.
+    if let user = mount.user, user != getuid(), getuid() != 0 {
+      errno = EPERM
+      return false
+    }
+    guard unmountByProgram(mount.mountPoint, lazily ? "-uz" : "-u") else {
       errno = EBUSY
       return false
     }

@@ -6,6 +6,8 @@ struct MountTableEntry: Equatable {
   let mountPoint: String
   let type: String
   let source: String
+  /// Who has mounted it, where it is one of FUSE.
+  let user: uid_t?
 
   /// Whether fsmount serves it, as far as the table tells.
   var isOurs: Bool { type == "fuse.fsmount" || type == "fuse" }
@@ -20,6 +22,9 @@ struct MountTableEntry: Equatable {
     mountPoint = Self.unescape(fields[4])
     type = Self.unescape(fields[dash + 1])
     source = Self.unescape(fields[dash + 2])
+    let name = "user_id="
+    let options = fields[(dash + 2)...].dropFirst().joined(separator: ",").split(separator: ",")
+    user = options.first { $0.hasPrefix(name) }.flatMap { uid_t($0.dropFirst(name.count)) }
   }
 
   /// The table writes blanks and backslashes as `\` and three octal digits.

@@ -12,6 +12,20 @@ import Testing
     #expect(entry.type == "fuse.fsmount")
     #expect(entry.source == #"/a\b,"#)
     #expect(entry.isOurs)
+    #expect(entry.user == nil)
+  }
+
+  /// FUSE says who has mounted it.
+  @Test func user() throws {
+    func user(_ options: String) throws -> UInt32? {
+      let line = "42 27 0:47 / /m rw,nosuid shared:5 - fuse.fsmount /a \(options)"
+      return try #require(MountTableEntry(line: line[...])).user
+    }
+    #expect(try user("rw,user_id=1000,group_id=7,allow_other") == 1000)
+    #expect(try user("rw,user_id=0,group_id=0") == 0)
+    #expect(try user("rw,group_id=0") == nil)
+    #expect(try user("rw,user_id=x") == nil)
+    #expect(try user("") == nil)
   }
 
   @Test(arguments: ["", "a b c", "1 2 3 4 5 6 7 8 9", "1 2 3 4 5 6 7 8 -"])

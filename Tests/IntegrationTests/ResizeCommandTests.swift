@@ -42,14 +42,61 @@ extension MountTests {
       defer { try? mounted.unmount() }
       for number in 0..<60 { try scratch.write("f\(number)", seed: 1, length: 7 << 20) }
       try FsmountProgram.run("sync", scratch.mountPoint).orThrow()
-      // 420 MiB do not fit in 300: it says how much would not.
+      // 420 MiB do not fit in 300: it says how much is missing.
       let small = try resize("300M", scratch)
-      expectRefusal(small, naming: "would not fit", "no room")
+      expectRefusal(small, naming: "it needs at least")
       expectRefusal(try resize("-2G", scratch), naming: "cannot be changed by")
       expectRefusal(try resize("1M", scratch), naming: "smaller")
       expectRefusal(try resize("lots", scratch), naming: "size")
       #expect(Self.length(scratch.image) == 1 << 30)
       for number in 0..<60 { #expect(try scratch.holds("f\(number)")) }
+      try mounted.unmount()
+      try scratch.expectSound()
+    }
+
+    /// How many bytes a refusal says that a size is too small by.
+    private static func missing(_ result: CommandResult) throws -> Int {
+      let words = result.errors.split(whereSeparator: { $0 == " " || $0 == "\n" })
+      let place = try #require(words.firstIndex(of: "least"), "\(result.summary)")
+      try #require(place + 1 < words.count, "\(result.summary)")
+      return try #require(Int(words[place + 1]), "\(result.summary)")
+    }
+
+    /// From too small a size on up, until one is enough: what each refusal has said is missing is no
+    /// more than that, and not much less.
+    @Test(.needsFuse, .timeLimit(.minutes(3))) func saysHowMuchIsMissing() throws {
+      let scratch = try Scratch()
+      try scratch.make("--size", "1G")
+      let mounted = try scratch.mount()
+      defer { try? mounted.unmount() }
+      for number in 0..<60 { try scratch.write("f\(number)", seed: 1, length: 7 << 20) }
+      try FsmountProgram.run("sync", scratch.mountPoint).orThrow()
+      let step = 24 << 20
+      // A chunk of data, and one of metadata in two copies, may be needed where a few bytes are missing.
+      let slack = 256 << 20
+      var refused: [(size: Int, missing: Int)] = []
+      var size = 300 << 20
+      while true {
+        let result = try resize("\(size)", scratch)
+        if result.succeeded { break }
+        refused.append((size, try Self.missing(result)))
+        size += step
+        try #require(size < 1 << 30, "\(refused)")
+      }
+      #expect(refused.count >= 4, "\(refused)")
+      for (before, missing) in refused {
+        #expect(missing > 0 && before + missing <= size, "\(before), \(missing), \(size)")
+        #expect(size - before - missing <= slack, "\(before), \(missing), \(size)")
+      }
+      // Deleting helps as well: what the first refusal has said, and a little more.
+      let first = try #require(refused.first)
+      for number in 0..<min((first.missing + slack) / (7 << 20), 50) {
+        let path = scratch.root.appending("f\(number)")
+        try check("unlink") { path.withCPath { unlink($0) } }
+      }
+      try FsmountProgram.run("sync", scratch.mountPoint).orThrow()
+      try resize("\(first.size)", scratch).orThrow()
+      for number in 50..<60 { #expect(try scratch.holds("f\(number)")) }
       try mounted.unmount()
       try scratch.expectSound()
     }

@@ -15,6 +15,18 @@ extension Reservations {
     }
   }
 
+  /// What has to stay free of a class, as things are: in logical bytes.
+  func keptFree(of members: BlockGroupClass) -> UInt64 {
+    let policy = self.policy
+    let pending = UInt64(pendingCount)
+    let isMetadata = members === metadata
+    return members.counters.withLock { counters in
+      let kept =
+        isMetadata ? keptForMetadata(policy, counters, pending, 0) + counters.reservedItems : 0
+      return kept + counters.reservedData + counters.reservedMetadata
+    }
+  }
+
   /// Whether the chunk tree can be changed a few times over without a part of a system group.
   func canSpareSystem() -> (_ now: SpaceCounters, _ then: SpaceCounters) -> Bool {
     let least = 32 * groups.geometry.nodeSize

@@ -68,14 +68,15 @@ struct Resizer: Sendable {
       try clear(beyond: size, goesOn)
       try setSize(size, from: old)
     } catch {
-      let staying = groups(beyond: size).reduce(0) { $0 + $1.used * UInt64($1.flags.copies) }
+      // A part of what is free is kept, and where the sums would do no chunk could be made.
+      let missing = max(
+        excess(beyond: size, keeping: space.reservations.keptFree),
+        2 * ChunkAllocator.smallestLength)
       if chunks.deviceBytes != size {
         chunks.allocator.resize(to: old, extents: stripes.map { ($0.start, $0.length) })
       }
       guard case .noSpace = error else { throw error }
-      throw .invalidArgument(
-        "the file system cannot be made as small as \(size) bytes: there is no room for "
-          + "\(staying) bytes of what stands beyond")
+      throw Self.tooSmall(size, missing)
     }
     // The copies of the superblock, too, say that it is shorter.
     try member.flush()
@@ -120,27 +121,46 @@ struct Resizer: Sendable {
 
   /// Throws when what is used cannot fit, and says by how much.
   private func requireRoom(_ size: UInt64) throws(FilesystemError) {
+    let missing = excess(beyond: size)
+    if missing > 0 { throw Self.tooSmall(size, missing) }
+  }
+
+  private static func tooSmall(_ size: UInt64, _ missing: UInt64) -> FilesystemError {
+    .invalidArgument(
+      "the file system cannot be made as small as \(size) bytes: it needs at least \(missing) bytes more"
+    )
+  }
+
+  /// By how many bytes of the device at least `size` is too small: what would have to move, less what
+  /// the chunks that stay and new ones below the end can take. Each copy counts. Space that one class
+  /// has too much of does not serve another.
+  ///
+  /// - Parameter kept: what of a class's free space is not for this, in logical bytes.
+  private func excess(
+    beyond size: UInt64, keeping kept: (BlockGroupClass) -> UInt64 = { _ in 0 }
+  ) -> UInt64 {
     let moving = Set(groups(beyond: size).map(\.start))
     var needed: UInt64 = 0
-    var room: UInt64 = 0
-    for group in space.groups.all {
-      let copies = UInt64(group.flags.copies)
-      if moving.contains(group.start) {
-        needed += group.used * copies
-      } else {
-        room += (group.length - group.superblockBytes - group.used) * copies
+    for members in space.groups.classes {
+      var wanted = kept(members) * UInt64(members.profile.copies)
+      var room: UInt64 = 0
+      for group in members.groups {
+        let copies = UInt64(group.flags.copies)
+        if moving.contains(group.start) {
+          wanted += group.used * copies
+        } else {
+          room += (group.length - group.superblockBytes - group.used) * copies
+        }
       }
+      if wanted > room { needed += wanted - room }
     }
     // What no chunk has below the new end.
     var taken = Format.reservedAtDeviceStart
     for stripe in stripes where stripe.start < size && !moving.contains(stripe.chunk.start) {
       taken += stripe.length
     }
-    room += size > taken ? size - taken : 0
-    guard needed > room else { return }
-    throw .invalidArgument(
-      "the file system cannot be made as small as \(size) bytes: \(needed - room) bytes of what is "
-        + "used would not fit")
+    let unallocated = size > taken ? size - taken : 0
+    return needed > unallocated ? needed - unallocated : 0
   }
 
   private func clear(

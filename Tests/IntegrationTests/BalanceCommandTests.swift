@@ -62,8 +62,8 @@ extension MountTests {
       try scratch.expectSound()
     }
 
-    /// An image with 630 MiB of data in several block groups, and a mount of which the balance can be
-    /// held where it makes something durable: while there is the file `hold`.
+    /// An image with 630 MiB of data in several block groups, and a mount of which the balance can
+    /// be held where it makes something durable: while there is the file `hold`.
     private func makeHeld() throws -> (Scratch, FsmountMount, hold: String) {
       let scratch = try Scratch()
       try scratch.make("--size", "1G")

@@ -3,8 +3,8 @@ import TestSupport
 import Testing
 
 extension MountTests {
-  /// `btrfs balance` of an image in a loop device, and `fsmount balance` of the same image: they move
-  /// the same number of block groups, and leave the same profiles.
+  /// `btrfs balance` of an image in a loop device, and `fsmount balance` of the same image: they
+  /// move the same number of block groups, and leave the same profiles.
   @Suite(.timeLimit(.minutes(5))) struct BalanceTwinTests {
     private static let accepted = [
       ["-d"], ["-m"], ["-mprofiles=dup"], ["-mprofiles=single"], ["-f", "-mconvert=single"],

@@ -62,8 +62,8 @@ extension MountTests {
       return try #require(Int(words[place + 1]), "\(result.summary)")
     }
 
-    /// From too small a size on up, until one is enough: what each refusal has said is missing is no
-    /// more than that, and not much less.
+    /// From too small a size on up, until one is enough: what each refusal has said is missing is
+    /// no more than that, and not much less.
     @Test(.needsFuse, .timeLimit(.minutes(3))) func saysHowMuchIsMissing() throws {
       let scratch = try Scratch()
       try scratch.make("--size", "1G")
@@ -72,7 +72,8 @@ extension MountTests {
       for number in 0..<60 { try scratch.write("f\(number)", seed: 1, length: 7 << 20) }
       try FsmountProgram.run("sync", scratch.mountPoint).orThrow()
       let step = 24 << 20
-      // A chunk of data, and one of metadata in two copies, may be needed where a few bytes are missing.
+      // A chunk of data, and one of metadata in two copies, may be needed where a few bytes are
+      // missing.
       let slack = 256 << 20
       var refused: [(size: Int, missing: Int)] = []
       var size = 300 << 20

@@ -60,8 +60,8 @@ extension MountTests {
       try scratch.expectSound()
     }
 
-    /// Requests a second in JSON: their mean since the mount began, and with --watch, from the second
-    /// line on, those since the line before.
+    /// Requests a second in JSON: their mean since the mount began, and with --watch, from the
+    /// second line on, those since the line before.
     @Test(.needsFuse, .timeLimit(.minutes(1)))
     func requestsASecond() throws {
       let scratch = try Scratch()

@@ -30,8 +30,8 @@ package struct BalanceStatus: Sendable, Equatable {
   package var considered = 0
   /// How many were moved and given back.
   package var done = 0
-  /// Bytes of extents that were moved, or are to be as far as is known: it grows when some come into
-  /// a group that is emptied later.
+  /// Bytes of extents that were moved, or are to be as far as is known: it grows when some come
+  /// into a group that is emptied later.
   package var bytesExpected: UInt64 = 0
   /// Bytes of extents that were moved, each as often as it was.
   package var bytesMoved: UInt64 = 0

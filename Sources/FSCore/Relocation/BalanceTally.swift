@@ -1,6 +1,6 @@
-/// How far a balance is. What moves may go to groups that are emptied later themselves, so the bytes
-/// that will have moved at the end are not known before: `progress` counts groups, and of the one that is
-/// being emptied the part that has left it.
+/// How far a balance is. What moves may go to groups that are emptied later themselves, so the
+/// bytes that will have moved at the end are not known before: `progress` counts groups, and of the
+/// one that is being emptied the part that has left it.
 ///
 /// 1. `done` ≤ `expected`, and `bytesMoved` ≤ `bytesExpected`.
 /// 2. `progress` never falls, not by a pause either, and is 1 only after `end`.

@@ -37,7 +37,7 @@ struct GroupEmptier: Sendable {
     // They may always go with metadata: that is one and the same request.
     if let system = plan.system, system != plan.metadata, !plan.isForced {
       throw .invalidArgument(
-        "system block groups are balanced otherwise than metadata only where that is forced (--force)"
+        "system block groups go otherwise than metadata only where that is forced (--force)"
       )
     }
     for (filter, members) in types(plan) where filter.target == .single && !plan.isForced {

@@ -127,13 +127,14 @@ struct Resizer: Sendable {
 
   private static func tooSmall(_ size: UInt64, _ missing: UInt64) -> FilesystemError {
     .invalidArgument(
-      "the file system cannot be made as small as \(size) bytes: it needs at least \(missing) bytes more"
+      "the file system cannot be made as small as \(size) bytes: "
+        + "it needs at least \(missing) bytes more"
     )
   }
 
-  /// By how many bytes of the device at least `size` is too small: what would have to move, less what
-  /// the chunks that stay and new ones below the end can take. Each copy counts. Space that one class
-  /// has too much of does not serve another.
+  /// By how many bytes of the device at least `size` is too small: what would have to move, less
+  /// what the chunks that stay and new ones below the end can take. Each copy counts. Space that
+  /// one class has too much of does not serve another.
   ///
   /// - Parameter kept: what of a class's free space is not for this, in logical bytes.
   private func excess(

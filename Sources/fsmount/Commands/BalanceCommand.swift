@@ -22,9 +22,9 @@ struct BalanceStart: ParsableCommand {
     abstract: "Begin a balance, and wait for its end.",
     discussion: """
       'fsmount balance start [-d[FILTERS]] [-m[FILTERS]] [-s[FILTERS]] MOUNTPOINT': data, metadata and \
-      system block groups. Without any of them all move. What -m says is for system block groups as \
-      well, unless -s is given. FILTERS are divided by commas, and follow the letter at once, as in \
-      -dusage=50,limit=2:
+      system block groups. Without any of them all move. What -m says is for system block groups \
+      as well, unless -s is given. FILTERS are divided by commas, and follow the letter at once, as \
+      in -dusage=50,limit=2:
         usage=N, usage=A..B   block groups that are used to less than N percent
         limit=N, limit=A..B   at most N block groups
         profiles=A|B          with one of these profiles: single, dup
@@ -74,8 +74,8 @@ struct BalanceStart: ParsableCommand {
     }
   }
 
-  /// What the mount is asked for. As with btrfs, what is said of metadata is for system block groups as
-  /// well, unless these have filters of their own.
+  /// What the mount is asked for. As with btrfs, what is said of metadata is for system block
+  /// groups as well, unless these have filters of their own.
   var call: BalanceStartCall {
     func filters(_ text: String?) -> String? { text == Self.all ? "" : text }
     let movesAll = data == nil && metadata == nil && system == nil
@@ -88,7 +88,7 @@ struct BalanceStart: ParsableCommand {
   func run() throws {
     guard force || system == nil else {
       throw CommandFailure(
-        "filters of their own for system block groups: that is done only where it is forced (--force)",
+        "filters of their own for system block groups are taken only with --force",
         status: .usage)
     }
     let call = call

@@ -80,8 +80,8 @@ enum Fusermount {
       .first { access($0, X_OK) == 0 }
   }()
 
-  /// Takes a mount away; with `lazily`, though it is in use. Where it could not, errno says why, as near
-  /// as it is known, and so does the program itself. EPERM: another user has mounted it.
+  /// Takes a mount away; with `lazily`, though it is in use. Where it could not, errno says why, as
+  /// near as it is known, and so does the program itself. EPERM: another user has mounted it.
   static func unmount(_ mount: MountTableEntry, lazily: Bool = false) -> Bool {
     if umount2(mount.mountPoint, lazily ? Int32(MNT_DETACH) : 0) == 0 { return true }
     guard errno == EPERM else { return false }

@@ -1,21 +1,19 @@
 /// Which subvolume is mounted when none is named: an entry in a directory of the root tree
-/// (format §6.5).
+/// (format §6.5). What it says is not checked when its leaf is read, and may be any tree: then nothing is
+/// mounted by default, and another default can still be set.
 package enum DefaultSubvolume {
   private static let name = Array("default".utf8)
   package static let key = Key(.rootTreeDirectory, .dirItem, FormatHash.name(name))
 
-  /// The one that the image names; nil when it names none, or no subvolume.
+  /// The one that the image names, whether there is such a subvolume or not; nil when it names none.
   static func find(in root: Tree) throws(FilesystemError) -> TreeID? {
     try root.find(key) { (bytes) throws(FilesystemError) in try decode(bytes) } ?? nil
   }
 
-  /// The one that the item with the key says; nil when it names none, or no subvolume.
+  /// As `find`, of the item with the key.
   package static func decode(_ bytes: RawSpan) throws(FilesystemError) -> TreeID? {
     let entry = try DirectoryEntry.all(in: bytes).first { $0.name == name }
-    guard let id = entry.map({ TreeID($0.location.objectID.rawValue) }), id.isSubvolume else {
-      return nil
-    }
-    return id
+    return entry.map { TreeID($0.location.objectID.rawValue) }
   }
 
   /// Names another one.

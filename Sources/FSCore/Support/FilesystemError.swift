@@ -103,6 +103,17 @@ extension FilesystemError {
   }
 }
 
+extension FilesystemError {
+  /// Whether something could not be read, or was not what it should be: what stands elsewhere may be
+  /// whole.
+  package var isDamage: Bool {
+    switch self {
+    case .corrupt, .checksum, .device, .onOtherDevice: true
+    default: false
+    }
+  }
+}
+
 extension FilesystemError: CustomStringConvertible {
   package var description: String {
     switch self {

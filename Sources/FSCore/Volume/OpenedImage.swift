@@ -35,18 +35,8 @@ package struct OpenedImage {
     readOnlyReason = try ReadOnlyRules(
       superblock: superblock, options: options, chunks: opening.device.chunks, trees: trees
     ).firstReason()
-    let subvolume: TreeID =
-      switch options.subvolume {
-      case .imageDefault: try DefaultSubvolume.find(in: trees.root) ?? .topLevel
-      case .id(let id): id
-      case .path(let path): try Self.subvolume(path, trees)
-      }
-    rootDirectory = InodeID(tree: subvolume, number: .firstFree)
-    do throws(FilesystemError) {
-      _ = try trees.subvolume(subvolume)
-    } catch .notFound {
-      throw .cannotMount("the image has no subvolume \(subvolume); \(Self.listHint)")
-    }
+    rootDirectory = InodeID(
+      tree: try Self.mountedSubvolume(options.subvolume, trees), number: .firstFree)
     if readOnlyReason == nil {
       MirroredReader(device: self.device, log: log).allowRepairs()
     } else {
@@ -61,6 +51,34 @@ package struct OpenedImage {
     throw .cannotMount(
       "the image was not unmounted cleanly by Linux and has a log tree to replay: mount it "
         + "once with Linux, or with -o nologreplay, read-only, as of the last commit")
+  }
+
+  /// What is to be mounted; its root block can be read.
+  private static func mountedSubvolume(
+    _ choice: VolumeOptions.SubvolumeChoice, _ trees: Trees
+  ) throws(FilesystemError) -> TreeID {
+    let id: TreeID =
+      switch choice {
+      case .imageDefault: try DefaultSubvolume.find(in: trees.root) ?? .topLevel
+      case .id(let id): id
+      case .path(let path): try subvolume(path, trees)
+      }
+    do throws(FilesystemError) {
+      _ = try trees.subvolume(id)
+    } catch .notFound {
+      guard choice == .imageDefault else {
+        throw .cannotMount("the image has no subvolume \(id); \(listHint)")
+      }
+      throw .cannotMount(
+        "its default subvolume is \(id), which is not there; mount it with -o subvolid=5, the top "
+          + "level, and name another one with 'fsmount subvolume set-default'")
+    } catch {
+      guard error.isDamage else { throw error }
+      throw .cannotMount(
+        "its subvolume \(id), which is to be mounted, is damaged: \(error); another one can be, with "
+          + (id == .topLevel ? "-o ro,subvolid=ID" : "-o subvolid=ID"))
+    }
+    return id
   }
 
   private static let listHint = "'fsmount subvolume list IMAGE' tells which there are"

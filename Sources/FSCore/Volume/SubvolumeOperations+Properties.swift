@@ -32,7 +32,8 @@ extension SubvolumeOperations {
     try DefaultSubvolume.find(in: trees.root) ?? .topLevel
   }
 
-  /// Lets a subvolume be mounted when none is named, and returns when that is durable.
+  /// Lets a subvolume be mounted when none is named, and returns when that is durable. Throws `.notFound`
+  /// for what is no subvolume: nobody could mount the image any more.
   package func setDefault(_ id: TreeID) throws(FilesystemError) {
     try requireWritableVolume()
     _ = try rootItem(of: id)
@@ -62,7 +63,7 @@ extension SubvolumeOperations {
     if !isReadOnly, wasReceived, !isForced {
       throw .refused(
         "a received subvolume is not made writable: a later receive would go wrong; take a snapshot "
-          + "of it, or force it, and it is no longer known as received")
+          + "of it, or use --force, after which it is no longer known as received")
     }
     if !isReadOnly { try uuids?.read(item.receivedUUID, .received) }
     // From here on nobody begins to change it; what was accepted is written.

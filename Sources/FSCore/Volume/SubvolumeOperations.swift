@@ -44,8 +44,12 @@ package final class SubvolumeOperations: Sendable {
     return id.tree
   }
 
+  /// Throws `.notFound` unless this is a subvolume that is there and not deleted: other trees have root
+  /// items as well.
   func rootItem(of id: TreeID) throws(FilesystemError) -> RootItem {
-    guard let (_, item) = try trees.rootItem(of: id), item.references > 0 else { throw .notFound }
+    guard id.isSubvolume, let (_, item) = try trees.rootItem(of: id), item.references > 0 else {
+      throw .notFound
+    }
     return item
   }
 }

@@ -63,12 +63,12 @@ extension ControlledMount {
       ) { (call, context) throws(ControlFailure) in
         let id: TreeID
         if let number = call.id { id = TreeID(number) } else { id = try root(context) }
-        try told { () throws(FilesystemError) in
-          do throws(FilesystemError) {
-            try subvolumes.setDefault(id)
-          } catch .notFound {
-            throw .invalidArgument("there is no subvolume \(id)")
-          }
+        do throws(FilesystemError) {
+          try subvolumes.setDefault(id)
+        } catch .notFound {
+          throw Self.noSubvolume(id.rawValue)
+        } catch {
+          throw ControlFailure(error)
         }
         return try report(of: id)
       },
@@ -121,10 +121,7 @@ extension ControlledMount {
     do throws(FilesystemError) {
       return try body()
     } catch {
-      switch error {
-      case .corrupt, .checksum, .device, .onOtherDevice: break
-      default: throw error
-      }
+      guard error.isDamage else { throw error }
     }
     let device = volume.device.devices.members[0].device
     return try volume.device.reuse.reading { () throws(FilesystemError) in

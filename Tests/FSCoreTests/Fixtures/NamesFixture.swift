@@ -42,6 +42,12 @@ final class NamesFixture {
     volume = try Volume.mountForTest(device, configure)
   }
 
+  /// Mounts what is not mounted.
+  func mountAgain(_ configure: (inout VolumeOptions) -> Void = { _ in }) throws -> Volume {
+    volume = try Volume.mountForTest(device, configure)
+    return volume
+  }
+
   /// What a power cut leaves: the last commit, mounted on a copy of the image.
   func afterCrash() throws -> NamesFixture {
     let other = try TemporaryDirectory(inMemory: true)

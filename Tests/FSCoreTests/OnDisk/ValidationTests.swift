@@ -13,6 +13,26 @@ import Testing
     try Fixture.check(Fixture.block(257, []))
   }
 
+  /// The item that names the default subvolume, which may be any tree; elsewhere a name may not.
+  @Test func defaultSubvolume() throws {
+    func check(_ tree: TreeID, _ directory: ObjectID, leadsTo id: UInt64) throws {
+      let name = Fixture.hash("default")
+      let entry = Fixture.entry("default", .directory, Key(ObjectID(id), .rootItem, 0))
+      try Fixture.check(
+        Fixture.block(
+          tree,
+          [
+            (Key(directory, .inodeItem, 0), Fixture.inode(mode: 0o040755)),
+            (Key(directory, .dirItem, name), entry),
+          ]))
+    }
+    for id in [5, 7, 300, .max] as [UInt64] { try check(.root, .rootTreeDirectory, leadsTo: id) }
+    try check(.topLevel, .firstFree, leadsTo: 300)
+    #expect(throws: FilesystemError.self) { try check(.topLevel, .firstFree, leadsTo: 7) }
+    #expect(throws: FilesystemError.self) { try check(.topLevel, .rootTreeDirectory, leadsTo: 7) }
+    #expect(throws: FilesystemError.self) { try check(.root, .firstFree, leadsTo: 7) }
+  }
+
   /// One thing made wrong in a right leaf.
   struct Damage: Sendable, CustomStringConvertible {
     let description: String

@@ -59,7 +59,9 @@ extension LeafChecker {
         (type == EntryType.extendedAttribute.rawValue) == isAttribute,
         "a directory entry of the wrong type for its item")
       try require(isAttribute || valueLength == 0, "a directory entry with data")
-      try checkLocation(data, at: offset, isAttribute: isAttribute)
+      try checkLocation(
+        data, at: offset, isAttribute: isAttribute,
+        namesDefault: owner == .root && key.objectID == .rootTreeDirectory)
       if key.type != .dirIndex {
         let name = data.part(offset + fixedSize, nameLength)
         let hash = UInt64(FormatHash.update(0xffff_fffe, name))
@@ -72,9 +74,12 @@ extension LeafChecker {
   }
 
   /// The key that an entry leads to.
+  ///
+  /// - Parameter namesDefault: whether it is that of the default subvolume. It may name any tree, as
+  ///   the whole image could not be read for it, and no other default be set.
   @inline(__always)
   private func checkLocation(
-    _ data: UnsafeRawBufferPointer, at offset: Int, isAttribute: Bool
+    _ data: UnsafeRawBufferPointer, at offset: Int, isAttribute: Bool, namesDefault: Bool
   ) throws(BrokenRule) {
     let key = Key(data, at: offset)
     if key.type == .inodeItem {
@@ -83,7 +88,7 @@ extension LeafChecker {
         "a directory entry that leads to an impossible inode")
     } else if key.type == .rootItem {
       try require(
-        TreeID(rawValue: key.objectID.rawValue).isSubvolume,
+        namesDefault || TreeID(rawValue: key.objectID.rawValue).isSubvolume,
         "a directory entry that leads to no subvolume")
     } else {
       try require(isAttribute && key == .zero, "a directory entry that leads nowhere")

@@ -82,9 +82,36 @@ package final class Orphans: Sendable {
   }
 
   /// Deletes what a crash has left without a name, in all subvolumes that can be written: at
-  /// the mount of a volume that can be written. Deleted subvolumes are left alone.
-  func clean() throws(FilesystemError) {
-    for id in try writableSubvolumes() { try clean(in: id) }
+  /// the mount of a volume that can be written. Deleted subvolumes are left alone. A damaged one is
+  /// told of and left alone as well, unless it is the top level or the one that is mounted.
+  func clean(mounted: TreeID) throws(FilesystemError) {
+    for id in try writableSubvolumes() {
+      do throws(FilesystemError) {
+        try clean(in: id)
+      } catch {
+        guard error.isDamage, transactions.failure == nil else { throw error }
+        guard id != mounted, id != .topLevel else {
+          throw .cannotMount(
+            "its subvolume \(id), \(id == mounted ? "which is to be mounted" : "the top level"), "
+              + "is damaged: \(error); with -o ro it can be mounted read-only, as far as it can be "
+              + "read")
+        }
+        log.warning(
+          """
+          subvolume \(id)\(place(of: id)) is damaged: \(error); what stands in the damaged part of it \
+          cannot be read, and files without a name that a crash has left in it stay. All others can be used
+          """)
+      }
+    }
+  }
+
+  /// The path of a subvolume for a message; empty where it cannot be found.
+  private func place(of id: TreeID) -> String {
+    let list = SubvolumeList(trees)
+    guard let record = try? list.record(of: id), let path = try? list.path(of: record),
+      !path.isEmpty
+    else { return "" }
+    return " ('\(String(decoding: path, as: UTF8.self))')"
   }
 
   /// Deletes what has no name in one subvolume, which nobody has used yet.

@@ -22,7 +22,7 @@ extension Volume {
       repeat { try commitRecord() } while record.wantsMoreCommits
     }
     try disownQuotas()
-    try orphans.clean()
+    try orphans.clean(mounted: rootDirectory.tree)
     try cleaner.start()
     periodicCommit.start(interval: options.commitInterval)
     try resumeBalance()

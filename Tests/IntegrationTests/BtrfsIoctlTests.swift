@@ -91,7 +91,11 @@ extension MountTests {
       id = Self.number(999)
       #expect(ask(root, 0x4008_9413, &id) == ENOENT)
       #expect(change(root, 0x5000_940f, name: "p") == ENOTEMPTY)
-      #expect(change("\(root)/p", 0x5000_940f, name: "f") == EINVAL)
+      for wrong in [1, 2, 4, 7, 9, 0xffff_ffff_ffff_fff7] as [UInt64] {
+        id = Self.number(wrong)
+        #expect(ask(root, 0x4008_9413, &id) == ENOENT)
+      }
+      #expect(change("\(root)/p", 0x5000_940f, name: "f") == ENOTDIR)
       #expect(change(root, 0x5000_940f, name: "none") == ENOENT)
       // By its number, from anywhere.
       var argument = [UInt8](repeating: 0, count: 16) + Self.number(0x10)

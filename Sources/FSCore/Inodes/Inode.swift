@@ -96,6 +96,10 @@ package final class Inode: @unchecked Sendable {
   /// Nothing would be lost if this object went.
   var isEvictable: Bool { openCount == 0 && !isOrphan && fileState.isClean }
 
+  /// The root directory of a deleted subvolume: as on Linux it has no names any more, while other
+  /// directories keep theirs. It becomes one with `lock` held exclusively.
+  var isDeletedRoot: Bool { number == .firstFree && subvolume.isDeleted }
+
   var itemKey: Key { Key(number, .inodeItem, 0) }
 
   /// Writes the attributes into the tree, with `diskSize` for the size of a regular file.
@@ -138,7 +142,7 @@ extension Inode {
   func requireLiveDirectory() throws(FilesystemError) {
     guard isDirectory else { throw .notDirectory }
     guard !isDeleted else { throw .stale }
-    guard attributes.linkCount > 0 else { throw .notFound }
+    guard attributes.linkCount > 0, !isDeletedRoot else { throw .notFound }
   }
 
   /// Throws unless this is a directory in which there can be names.

@@ -37,6 +37,7 @@ extension Namespace {
       return try attributes.attributes(of: name.count == 1 ? directory.id : parent(of: directory))
     }
 
+    if directory.isDeletedRoot { throw .notFound }
     for _ in 0..<Self.attempts {
       guard let location = try DirectoryEntries.find(name, in: directory) else { break }
       if let inode = try inode(at: location, name, in: directory) {

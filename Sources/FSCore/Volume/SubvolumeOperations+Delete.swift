@@ -2,7 +2,7 @@ extension SubvolumeOperations {
   /// Deletes the subvolume that a name leads to, with all that is in it, and returns at once: its space
   /// comes back by and by (`SubvolumeCleaner`). What is open of it stays until it is closed.
   ///
-  /// Throws `.invalidArgument` for what is no subvolume, `.refused` for the one that is mounted when
+  /// Throws `.notDirectory` or `.invalidArgument` for what is no subvolume, `.refused` for the one that is mounted when
   /// none is named, `.notEmpty` where others stand in it.
   package func delete(_ name: [UInt8], in directory: InodeID) throws(FilesystemError) {
     _ = try delete(name, in: directory, expected: nil)
@@ -22,6 +22,7 @@ extension SubvolumeOperations {
       }
       // The name still leads there when it goes, see `Namespace.deleteSubvolume`.
       if let expected, !entry.isSubvolume || entry.inode.id.tree != expected { return false }
+      guard entry.inode.isDirectory else { throw .notDirectory }
       guard entry.isSubvolume else { throw .invalidArgument("this is not a subvolume") }
       try namespace.attributes.requireWritable(directory)
       let isDone = try InodeTable.exclusivelyIfThere([directory, entry.inode]) {

@@ -101,6 +101,44 @@ import Testing
     try fixture.unmountAndCheck()
   }
 
+  /// What is held of a deleted subvolume: as on Linux its root directory has no names any more and gets
+  /// none, while the other directories keep theirs.
+  @Test func heldDirectories() throws {
+    let fixture = try NamesFixture()
+    let volume = fixture.volume
+    let names = volume.namespace
+    let root = try volume.makeSubvolume("/p")
+    let directory = try volume.makeDirectory("/p/d")
+    let file = try volume.makeFile("/p/f")
+    try volume.makeFile("/p/d/f")
+    for id in [root, directory, file] { try names.open(id) }
+    try volume.deleteSubvolume("/p")
+
+    let name = Array("new".utf8)
+    #expect(errorNumber { try volume.file("new", in: root) } == ENOENT)
+    #expect(errorNumber { try volume.directory("new", in: root) } == ENOENT)
+    #expect(
+      errorNumber {
+        try names.makeSymbolicLink(name, in: root, target: name, Volume.testOwner)
+      } == ENOENT)
+    #expect(errorNumber { try names.link(file, name, in: root) } == ENOENT)
+    #expect(errorNumber { try names.rename("f", in: root, to: "new", in: root) } == ENOENT)
+    #expect(errorNumber { try names.rename("f", in: directory, to: "new", in: root) } == ENOENT)
+    #expect(errorNumber { try names.unlink(Array("f".utf8), in: root) } == ENOENT)
+    #expect(errorNumber { try names.removeDirectory(Array("d".utf8), in: root) } == ENOENT)
+    #expect(errorNumber { try volume.id("f", in: root) } == ENOENT)
+    #expect(errorNumber { try volume.names(root) } == ENOENT)
+    #expect(try volume.item(root).linkCount == 1)
+
+    try volume.file("new", in: directory)
+    #expect(try volume.names(directory) == ["f", "new"])
+    try volume.writeBytes(file, at: 0, [1, 2, 3])
+    #expect(try volume.readBytes(file, at: 0, count: 3) == [1, 2, 3])
+    for id in [root, directory, file] { names.release(id) }
+    #expect(volume.cleaner.wait(seconds: 60))
+    try fixture.unmountAndCheck()
+  }
+
   @Test func refusals() throws {
     let fixture = try NamesFixture()
     let volume = fixture.volume
@@ -110,6 +148,8 @@ import Testing
     try volume.makeSnapshot(of: "/p", "/s")
     #expect(errorNumber { try volume.deleteSubvolume("/p") } == ENOTEMPTY)
     #expect(errorNumber { try volume.deleteSubvolume("/d") } == EINVAL)
+    try volume.makeFile("/file")
+    #expect(errorNumber { try volume.deleteSubvolume("/file") } == ENOTDIR)
     #expect(errorNumber { try volume.deleteSubvolume("/s/n") } == EINVAL)
     #expect(errorNumber { try volume.deleteSubvolume("/none") } == ENOENT)
     #expect(

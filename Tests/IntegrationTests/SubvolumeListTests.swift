@@ -16,7 +16,7 @@ extension MountTests {
       ["-a", "--sort=path"], ["--sort", "-path,gen"], ["--sort=gen,,rootid"],
       ["-G", "+9"], ["-G", "-9"], ["-G", "8"], ["-G+9"], ["-G-9"], ["-G8"], ["-C", "+9"],
       ["-C", "-9"], ["-C8"], ["-G", "-11", "-C", "+8"], ["-t", "-G", "+99999"],
-      ["-tG+1"], ["-pC-9"], ["-tcG", "+9"], ["--sort="], ["--sort=,"],
+      ["-tG+1"], ["-pC-9"], ["-tcG", "+9"], ["--sort=,"],
       ["-d", "-a"], ["-d", "-o"], ["-d", "-s"], ["-d", "-r"], ["-d", "-t"], ["-dpuqRc"],
       ["-d", "--sort=-gen,path"], ["-d", "-G", "+1"],
     ]
@@ -202,6 +202,7 @@ extension MountTests {
         (["list", "-G", ""], ["-G"]), (["list", "-G", "99999999999999999999"], ["-G"]),
         (["list", "--sort=size"], ["'size'", "rootid"]),
         (["list", "--sort=gen,-"], ["'-'", "ogen"]),
+        (["list", "--sort="], ["--sort", "nothing to sort by"]),
         (["list", "-tG+x"], ["'+x'", "-G", "+N"]),
         (["list", "--sort", "-size"], ["'-size'", "gen"]),
         // The path is taken for the value.

@@ -31,6 +31,7 @@ struct Fsmount: ParsableCommand {
 enum Main {
   static func main() {
     do {
+      try Arguments.requireUTF8()
       var command = try command(Array(CommandLine.arguments.dropFirst()))
       try command.run()
       StandardOutput.flush()
@@ -45,6 +46,7 @@ enum Main {
     let expanded = [
       ResizeCommand.expanded, BalanceStart.expanded, SubvolumeListCommand.expanded,
     ].reduce(arguments) { $1($0) }
+    if let failure = bundleWithHelp(expanded) { throw failure }
     return try Fsmount.parseAsRoot(expanded)
   }
 
@@ -54,9 +56,14 @@ enum Main {
     guard let word = arguments.first, !isOption(word) else { return nil }
     guard let command = command(named: word, of: Fsmount.self) else {
       if word.contains("/") || word == "help" || access(word, F_OK) == 0 { return nil }
+      let places = Fsmount.configuration.subcommands.filter {
+        self.command(named: word, of: $0) != nil
+      }.map { "'fsmount \($0._commandName) \(word)'" }
+      let hint =
+        places.isEmpty
+        ? "'fsmount --help' lists the commands" : "there is \(places.joined(separator: ", and "))"
       return CommandFailure(
-        "'\(word)' is neither a command of fsmount nor an image; 'fsmount --help' lists the commands",
-        status: .usage)
+        "'\(word)' is neither a command of fsmount nor an image; \(hint)", status: .usage)
     }
     let others = command.configuration.subcommands
     guard !others.isEmpty, arguments.count > 1, !isOption(arguments[1]), arguments[1] != "help",
@@ -65,6 +72,24 @@ enum Main {
     let names = others.map { $0._commandName }.joined(separator: ", ")
     return CommandFailure(
       "'\(arguments[1])' is no command of 'fsmount \(word)'; there are \(names)", status: .usage)
+  }
+
+  /// For several letters after one dash of which one is h: the parser would take them for a call for
+  /// help and succeed, where somebody has named something `-dash`.
+  private static func bundleWithHelp(_ arguments: [String]) -> CommandFailure? {
+    var previous = ""
+    for argument in arguments {
+      if argument == "--" { break }
+      defer { previous = argument }
+      // Its value may begin with a dash.
+      guard previous != "--sort", argument.hasPrefix("-"), !argument.hasPrefix("--"),
+        argument.count > 2, argument.prefix(while: { $0 != "=" }).contains("h")
+      else { continue }
+      return CommandFailure(
+        "there is no option '\(argument)'; the name of a file that begins with a dash is to be written "
+          + "'./\(argument)'", status: .usage)
+    }
+    return nil
   }
 
   private static func isOption(_ word: String) -> Bool { word.isEmpty || word.hasPrefix("-") }

@@ -66,7 +66,9 @@ struct SubvolumeListCommand: ParsableCommand {
   var parent = false
   @Flag(name: [.customShort("c")], help: "Print the generation of creation.")
   var creation = false
-  @Flag(name: [.customShort("g")], help: "Print the generation, which is always printed.")
+  @Flag(
+    name: [.customShort("g")], help: "Accepted for compatibility; the generation is always printed."
+  )
   var generation = false
   @Flag(name: [.customShort("u")], help: "Print UUIDs.")
   var uuid = false
@@ -102,13 +104,16 @@ struct SubvolumeListCommand: ParsableCommand {
   @Option(
     parsing: .unconditional,
     help: ArgumentHelp(
-      "Sort by these, separated by commas: gen, ogen, rootid, path; each may have + or - before it.",
-      discussion: "- is for descending. Without it they are sorted by number, rootid.",
+      "Sort by these, separated by commas: gen, ogen, rootid, path; with - before it, descending. "
+        + "Without this option they are sorted by rootid, the number.",
       valueName: "keys"),
     transform: Self.sorting)
   var sort: Sorting?
 
-  @Flag(help: "Print JSON: all that is known of each, with paths from the top level.")
+  @Flag(
+    help: ArgumentHelp(
+      "Print JSON: all that is known of each, with paths from the top level. "
+        + "Documentation/control-channel.md describes the keys, under subvolume_list."))
   var json = false
 
   @Argument(
@@ -170,11 +175,11 @@ extension SubvolumeListCommand {
     "o", "a", "p", "c", "g", "u", "q", "R", "t", "s", "r", "d",
   ]
 
-  /// Lets `-tG+1` be `-t -G+1`, and `--sort=` sort by nothing, as with btrfs: the parser knows neither.
+  /// Lets `-tG+1` be `-t -G+1`, and `--sort=` an option with an empty value: the parser knows neither.
   static func expanded(_ arguments: [String]) -> [String] {
     guard arguments.starts(with: ["subvolume", "list"]) else { return arguments }
     return arguments.flatMap { argument -> [String] in
-      if argument == "--sort=" { return [] }
+      if argument == "--sort=" { return ["--sort", ""] }
       guard argument.first == "-",
         let option = argument.firstIndex(where: { $0 == "G" || $0 == "C" })
       else { return [argument] }
@@ -192,7 +197,10 @@ extension SubvolumeListCommand {
   }
 
   @Sendable private static func sorting(_ text: String) throws -> Sorting {
-    Sorting(
+    guard !text.isEmpty else {
+      throw ValidationError("there is nothing to sort by; take gen, ogen, rootid or path")
+    }
+    return Sorting(
       keys: try text.split(separator: ",").map { word in
         guard let order = SubvolumeSelection.Order(word) else {
           throw ValidationError(

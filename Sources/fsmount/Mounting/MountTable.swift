@@ -60,6 +60,19 @@ enum MountTable {
     entries().last { $0.mountPoint == path }
   }
 
+  /// The mount that a path is in, as far as the table tells.
+  static func entry(containing path: String) -> MountTableEntry? {
+    guard let resolved = AbsolutePath.resolve(path) else { return nil }
+    var found: MountTableEntry?
+    for entry in entries() {
+      let point = entry.mountPoint
+      guard point == "/" || resolved == point || resolved.hasPrefix(point + "/") else { continue }
+      // Of several on one directory the last one is seen.
+      if found.map({ $0.mountPoint.utf8.count <= point.utf8.count }) ?? true { found = entry }
+    }
+    return found
+  }
+
   /// Where fsmount has mounted an image; nil when it has not, as far as the table tells.
   static func mountPoint(ofImage path: String) -> String? {
     guard let resolved = AbsolutePath.resolve(path) else { return nil }
@@ -86,11 +99,17 @@ enum MountTable {
 }
 
 enum AbsolutePath {
-  /// `path` without symbolic links, `.` and `..`; nil, with errno set, when it does not exist.
+  /// `path` without symbolic links, `.` and `..`; nil, with errno set, when it does not exist. So it is,
+  /// with EILSEQ, when the whole path is not UTF-8: with other bytes in place of the wrong ones it
+  /// would lead elsewhere.
   static func resolve(_ path: String) -> String? {
     guard let resolved = realpath(path, nil) else { return nil }
     defer { free(resolved) }
-    return String(cString: resolved)
+    guard let text = String(validatingCString: resolved) else {
+      errno = EILSEQ
+      return nil
+    }
+    return text
   }
 
   /// Like `resolve`, but the last component is not looked at: a mount point whose daemon has

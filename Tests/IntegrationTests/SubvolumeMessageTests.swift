@@ -86,7 +86,7 @@ extension MountTests {
       try expectLine([s, "create", "\(root)/r/x"], "\(root)/r/x", "read-only", "set-rw")
       try expectLine([s, "create", "/tmp/fsmount-none"], "/tmp", "not in a mount", "fsmount mount")
       try expectLine([s, "create", "-p", "/proc/none/x"], "/proc", "not in a mount")
-      try expectLine([s, "create", "\(scratch.image)/x"], scratch.image, "not a directory")
+      try expectLine([s, "create", "\(scratch.image)/x"], scratch.image, "mounted on \(root)")
 
       try expectLine(
         [s, "snapshot", "\(root)/d", "\(root)/x"], "\(root)/d", "plain directory", "list")
@@ -135,9 +135,13 @@ extension MountTests {
       try expectLine([s, "set-ro", "\(root)/d"], "\(root)/d", "plain directory")
       try expectLine([s, "set-rw", "\(root)/f"], "\(root)/f", "a file")
       try expectLine([s, "set-default", "\(root)/d"], "\(root)/d", "not a subvolume")
-      try expectLine([s, "set-default", "257"], "'257'", "any path in the mount")
+      try expectLine(
+        [s, "set-default", "257"], "'257'", "any path in the mount", "set-default 257 PATH")
       try expectLine([s, "set-default", "x", root], "'x'", "number", "list")
       try expectLine([s, "set-default", "999", root], root, "no subvolume 999")
+      for id in ["1", "2", "4", "7", "9", "18446744073709551607"] {
+        try expectLine([s, "set-default", id, root], root, "no subvolume \(id)")
+      }
       try expectLine([s, "show", "\(root)/d"], "\(root)/d", "plain directory")
       try expectLine([s, "list", "/proc"], "/proc", "not in a mount")
       try expectLine([s, "list", "/dev/null"], "/dev/null", "not in a mount")
@@ -147,9 +151,14 @@ extension MountTests {
       try expectLine([s, "list", "\(root)/f"], "\(root)/f", "superblock")
       try mounted.unmount()
 
-      try expectLine([s, "create", "\(scratch.image)/x"], "not a directory")
-      try expectLine(
-        [s, "set-ro", scratch.image], scratch.image, "not in a mount", "fsmount mount")
+      for command in [
+        [s, "create", "\(scratch.image)/x"], [s, "set-ro", scratch.image],
+        [s, "set-rw", scratch.image], [s, "delete", scratch.image],
+        [s, "snapshot", scratch.image, "\(root)/x"], [s, "set-default", scratch.image],
+        [s, "set-default", "5", scratch.image], [s, "delete", "-i", "257", scratch.image],
+      ] {
+        try expectLine(command, scratch.image, "an image that is not mounted", "fsmount mount")
+      }
       let mount = ["mount", scratch.image, root, "-o"]
       try expectLine(mount + ["subvol=none"], "no subvolume none", "subvolume list")
       try expectLine(mount + ["subvol=d"], "d is not a subvolume", "subvolume list")
@@ -170,10 +179,17 @@ extension MountTests {
       let program = scratch.directory.file("fsmount")
       try Shell.run("cp", FsmountProgram.required(), program).orThrow()
       chmod(program, 0o755)
-      let stranger = try Shell.run(
-        "setpriv", "--reuid", "1000", "--regid", "1000", "--clear-groups", program, "subvolume",
-        "list", root)
-      #expect(stranger.errors.contains("allow_other"), "\(stranger.summary)")
+      for arguments in [
+        ["list", root], ["list", "\(root)/p"], ["show", "\(root)/p"],
+        ["get-default", "\(root)/p/x"],
+        ["create", "\(root)/x"], ["create", "-p", "\(root)/x/y"], ["delete", "\(root)/p"],
+        ["set-ro", "\(root)/p"], ["snapshot", "\(root)/p", "\(root)/x"],
+      ] {
+        let stranger = try Shell.run(
+          ["setpriv", "--reuid", "1000", "--regid", "1000", "--clear-groups", program, "subvolume"]
+            + arguments)
+        expectRefusal(stranger, naming: "Permission denied; a mount is for the user who made it")
+      }
       try mounted.unmount()
 
       mounted = try scratch.mount("ro")
@@ -187,6 +203,89 @@ extension MountTests {
         try expectLine(arguments, root, "read-only")
       }
       try mounted.unmount()
+    }
+
+    /// Where permissions are checked the user who mounted has no more of them than others: root without
+    /// CAP_DAC_OVERRIDE.
+    @Test(.needsRoot) func permissions() throws {
+      let scratch = try Scratch()
+      try scratch.make("--size", "256M")
+      let root = scratch.mountPoint
+      for checks in [true, false] {
+        let mounted = try scratch.mount(checks ? "default_permissions" : "")
+        defer { try? mounted.unmount() }
+        let number = checks ? 1 : 2
+        let (own, closed) = ("\(root)/own\(number)", "\(root)/closed\(number)")
+        try FsmountProgram.run("subvolume", "create", own, closed, "\(closed)/s").orThrow()
+        for path in [closed, "\(closed)/s"] {
+          try check("chown") { chown(path, 1000, 1000) }
+          try check("chmod") { chmod(path, 0o555) }
+        }
+        let asRoot = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"]
+        for arguments in [
+          ["create", "\(closed)/x"], ["create", "-p", "\(closed)/y"],
+          ["snapshot", own, "\(closed)/z"], ["set-ro", "\(closed)/s"],
+          ["set-rw", "\(closed)/s"], ["delete", "\(closed)/s"],
+        ] {
+          let result = try Shell.run(
+            asRoot + [FsmountProgram.required(), "subvolume"] + arguments)
+          guard checks else {
+            #expect(result.succeeded, "\(result.summary)")
+            continue
+          }
+          expectRefusal(result, naming: "\(closed): Permission denied", "\(closed)/s: Permission")
+        }
+        try Shell.run(asRoot + [FsmountProgram.required(), "subvolume", "set-ro", own]).orThrow()
+      }
+      try scratch.expectSound()
+    }
+
+    /// A name with bytes that are no UTF-8 is not taken for one with U+FFFD in their place.
+    @Test(.needsFuse) func namesThatAreNotUTF8() throws {
+      let scratch = try Scratch()
+      try scratch.make("--size", "256M")
+      let mounted = try scratch.mount()
+      defer { try? mounted.unmount() }
+      let root = scratch.mountPoint
+      try FsmountProgram.run("subvolume", "create", "\(root)/x", "\(root)/n\u{fffd}").orThrow()
+      func run(_ script: String) throws -> CommandResult {
+        try Shell.run("bash", "-c", script, FsmountProgram.required(), root)
+      }
+      try run(#"mv "$1/x" "$1"/n$'\xff' && ln -s n$'\xff' "$1/link""#).orThrow()
+      for (command, words) in [
+        (#"subvolume delete "$1"/n$'\xff'"#, ["argument 3", "UTF-8", "rmdir"]),
+        (#"subvolume create "$1"/x$'\xff'"#, ["argument 3", "UTF-8"]),
+        (#"subvolume set-ro "$1"/n$'\xff'"#, ["argument 3", "UTF-8"]),
+        (#"unmount "$1"/n$'\xff'"#, ["argument 2", "UTF-8"]),
+        (#"stats $'\xc3'"#, ["argument 2", "UTF-8"]),
+      ] {
+        let result = try run(#"exec "$0" "# + command)
+        #expect(result.status == 1, "\(result.summary)")
+        for word in words { #expect(result.errors.contains(word), "\(result.summary)") }
+      }
+      // What leads there.
+      for script in [
+        #"cd "$1"/n$'\xff' && "$0" subvolume delete ."#, #""$0" subvolume delete "$1/link""#,
+        #"cd "$1"/n$'\xff' && "$0" subvolume snapshot . "$1""#,
+      ] {
+        let result = try run(script)
+        expectRefusal(result, naming: "UTF-8")
+      }
+      #expect(access("\(root)/n\u{fffd}", F_OK) == 0)
+      try run(#"rmdir "$1"/n$'\xff' && test -d "$1"/$'n\xef\xbf\xbd'"#).orThrow()
+    }
+
+    /// On a mount of Linux's own.
+    @Test(.needsRoot) func linuxsMount() throws {
+      let scratch = try Scratch()
+      try scratch.make("--size", "256M")
+      let mount = try LoopMount(scratch.image, at: scratch.mountPoint)
+      defer { try? mount.unmount() }
+      for command in [
+        ["subvolume", "list"], ["subvolume", "set-ro"], ["subvolume", "delete"], ["stats"],
+      ] {
+        try expectLine(command + [scratch.mountPoint], "Linux's own btrfs", "'btrfs subvolume'")
+      }
     }
 
     @Test(.needsFuse) func others() throws {
@@ -214,6 +313,8 @@ extension MountTests {
       let long = String(repeating: "x", count: 300)
       try expectLine(["reflink", "\(root)/f", "\(root)/\(long)"], "300 bytes", "255")
       try expectLine(["mout", scratch.image, root], "'mout'", "--help")
+      try expectLine(["snapshot", root, "\(root)/x"], "'fsmount subvolume snapshot'")
+      try expectLine(["subvolume", "create", "-dash"], "'-dash'", "./-dash")
       try expectLine(["balance", "begin", root], "'begin'", "fsmount balance", "start, status")
       try expectLine(["subvolume", "remove", root], "'remove'", "create, delete")
     }

@@ -52,9 +52,9 @@ package final class Subvolume: Sendable {
       _ = lastNumber.compareExchange(
         expected: 0, desired: max(last ?? .firstFree, .firstFree).rawValue, ordering: .relaxed)
     }
-    guard lastNumber.load(ordering: .relaxed) < ObjectID.firstStub.rawValue else { throw .noSpace }
+    guard lastNumber.load(ordering: .relaxed) < ObjectID.lastNew.rawValue else { throw .noSpace }
     let number = ObjectID(rawValue: lastNumber.wrappingAdd(1, ordering: .relaxed).newValue)
-    guard number >= .firstFree, number < .firstStub else { throw .noSpace }
+    guard number >= .firstFree, number <= .lastNew else { throw .noSpace }
     return number
   }
 

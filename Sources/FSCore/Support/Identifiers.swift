@@ -75,6 +75,8 @@ package struct ObjectID: FormatNumber {
   /// The numbers of stubs in memory: the last that an inode could have.
   package static let firstStub = ObjectID(rawValue: lastFree.rawValue - (1 << 32 - 1))
   package static let lastStub = lastFree
+  /// The last number that a new inode is given.
+  package static let lastNew = ObjectID(rawValue: firstStub.rawValue - 1)
   package var isStub: Bool { self >= .firstStub && self <= .lastStub }
   package static let rootTreeDirectory: ObjectID = 6
   package static let firstChunkTree: ObjectID = 256

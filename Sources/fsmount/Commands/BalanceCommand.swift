@@ -8,7 +8,8 @@ struct BalanceCommand: ParsableCommand {
     discussion: """
       A balance runs in the mount's process, while the mount is in use. It is remembered in the image: \
       when the mount ends before the balance has, the next mount goes on with it, Linux's too. The \
-      user who mounted the image may do this, and root.
+      user who mounted the image may do this; root may where the mount lets it in (-o allow_other or \
+      allow_root).
       """,
     subcommands: [
       BalanceStart.self, BalanceStatusCommand.self, BalancePause.self, BalanceResume.self,

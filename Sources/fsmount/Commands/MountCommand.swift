@@ -23,7 +23,7 @@ struct MountCommand: ParsableCommand {
         clear_cache     believe nothing of that record, and write it anew
         compress=zlib[:1-9]|lzo|zstd[:1-15]|no
                         compress what is written (zlib if no algorithm is named,
-                        level 3 if no level is; zstd:-15 to zstd:-1 are faster).
+                        level 3 if no level is, or 0; zstd:-15 to zstd:-1 are faster).
                         Files that do not become shorter are left alone. Also
                         for single files and directories, without this option:
                         chattr +c, or their btrfs.compression attribute
@@ -37,7 +37,8 @@ struct MountCommand: ParsableCommand {
         relatime, noatime, strictatime, nodiratime
                         when reading updates access times (default relatime)
         subvol=PATH, subvolid=ID
-                        what to mount (default: the image's default subvolume)
+                        what to mount (default: the image's default subvolume);
+                        of several of these the last one counts
         nologreplay     mount an image with a log tree as its last commit left
                         it, read-only
         io_uring=auto|on|off

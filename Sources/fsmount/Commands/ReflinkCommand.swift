@@ -19,7 +19,7 @@ struct ReflinkCommand: ParsableCommand {
 
       Ranges begin and end at multiples of the block size (4096 bytes), but that they may end with both \
       files. A file with very many extents is shared in several steps. The user who mounted the image may \
-      do this, and root.
+      do this; root may where the mount lets it in (-o allow_other or allow_root).
       """)
 
   @Flag(name: .shortAndLong, help: "Replace the content of DEST if it exists.")
@@ -108,7 +108,7 @@ struct ReflinkCommand: ParsableCommand {
     let place = try PlaceInMount(path)
     let existing = SubvolumePath.status(path)
     guard let other = existing ?? SubvolumePath.status(place.directory) else {
-      throw CommandFailure("\(place.directory): \(String(cString: strerror(errno)))")
+      throw CommandFailure.cannotOpen(place.directory, errno)
     }
     guard other.st_dev == source.st_dev else {
       throw CommandFailure(

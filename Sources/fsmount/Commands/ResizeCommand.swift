@@ -8,7 +8,8 @@ struct ResizeCommand: ParsableCommand {
     discussion: """
       SIZE is a size as in 3G, +N or -N more or less than it is, or max for all that the image or block \
       device has. Shrinking moves what stands beyond the new end, and shortens the image file. The user \
-      that mounted the image may do this, and root.
+      that mounted the image may do this; root may where the mount lets it in (-o allow_other or \
+      allow_root).
       """)
 
   @Argument(

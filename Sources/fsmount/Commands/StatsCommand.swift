@@ -7,9 +7,9 @@ struct StatsCommand: ParsableCommand {
     commandName: "stats",
     abstract: "Show how a mount fares: requests, commits, space, memory.",
     discussion: """
-      The user who mounted the image may ask, and root. All times and counts are since the mount \
-      began; with --watch, requests a second are those of the last second, and else \
-      the mean.
+      The user that mounted the image may ask; root may where the mount lets it in (-o allow_other or \
+      allow_root). All times and counts are since the mount began; with --watch, requests a second are \
+      those of the last second, and else the mean.
       """)
 
   @Flag(help: "Print JSON; with --watch one line each second.")

@@ -8,7 +8,7 @@ struct SubvolumeCreate: ParsableCommand {
     commandName: "create",
     abstract: "Make empty subvolumes.",
     discussion: """
-      One after the other, up to the first that cannot be made. The directory in which it stands has to \
+      They are made one after the other, up to the first that cannot be: those after it are not tried. The directory in which it stands has to \
       be there, unless -p makes it.
       """)
 
@@ -27,6 +27,7 @@ struct SubvolumeCreate: ParsableCommand {
       let place = try PlaceInMount(path)
       if parents { try makeDirectories(place.directory) }
       try place.requireFree()
+      try place.requireWritableDirectory()
       _ = try ControlChannel(place.directory, about: path).ask(
         SubvolumeCreateCall(name: place.name, umask: mask))
       SubvolumePath.waitUntilKernelSees(place.path, isThere: true)
@@ -39,6 +40,7 @@ struct SubvolumeCreate: ParsableCommand {
     var missing: [String] = []
     var there = path
     while SubvolumePath.linkStatus(there) == nil {
+      guard errno == ENOENT else { throw CommandFailure.cannotOpen(there, errno) }
       missing.append(there)
       there = try PlaceInMount(there).directory
     }
@@ -81,11 +83,12 @@ struct SubvolumeSnapshot: ParsableCommand {
     }
     try place.requireFree()
     guard let from = SubvolumePath.status(source), let to = SubvolumePath.status(place.directory)
-    else { throw CommandFailure("\(place.directory): \(String(cString: strerror(errno)))") }
+    else { throw CommandFailure.cannotOpen(place.directory, errno) }
     guard from.st_dev == to.st_dev else {
       throw CommandFailure(
         "cannot snapshot '\(source)': \(place.directory) is not in the same mount")
     }
+    try place.requireWritableDirectory()
     try SubvolumePath.flushMappedFiles(source)
     _ = try ControlChannel(place.directory, about: place.path).ask(
       SubvolumeSnapshotCall(source: subvolume, name: place.name, readOnly: isReadOnly))

@@ -1,4 +1,5 @@
 import ArgumentParser
+import CFuse
 import FSCore
 import Glibc
 
@@ -12,13 +13,15 @@ struct SubvolumeDelete: ParsableCommand {
       background; what is left of that when the mount ends is done by the next, Linux's too. What is open \
       in it stays until it is closed.
 
-      A subvolume in which others stand is not deleted, nor the default subvolume, nor what is mounted. \
-      Where several are given, those that can be deleted are, and the exit status tells of the others.
+      A subvolume in which others stand is not deleted, nor the default subvolume, nor the one that is \
+      mounted by this mount. Where the mount checks permissions, the directory that it stands in has to be \
+      writable; with -i that is not asked. Where several are given, those that can be deleted are, and the \
+      exit status tells of the others.
       """)
 
   @Flag(
     name: [.customShort("c"), .customLong("commit-after")],
-    help: "Return when all of it is durable.")
+    help: "Return when the deletions are durable.")
   var commitsAfter = false
 
   @Flag(
@@ -82,6 +85,7 @@ struct SubvolumeDelete: ParsableCommand {
       throw CommandFailure("\(path): the top level is not deleted")
     }
     let place = try PlaceInMount(resolved)
+    try place.requireWritableDirectory()
     do throws(CommandFailure) {
       _ = try ControlChannel(place.directory, about: path).ask(
         SubvolumeDeleteCall(name: place.name))

@@ -39,13 +39,21 @@ struct PlaceInMount {
     guard SubvolumePath.linkStatus(path) == nil else {
       throw CommandFailure("target path already exists: \(path)")
     }
-    guard SubvolumePath.isDirectory(directory) else {
-      let isThere = SubvolumePath.status(directory) != nil
+    guard let status = SubvolumePath.status(directory) else {
+      guard errno == ENOENT else { throw CommandFailure.cannotOpen(directory, errno) }
       throw CommandFailure(
-        isThere
-          ? "\(directory) is not a directory, so '\(name)' cannot be made in it"
-          : "\(directory): \(String(cString: strerror(ENOENT))); make the directory first")
+        "\(directory): \(String(cString: strerror(ENOENT))); make the directory first")
     }
+    guard status.st_mode & S_IFMT == S_IFDIR else {
+      if CommandFailure.isImage(directory) { throw CommandFailure.notInMount(directory) }
+      throw CommandFailure("\(directory) is not a directory, so '\(name)' cannot be made in it")
+    }
+  }
+
+  /// Throws unless permissions let this user make names in the directory, and take them away. The mount
+  /// does not ask: the user who mounted may do everything in it.
+  func requireWritableDirectory() throws(CommandFailure) {
+    try SubvolumePath.requireWritable(directory)
   }
 }
 
@@ -64,6 +72,19 @@ enum SubvolumePath {
 
   static func isDirectory(_ path: String) -> Bool {
     status(path).map { $0.st_mode & S_IFMT == S_IFDIR } ?? false
+  }
+
+  /// Throws when permissions keep this user from changing names in a directory. Where the mount was not
+  /// made with default_permissions there are none. All else that is in the way, the mount tells.
+  static func requireWritable(_ path: String) throws(CommandFailure) {
+    guard faccessat(AT_FDCWD, path, W_OK | X_OK, AT_EACCESS) != 0, errno == EACCES else { return }
+    throw CommandFailure.cannotOpen(path, EACCES)
+  }
+
+  /// As `requireWritable`, but the owner may do it in any case.
+  static func requireOwnerOrWritable(_ path: String) throws(CommandFailure) {
+    if let status = Self.status(path), status.st_uid == geteuid() { return }
+    try requireWritable(path)
   }
 
   /// The number of the subvolume whose root directory this is.

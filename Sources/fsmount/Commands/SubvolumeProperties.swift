@@ -61,7 +61,8 @@ struct SubvolumeSetDefault: ParsableCommand {
     guard let path else {
       if UInt64(subvolume) != nil, SubvolumePath.status(subvolume) == nil {
         throw CommandFailure(
-          "'\(subvolume)' is a number: name any path in the mount behind it", status: .usage)
+          "'\(subvolume)' is a number: name any path in the mount after the number: "
+            + "set-default \(subvolume) PATH", status: .usage)
       }
       _ = try SubvolumePath.subvolume(subvolume)
       _ = try ControlChannel(subvolume).ask(SubvolumeSetDefaultCall())
@@ -87,6 +88,7 @@ struct SubvolumeSetReadOnly: ParsableCommand {
 
   func run() throws {
     _ = try SubvolumePath.subvolume(path)
+    try SubvolumePath.requireOwnerOrWritable(path)
     try SubvolumePath.flushMappedFiles(path)
     _ = try ControlChannel(path).ask(SubvolumeSetReadOnlyCall(readOnly: true))
   }
@@ -104,6 +106,7 @@ struct SubvolumeSetWritable: ParsableCommand {
 
   func run() throws {
     _ = try SubvolumePath.subvolume(path)
+    try SubvolumePath.requireOwnerOrWritable(path)
     _ = try ControlChannel(path).ask(SubvolumeSetReadOnlyCall(readOnly: false, force: force))
   }
 }

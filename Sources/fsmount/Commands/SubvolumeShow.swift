@@ -25,7 +25,8 @@ struct SubvolumeShowCommand: ParsableCommand {
       "The UUID of the subvolume, as in 66079fc0-28ce-8646-b7ca-ac35243d7575.", valueName: "uuid"))
   var uuid: UUIDArgument?
 
-  @Flag(help: "Print JSON.")
+  @Flag(
+    help: "Print JSON; Documentation/control-channel.md describes the keys, under subvolume_show.")
   var json = false
 
   @Argument(help: ArgumentHelp("The subvolume, or the image.", valueName: "path-or-image"))

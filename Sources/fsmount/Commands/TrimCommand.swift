@@ -9,7 +9,8 @@ struct TrimCommand: ParsableCommand {
     discussion: """
       The image file gets holes where nothing is stored, so that it takes no more of the disk than \
       its content; a block device is told which ranges are unused. Only what is free in the last \
-      commit goes. The user who mounted the image may do this, and root.
+      commit goes. The user who mounted the image may do this; root may where the mount lets it in \
+      (-o allow_other or allow_root).
       """)
 
   @Option(

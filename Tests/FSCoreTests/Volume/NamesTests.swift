@@ -238,7 +238,7 @@ import Testing
     let directory = try volume.directory("d", in: root)
     try fixture.remount()
     let tree = try fixture.volume.trees.subvolume(.topLevel)
-    let last = Key(ObjectID(rawValue: ObjectID.lastFree.rawValue - 1), .inodeItem, 0)
+    let last = Key(ObjectID(rawValue: ObjectID.lastNew.rawValue - 1), .inodeItem, 0)
     let entry = Key(directory.number, .dirIndex, .max)
     let item = InodeItem(
       generation: 1, mode: 0o100644, uid: 0, gid: 0, now: Timestamp(seconds: 0, nanoseconds: 0))
@@ -250,7 +250,7 @@ import Testing
           location: last, transactionID: 1, type: .regular, name: [0x61], into: $0)
       }
     }
-    #expect(try fixture.volume.file("last", in: root).number == .lastFree)
+    #expect(try fixture.volume.file("last", in: root).number == .lastNew)
     for _ in 0..<600 {
       #expect(errorNumber { try fixture.volume.file("more", in: root) } == ENOSPC)
     }

@@ -32,6 +32,13 @@ import Testing
     #expect(options.volume.subvolume == .id(.topLevel))
   }
 
+  @Test func theLastSubvolumeCounts() throws {
+    let byNumber = try MountOptions(["subvol=a,subvolid=5"])
+    #expect(byNumber.volume.subvolume == .id(.topLevel))
+    let byPath = try MountOptions(["subvolid=5", "subvol=a"])
+    #expect(byPath.volume.subvolume == .path("a"))
+  }
+
   @Test func whatCloseSays() throws {
     #expect(try !MountOptions([]).reportsAtClose)
     let options = try MountOptions(["flush"])

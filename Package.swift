@@ -63,6 +63,11 @@ let package = Package(
       path: "Tests/TestSupport",
       swiftSettings: strict),
 
+    // The device of the tests on which things go wrong.
+    .target(
+      name: "SimulatedDevices", dependencies: ["FSCore", "TestSupport"],
+      path: "Tests/SimulatedDevice", swiftSettings: strict),
+
     .target(name: "DaemonFaults", path: "Tests/DaemonFaults"),
 
     .executableTarget(
@@ -93,13 +98,14 @@ let package = Package(
     .testTarget(
       name: "FSCoreTests",
       dependencies: [
-        "FSCore", "FreeSpace", "TestSupport", .product(name: "Logging", package: "swift-log"),
+        "FSCore", "FreeSpace", "SimulatedDevices", "TestSupport",
+        .product(name: "Logging", package: "swift-log"),
       ],
       swiftSettings: strict),
     .testTarget(
       name: "FsmountTests",
       dependencies: [
-        "fsmount", "CFuse", "FSCore",
+        "fsmount", "CFuse", "FSCore", "SimulatedDevices",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
       ],

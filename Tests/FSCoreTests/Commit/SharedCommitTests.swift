@@ -1,4 +1,5 @@
 import Glibc
+import SimulatedDevices
 import Testing
 
 @testable import FSCore

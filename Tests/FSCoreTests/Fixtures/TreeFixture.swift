@@ -1,4 +1,5 @@
 import Logging
+import SimulatedDevices
 
 @testable import FSCore
 

@@ -1,3 +1,4 @@
+import SimulatedDevices
 import Synchronization
 import TestSupport
 import Testing

@@ -1,4 +1,5 @@
 import FreeSpace
+import SimulatedDevices
 import TestSupport
 import Testing
 

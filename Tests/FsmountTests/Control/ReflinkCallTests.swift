@@ -1,7 +1,6 @@
 import FSCore
-import Glibc
 import Logging
-import Synchronization
+import SimulatedDevices
 import Testing
 
 @testable import fsmount
@@ -9,37 +8,14 @@ import Testing
 /// What the mount does of a clone that the kernel is not asked about: rights, sizes, and what the kernel
 /// has to forget.
 @Suite(.timeLimit(.minutes(1))) struct ReflinkCallTests {
-  /// In memory; it can be told to make nothing durable any more.
-  private final class Device: BlockDevice {
-    let memory = MemoryDevice(sizeBytes: 256 << 20)
-    let fails = Atomic(false)
-
-    var sizeBytes: UInt64 { memory.sizeBytes }
-
-    func read(
-      into buffer: UnsafeMutableRawBufferPointer, at address: PhysicalAddress
-    ) throws(FilesystemError) {
-      try memory.read(into: buffer, at: address)
-    }
-
-    func write(
-      _ bytes: UnsafeRawBufferPointer, at address: PhysicalAddress
-    ) throws(FilesystemError) {
-      try memory.write(bytes, at: address)
-    }
-
-    func flush() throws(FilesystemError) {
-      if fails.load(ordering: .relaxed) { throw .device(operation: "flush", offset: 0, code: EIO) }
-    }
-  }
-
   private struct Fixture {
-    let device = Device()
+    let device: SimulatedDevice
     let volume: Volume
     let file: InodeID
     let target: InodeID
 
     init() throws {
+      device = try SimulatedDevice(MemoryDevice(sizeBytes: 256 << 20))
       _ = try MakeFilesystem.write(to: device, options: MakeFilesystem.Options())
       var logger = Logger(label: "test")
       logger.logLevel = .critical
@@ -117,7 +93,7 @@ import Testing
     let fixture = try Fixture()
     try fixture.volume.attributes.setFlags(fixture.target, .sync, mayProtect: false)
     try fixture.volume.synchronizeAll()
-    fixture.device.fails.store(true, ordering: .relaxed)
+    fixture.device.fail(.init([.flush]))
     let changes = UnaskedChanges()
     #expect(try fixture.clone(to: 4096, changes) == "EIO")
     #expect(changes.hasContent)

@@ -1,7 +1,6 @@
+import FSCore
 import Glibc
 import TestSupport
-
-@testable import FSCore
 
 /// The one device of the tests on which something can go wrong: an image in memory that records
 /// writes, fails, waits, and from whose record the images are made that a power cut would leave.
@@ -11,25 +10,25 @@ import TestSupport
 /// 2. The record has every write and flush that succeeded since the device was made: a write from
 ///    its end, a flush from its beginning. So what stands before a flush had ended when it began.
 /// 3. Any thread may call anything; a fault's count is exact among all threads.
-final class SimulatedDevice: BlockDevice {
-  enum Operation: Sendable { case read, write, flush }
+package final class SimulatedDevice: BlockDevice {
+  package enum Operation: Sendable { case read, write, flush }
 
   /// What fails, and how often.
-  struct Fault: Sendable {
-    var operations: Set<Operation>
+  package struct Fault: Sendable {
+    package var operations: Set<Operation>
     /// Requests that touch one of these ranges of the device; nil: all.
-    var ranges: [Range<UInt64>]?
+    package var ranges: [Range<UInt64>]?
     /// Only requests of at least this many bytes.
-    var smallest = 0
+    package var smallest = 0
     /// How many such requests succeed before the first that fails.
-    var after = 0
+    package var after = 0
     /// How many fail then: 1 for a transient fault, `.max` for a lasting one.
-    var times = Int.max
-    var code = EIO
+    package var times = Int.max
+    package var code = EIO
     /// Discards are writes otherwise.
-    var sparesDiscards = false
+    package var sparesDiscards = false
 
-    init(
+    package init(
       _ operations: Set<Operation>, in ranges: [Range<UInt64>]? = nil, smallest: Int = 0,
       after: Int = 0, times: Int = .max
     ) {
@@ -59,11 +58,11 @@ final class SimulatedDevice: BlockDevice {
     }
   }
 
-  enum Event {
+  package enum Event {
     case write(offset: UInt64, bytes: [UInt8])
     case flush
 
-    var isFlush: Bool { if case .flush = self { true } else { false } }
+    package var isFlush: Bool { if case .flush = self { true } else { false } }
   }
 
   private struct State {
@@ -88,73 +87,75 @@ final class SimulatedDevice: BlockDevice {
     }
   }
 
-  let memory: MemoryDevice
+  package let memory: MemoryDevice
   /// What the device held before the first event; nil when it does not record.
   private let base: MemoryDevice?
   private let state = Guarded(State(), rank: .leaf)
 
   /// - Parameter memory: what the device holds; it stays the device's own memory.
-  init(_ memory: MemoryDevice, recording: Bool = false) throws {
+  package init(_ memory: MemoryDevice, recording: Bool = false) throws {
     self.memory = memory
     base = recording ? memory.copy() : nil
   }
 
-  var sizeBytes: UInt64 { memory.sizeBytes }
+  package var sizeBytes: UInt64 { memory.sizeBytes }
 
   // What goes wrong.
 
-  func fail(_ fault: Fault) { state.update { $0.faults.append(fault) } }
+  package func fail(_ fault: Fault) { state.update { $0.faults.append(fault) } }
 
   /// All faults are over.
-  func heal() { state.update { $0.faults = [] } }
+  package func heal() { state.update { $0.faults = [] } }
 
   /// How many requests have failed so far.
-  var failures: Int { state.withLock { $0.failures } }
+  package var failures: Int { state.withLock { $0.failures } }
 
-  func delay(_ operation: Operation, microseconds: useconds_t) {
+  package func delay(_ operation: Operation, microseconds: useconds_t) {
     state.update { $0.delays[operation] = microseconds }
   }
 
   /// Requests of this kind, or those of them that have this length, wait until they are let go.
-  func hold(_ operation: Operation, of length: Int? = nil) {
+  package func hold(_ operation: Operation, of length: Int? = nil) {
     state.update { _ = $0.held.updateValue(length, forKey: operation) }
   }
 
-  func letGo(_ operation: Operation) { state.update { _ = $0.held.removeValue(forKey: operation) } }
+  package func letGo(_ operation: Operation) {
+    state.update { _ = $0.held.removeValue(forKey: operation) }
+  }
 
   /// How many requests have had to wait so far.
-  var heldRequests: Int { state.withLock { $0.heldRequests } }
+  package var heldRequests: Int { state.withLock { $0.heldRequests } }
 
   /// How many requests have come, those that failed or still wait among them.
-  func count(_ operation: Operation) -> Int { state.withLock { $0.counts[operation] ?? 0 } }
+  package func count(_ operation: Operation) -> Int { state.withLock { $0.counts[operation] ?? 0 } }
 
   /// Waits until there have been more than `count` requests; says whether they came in time.
-  func wait(
+  package func wait(
     _ operation: Operation, beyond count: Int, atMost seconds: Double = 20
   ) -> Bool {
     state.wait(atMost: seconds) { ($0.counts[operation] ?? 0) > count }
   }
 
   /// Where reads were said to come, and where they came after the first of these.
-  var expectations: [UInt64] { state.withLock { $0.expectations } }
-  var readsAfterExpectations: [UInt64] { state.withLock { $0.reads } }
+  package var expectations: [UInt64] { state.withLock { $0.expectations } }
+  package var readsAfterExpectations: [UInt64] { state.withLock { $0.reads } }
 
-  func expectRead(_ length: Int, at address: PhysicalAddress) {
+  package func expectRead(_ length: Int, at address: PhysicalAddress) {
     state.withLock { $0.expectations.append(address.rawValue) }
   }
 
   /// How many discards have come.
-  var discards: Int { state.withLock { $0.discards } }
+  package var discards: Int { state.withLock { $0.discards } }
 
   /// Whether the device can discard nothing.
-  var failDiscards: Bool {
+  package var failDiscards: Bool {
     get { state.withLock { $0.failsDiscards } }
     set { state.withLock { $0.failsDiscards = newValue } }
   }
 
   // BlockDevice.
 
-  func read(
+  package func read(
     into buffer: UnsafeMutableRawBufferPointer, at address: PhysicalAddress
   ) throws(FilesystemError) {
     try admit(.read, "read", address.rawValue, buffer.count)
@@ -162,7 +163,7 @@ final class SimulatedDevice: BlockDevice {
     try memory.read(into: buffer, at: address)
   }
 
-  func write(
+  package func write(
     _ bytes: UnsafeRawBufferPointer, at address: PhysicalAddress
   ) throws(FilesystemError) {
     try admit(.write, "write", address.rawValue, bytes.count)
@@ -173,7 +174,7 @@ final class SimulatedDevice: BlockDevice {
   }
 
   /// Recorded as what it does here: the range reads as zeros.
-  func discard(_ length: UInt64, at address: PhysicalAddress) throws(FilesystemError) {
+  package func discard(_ length: UInt64, at address: PhysicalAddress) throws(FilesystemError) {
     let isRefused = state.withLock { state in
       state.discards += 1
       return state.failsDiscards
@@ -188,12 +189,12 @@ final class SimulatedDevice: BlockDevice {
   }
 
   /// Not recorded: images keep the size that the memory had at first.
-  func resize(to bytes: UInt64) throws(FilesystemError) {
+  package func resize(to bytes: UInt64) throws(FilesystemError) {
     try admit(.write, "resize", bytes, 0)
     try memory.resize(to: bytes)
   }
 
-  func flush() throws(FilesystemError) {
+  package func flush() throws(FilesystemError) {
     try admit(.flush, "flush", 0, 0)
   }
 
@@ -230,7 +231,7 @@ final class SimulatedDevice: BlockDevice {
 
   // The record.
 
-  var recorded: [Event] { state.withLock { $0.events } }
+  package var recorded: [Event] { state.withLock { $0.events } }
 
   /// The image after the first `count` events of the record: whole up to the last flush among
   /// them; of the writes after it any part, in any order.
@@ -238,7 +239,7 @@ final class SimulatedDevice: BlockDevice {
   /// - Parameter density: of each hundred sectors, how many reach the device; of them some in
   ///   part, by units of 512 bytes. A superblock is written whole or not at all, as every btrfs
   ///   relies on it. 0 and 100 are exactly nothing and exactly all.
-  func image(
+  package func image(
     after count: Int, of recorded: [Event], density: Int, random: inout SeededRandom
   ) throws -> MemoryDevice {
     let lastFlush = recorded[..<count].lastIndex { $0.isFlush } ?? 0

@@ -35,7 +35,7 @@ struct SuperblockWriter {
         let copy = ofDevice.sealed(for: place)
         // The pointer alone does not keep the memory: another thread would take and write it.
         defer { withExtendedLifetime(copy) {} }
-        try member.device.write(copy.readable, at: place)
+        try devices.write(copy.readable, at: DeviceAddress(device: member.id, offset: place))
       }
     }
   }

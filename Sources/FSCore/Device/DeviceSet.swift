@@ -19,6 +19,9 @@ package struct DeviceAddress: Hashable, Sendable {
 /// 1. There is one at least, each number stands for one device, and none comes or goes.
 /// 2. A file system may have more of them: what stands on those cannot be had (`.onOtherDevice`).
 ///    Today one is opened.
+/// 3. A mounted volume reads, writes, discards and flushes through here only. Debug builds trap where
+///    a thread does so while it holds a lock that must not wait for a device
+///    (`HeldLocks.assertMayUseDevice`).
 package final class DeviceSet: Sendable {
   package struct Member: Sendable {
     package let id: DeviceID
@@ -49,16 +52,19 @@ package final class DeviceSet: Sendable {
   package func read(
     into buffer: UnsafeMutableRawBufferPointer, at address: DeviceAddress
   ) throws(FilesystemError) {
+    HeldLocks.assertMayUseDevice()
     try device(at: address).read(into: buffer, at: address.offset)
   }
 
   package func expectRead(_ length: Int, at address: DeviceAddress) {
+    HeldLocks.assertMayUseDevice()
     self[address.device]?.expectRead(length, at: address.offset)
   }
 
   package func write(
     _ bytes: UnsafeRawBufferPointer, at address: DeviceAddress
   ) throws(FilesystemError) {
+    HeldLocks.assertMayUseDevice()
     try device(at: address).write(bytes, at: address.offset)
   }
 
@@ -66,11 +72,13 @@ package final class DeviceSet: Sendable {
   package func write(
     _ pieces: [UnsafeRawBufferPointer], at address: DeviceAddress
   ) throws(FilesystemError) {
+    HeldLocks.assertMayUseDevice()
     try device(at: address).write(pieces, at: address.offset)
   }
 
   /// Writes to several places, each device being given all of its own at once.
   package func write(_ writes: [DeviceID: [DeviceWrite]]) throws(FilesystemError) {
+    HeldLocks.assertMayUseDevice()
     for member in members {
       if let ofDevice = writes[member.id] { try member.device.write(ofDevice) }
     }
@@ -79,11 +87,13 @@ package final class DeviceSet: Sendable {
   package func discard(
     _ length: UInt64, at address: DeviceAddress
   ) throws(FilesystemError) {
+    HeldLocks.assertMayUseDevice()
     try device(at: address).discard(length, at: address.offset)
   }
 
   /// Makes durable what was written to any of them.
   package func flush() throws(FilesystemError) {
+    HeldLocks.assertMayUseDevice()
     for member in members { try member.device.flush() }
   }
 }

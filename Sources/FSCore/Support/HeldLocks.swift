@@ -145,6 +145,26 @@ enum HeldLocks {
     #endif
   }
 
+  /// Traps in debug builds when the thread holds a lock under which nobody may wait for a device: that
+  /// of a tree, unless it is the extent tree that is read, or one for a short section in memory.
+  @inline(__always)
+  static func assertMayUseDevice() {
+    #if DEBUG
+      let stack = self.stack
+      var isInTree = false
+      var isInExtentTree = false
+      for index in 0..<stack.pointee.count {
+        let rank = (stack.pointee.entries + index).pointee.rank
+        if rank > LockRank.extentTree.rawValue {
+          fatalError("the device is used while \(name(rank)) is held")
+        }
+        if rank == LockRank.extentTree.rawValue { isInExtentTree = true }
+        if rank == LockRank.tree.rawValue { isInTree = true }
+      }
+      if isInTree, !isInExtentTree { fatalError("the device is used while a tree is locked") }
+    #endif
+  }
+
   /// Whether the thread holds the lock; always in release builds.
   @inline(__always)
   static func holds(_ lock: UnsafeRawPointer, exclusively: Bool) -> Bool {

@@ -11,8 +11,12 @@ extension BlockGroupRegistry {
   }
 
   /// What does not hold of the sums either, while no other thread changes anything (invariant 5 of
-  /// `BlockGroup`).
-  package func brokenInvariantsWhenQuiet() -> [String] {
+  /// `BlockGroup`), and of what is reserved: nothing for tree blocks, and no thread waits for that.
+  ///
+  /// - Parameter buffered: what is reserved for all that is buffered.
+  package func brokenInvariantsWhenQuiet(
+    buffered: (data: UInt64, items: UInt64) = (0, 0)
+  ) -> [String] {
     var broken = brokenInvariants()
     let charged = all.reduce(0) { sum, group in sum + group.state.withLock { $0.charged } }
     if charged != memory.share.used {
@@ -29,12 +33,10 @@ extension BlockGroupRegistry {
         sum.inFlight += share.inFlight
         sum.unusable += share.unusable
       }
-      var counters = members.counters.withLock { $0 }
-      counters.reservedData = 0
-      counters.reservedItems = 0
-      counters.reservedMetadata = 0
-      counters.returns = 0
-      counters.waiters = 0
+      sum.reservedData = members === data ? buffered.data : 0
+      sum.reservedItems = members === metadata ? buffered.items : 0
+      let counters = members.counters.withLock { $0 }
+      sum.returns = counters.returns
       if counters != sum {
         broken.append("the groups of \(members.types.typeName) are \(sum), counted \(counters)")
       }

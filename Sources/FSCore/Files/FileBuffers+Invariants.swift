@@ -49,4 +49,19 @@ extension FileStore {
       inode.content.unlock()
     }
   }
+
+  /// What is reserved for all that is buffered, for the data and for what their items add to trees,
+  /// while nothing is on its way to the device.
+  package var reservedForBuffered: (data: UInt64, items: UInt64) {
+    var (data, items): (UInt64, UInt64) = (0, 0)
+    for inode in buffer.dirtyFiles.all {
+      inode.content.shared {
+        for cell in inode.file.dirty.values {
+          data += cell.reservedBytes
+          items += buffer.space.reservations.itemCost(bytes: UInt64(cell.byteCount), pieces: 1)
+        }
+      }
+    }
+    return (data, items)
+  }
 }

@@ -302,13 +302,33 @@ package final class Trees: @unchecked Sendable {
     return item
   }
 
-  /// What does not hold once `updateRootItems` has nothing left to do (invariant 2).
+  /// What does not hold once `updateRootItems` has nothing left to do (invariant 2), and of a path of
+  /// one tree, another one at each transaction.
   func brokenInvariants() -> [String] {
-    state.withLock { $0.entries }.compactMap { id, entry in
+    let entries = state.withLock { $0.entries }
+    var broken = entries.compactMap { id, entry in
       let state = entry.tree.rootState
       return state.address == entry.savedAddress
         ? nil
         : "tree \(id) stands at \(state.address), its root item says \(entry.savedAddress)"
+    }
+    let others = entries.values.map(\.tree).filter { !$0.isDoomed }
+    let trees = ([root, chunk] + others).sorted { $0.id < $1.id }
+    let turn = context.cache.newestOnDevice.rawValue
+    let tree = trees[Int(turn % UInt64(trees.count))]
+    if let what = tree.brokenInvariant(turn: turn / UInt64(trees.count)) { broken.append(what) }
+    return broken
+  }
+
+  /// Throws when a tree is not what `Tree` promises. For tests: it reads all trees but those of
+  /// deleted subvolumes, and nobody may change any meanwhile.
+  package func checkInvariants() throws(FilesystemError) {
+    try root.checkInvariants()
+    try chunk.checkInvariants()
+    let open = state.withLock { $0.entries.values.map(\.tree) }
+    for tree in open where !tree.isDoomed { try tree.checkInvariants() }
+    for id in try subvolumeIDs() where !open.contains(where: { $0.id == id }) {
+      try subvolume(id).checkInvariants()
     }
   }
 }

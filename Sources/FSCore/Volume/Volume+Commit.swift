@@ -17,7 +17,8 @@ extension Volume {
 
   /// What does not hold though it should; to be asked right after a commit, while nothing changes.
   package func brokenInvariants() -> [String] {
-    space.groups.brokenInvariantsWhenQuiet() + inodes.brokenInvariantsWhenQuiet()
+    space.groups.brokenInvariantsWhenQuiet(buffered: files.reservedForBuffered)
+      + inodes.brokenInvariantsWhenQuiet()
       + committer.brokenInvariants()
   }
 

@@ -78,6 +78,10 @@ extension Volume {
     try commit()
     // The copies of the superblock.
     try device.flush()
+    #if DEBUG
+      let broken = brokenInvariants()
+      precondition(broken.isEmpty, broken.joined(separator: "\n"))
+    #endif
     try files.reportLostData()
   }
 }

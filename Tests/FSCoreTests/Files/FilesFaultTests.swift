@@ -220,4 +220,29 @@ import Testing
     #expect(try after.attributes.attributes(of: after.find("/last")).item.size == 0)
     try after.unmount()
   }
+
+  /// What was reserved for a whole batch comes back where an error comes before any of it was placed.
+  @Test func nothingIsReservedWhenExtentsCannotBeRead() throws {
+    let device = try SimulatedDevice(TestImage.make { $0.nodeSize = 4096 })
+    let volume = try Volume.mountForTest(device)
+    let id = try volume.makeFile("/file")
+    try volume.content.allocate(id, .plain, offset: 0, length: 1 << 20)
+    // The tree has leaves below its root.
+    for number in 0..<100 { try volume.makeFile("/other\(number)") }
+    try volume.synchronizeAll()
+    try volume.writeBytes(id, at: 0, [UInt8](repeating: 5, count: 100 << 10))
+    for block in try ReadFaultTests.treeBlocks(of: device.memory) {
+      volume.trees.context.cache.drop(block.logical)
+    }
+
+    device.fail(.init([.read]))
+    volume.files.flushAll()
+    #expect(device.failures > 0)
+    device.heal()
+    try volume.commit()
+    #expect(volume.files.bufferedBytes == 0)
+    #expect(volume.brokenInvariants() == [])
+    let error = #expect(throws: FilesystemError.self) { try volume.unmount() }
+    #expect(error?.errno == EIO)
+  }
 }

@@ -1,5 +1,6 @@
 import Glibc
 import Logging
+import Testing
 
 @testable import FSCore
 
@@ -22,6 +23,12 @@ extension Volume {
 
   /// The v1 caches of a volume that has them.
   var caches: CacheFiles { record as! CacheFiles }
+
+  /// Expects that all invariants hold, those of whole trees too, right after a commit.
+  func expectInvariants(_ what: Comment? = nil) {
+    #expect(brokenInvariants() == [], what)
+    #expect(throws: Never.self, what) { try trees.checkInvariants() }
+  }
 
   func find(_ path: String) throws -> InodeID {
     var id = rootDirectory

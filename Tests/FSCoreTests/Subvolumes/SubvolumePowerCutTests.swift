@@ -84,7 +84,7 @@ import Testing
         #expect(after.cleaner.wait(seconds: 60), what)
         let lines = try after.stateLines()
         try after.synchronizeAll()
-        #expect(after.brokenInvariants() == [])
+        after.expectInvariants(what)
         #expect(try after.trees.deletedSubvolumes() == [])
         try after.unmount()
         #expect(lines == states[number - 1].lines || lines == state.lines, what)

@@ -88,13 +88,39 @@ import Testing
     },
   ]
 
+  enum Form: Sendable, CaseIterable {
+    case v1
+    case noRecord
+    /// The free space tree, and a tree for the items of block groups.
+    case blockGroupTree
+  }
+
+  /// A prepared image, and where all of its tree blocks stand.
+  struct Base: Sendable {
+    let form: Form
+    let device: MemoryDevice
+    let blocks: [(tree: TreeID, logical: LogicalAddress, address: UInt64)]
+
+    func judge(_ image: MemoryDevice, _ volume: Volume, _ what: Comment) throws {
+      switch form {
+      case .v1:
+        try CacheJudge.judge(image, without: Set(volume.space.groups.all.map(\.start)), what)
+      case .noRecord: try FreeSpaceTreeJudge.expectNoRecord(image)
+      case .blockGroupTree: try FreeSpaceTreeJudge.judge(image, what)
+      }
+    }
+  }
+
   /// Trees of several levels, of whose metadata there is one copy only.
-  static func makeBase() throws -> MemoryDevice {
+  private static func makeBase(_ form: Form) throws -> Base {
     let device = try TestImage.make(sizeBytes: 512 << 20) { options in
       options.nodeSize = 4096
       options.metadata = .single
+      options.hasBlockGroupTree = form == .blockGroupTree
     }
-    let volume = try Volume.mountForTest(device)
+    let volume = try Volume.mountForTest(device) {
+      if form == .noRecord { $0.spaceCache = .none }
+    }
     try volume.makeDirectory("/d")
     for number in 0..<60 {
       let id = try volume.makeFile("/d/f-\(number)")
@@ -110,20 +136,40 @@ import Testing
       try volume.writeBytes(id, at: 0, [UInt8](repeating: 1, count: 300))
     }
     try volume.unmount()
-    return device
+    return Base(form: form, device: device, blocks: try treeBlocks(of: device))
   }
 
-  static let base = Result { try makeBase() }
+  private static let bases = Form.allCases.map { form in (form, Result { try makeBase(form) }) }
+
+  private static func base(_ form: Form = .v1) throws -> Base {
+    try bases.first { $0.0 == form }!.1.get()
+  }
 
   @Test(arguments: operations, Duration.allCases)
   func anyReadFails(operation: Operation, duration: Duration) throws {
-    let base = try Self.base.get()
-    let (before, after) = try Self.states(base, operation)
+    try anyReadFails(operation, duration, base: Self.base(), growth: 5)
+  }
+
+  /// The same where what is free is kept in other ways, for operations that use much of that.
+  @Test(arguments: [Form.noRecord, .blockGroupTree], Duration.allCases)
+  func anyReadFailsOfOtherForms(form: Form, duration: Duration) throws {
+    for operation in Self.operations
+    where TestSeed.isThorough
+      || ["write and fsync", "take a snapshot", "empty a directory"].contains(operation.name)
+    {
+      try anyReadFails(operation, duration, base: Self.base(form), growth: 2)
+    }
+  }
+
+  private func anyReadFails(
+    _ operation: Operation, _ duration: Duration, base: Base, growth: Int
+  ) throws {
+    let (before, after) = try Self.states(base.device, operation)
     var number = 0
     while try faultIsMet(
       in: operation, number, duration, base: base, allowed: [before, after])
     {
-      number += TestSeed.isThorough || number < 8 ? 1 : 1 + number / 5
+      number += TestSeed.isThorough || number < 8 ? 1 : 1 + number / growth
     }
     #expect(number > 3)
   }
@@ -143,13 +189,13 @@ import Testing
   /// Lets read number `number` of the operation and of the commit after it fail. Returns whether
   /// there was one.
   private func faultIsMet(
-    in operation: Operation, _ number: Int, _ duration: Duration, base: MemoryDevice,
+    in operation: Operation, _ number: Int, _ duration: Duration, base: Base,
     allowed: [[String]]
   ) throws -> Bool {
-    let what: Comment = "\(operation.name), read \(number) fails \(duration)"
-    let device = try SimulatedDevice(base.copy())
+    let what: Comment = "\(base.form): \(operation.name), read \(number) fails \(duration)"
+    let device = try SimulatedDevice(base.device.copy())
     let volume = try Volume.mountForTest(device)
-    try Self.forgetBlocks(volume)
+    Self.forgetBlocks(volume, base)
     device.fail(.init([.read], after: number, times: duration.times))
     let failed = errorNumber { try operation.body(volume) } != 0
     expectCommitsOrRefuses(volume, what)
@@ -176,7 +222,7 @@ import Testing
     // An operation that failed may have done a part of its work.
     if !failed { #expect(allowed.contains(lines), what) }
     try again.unmount()
-    try CacheJudge.judge(device, without: Set(again.space.groups.all.map(\.start)), what)
+    try base.judge(device.memory, again, what)
     if number % 16 == 0 { try CacheJudge.check(device.memory) }
     return isMet
   }
@@ -194,19 +240,23 @@ import Testing
   }
 
   /// One block of any tree cannot be read, for as long as the volume is mounted.
-  @Test func oneUnreadableBlock() throws {
-    let base = try Self.base.get()
-    let blocks = try Self.blocks.get()
-    #expect(blocks.count > 40)
-    for block in TestSeed.sample(blocks, 20) {
-      let device = try SimulatedDevice(base.copy())
+  @Test(arguments: [Form.v1, .blockGroupTree]) func oneUnreadableBlock(form: Form) throws {
+    let base = try Self.base(form)
+    let trees = Set(base.blocks.map(\.tree))
+    #expect(base.blocks.count > 40 && trees.isSuperset(of: [.chunk, .uuid, .checksum]))
+    #expect(trees.isSuperset(of: [.freeSpace, .blockGroup]) == (form == .blockGroupTree))
+    // One block of each tree, and some of all.
+    var met: Set<TreeID> = []
+    let ofEach = base.blocks.filter { met.insert($0.tree).inserted }
+    for block in ofEach + TestSeed.sample(base.blocks, form == .v1 ? 20 : 6) {
+      let device = try SimulatedDevice(base.device.copy())
       let range = block.address..<(block.address + 4096)
       let what: Comment = "the block of tree \(block.tree) at \(block.address)"
       device.fail(.init([.read], in: [range]))
       let volume: Volume
       do {
         volume = try Volume.mountForTest(device)
-        try Self.forgetBlocks(volume)
+        Self.forgetBlocks(volume, base)
       } catch {
         // Then it is one of those that a mount must have.
         continue
@@ -228,15 +278,13 @@ import Testing
       let again = try Volume.mountForTest(device)
       _ = try again.stateLines()
       try again.unmount()
-      try CacheJudge.judge(device, without: Set(again.space.groups.all.map(\.start)), what)
+      try base.judge(device.memory, again, what)
     }
   }
 
-  private static let blocks = Result { try treeBlocks(of: try base.get()) }
-
   /// Takes what the mount has read out of memory, so that all is read again where it is needed.
-  private static func forgetBlocks(_ volume: Volume) throws {
-    for block in try blocks.get() { volume.trees.context.cache.drop(block.logical) }
+  private static func forgetBlocks(_ volume: Volume, _ base: Base) {
+    for block in base.blocks { volume.trees.context.cache.drop(block.logical) }
   }
 
   /// Where every block of every tree stands, on the device too.
@@ -245,7 +293,11 @@ import Testing
   ) throws -> [(tree: TreeID, logical: LogicalAddress, address: UInt64)] {
     let reader = try ImageReader(device: device)
     var found: [(tree: TreeID, logical: LogicalAddress, address: UInt64)] = []
-    for tree: TreeID in [.root, .extent, .device, .topLevel, .checksum] {
+    let trees: [TreeID] = [
+      .root, .extent, .chunk, .device, .topLevel, .checksum, .uuid, .freeSpace, .blockGroup,
+    ]
+    for tree in trees {
+      guard (try? reader.root(of: tree)) != nil else { continue }
       try reader.walkBlocks(reader.root(of: tree)) { (pointer, _) throws(FilesystemError) in
         let place = try reader.device.locate(pointer.address, length: 4096, copy: 0)
         found.append((tree, pointer.address, place.offset.rawValue))
@@ -256,9 +308,9 @@ import Testing
   }
 
   /// A mount on which a read fails fails, or the volume is as good as ever.
-  @Test(arguments: Duration.allCases)
-  func anyReadFailsWhileMounting(duration: Duration) throws {
-    let base = try Self.base.get()
+  @Test(arguments: Form.allCases, Duration.allCases)
+  func anyReadFailsWhileMounting(form: Form, duration: Duration) throws {
+    let base = try Self.base(form).device
     let expected = try Self.states(base, Operation("nothing") { _ in }).before
     var number = 0
     while number < 1000 {

@@ -34,6 +34,12 @@ enum FreeSpaceTreeJudge {
     }
   }
 
+  /// Nothing of v1 nor of v2.
+  static func expectNoRecord(_ device: any BlockDevice) throws {
+    try expectNoCaches(device)
+    try expectNoTree(device)
+  }
+
   /// Nothing of v2: no flag, no root item, no block.
   static func expectNoTree(_ device: any BlockDevice) throws {
     let reader = try ImageReader(device: device)

@@ -52,7 +52,7 @@ import Testing
   /// one at mount: whatever is left has the one record or the other, whole.
   @Test(arguments: [
     (VolumeOptions.SpaceCache.v2, VolumeOptions.SpaceCache.asImage, UInt64(41)), (.v1, .v2, 42),
-    (.v2, .v1, 43), (.v2, .none, 44),
+    (.v2, .v1, 43), (.v2, .none, 44), (.v1, .none, 45), (.none, .v1, 46), (.none, .v2, 47),
   ])
   func everyCutLeavesOneRecord(
     from: VolumeOptions.SpaceCache, to: VolumeOptions.SpaceCache, seed: UInt64
@@ -64,7 +64,7 @@ import Testing
       options.hasBlockGroupTree = to == .asImage
       if seed == 42 { options.nodeSize = 4096 }
     }
-    let first = try Volume.mountForTest(base)
+    let first = try Volume.mountForTest(base) { if from == .none { $0.spaceCache = .none } }
     try first.writeBytes(first.makeFile("/large"), at: 0, [UInt8](repeating: 1, count: 10 << 20))
     try first.fragment("/fragments", holes: 200)
     try first.unmount()
@@ -75,28 +75,36 @@ import Testing
       for _ in 0..<30 { try work.step() }
       try volume.synchronizeAll()
     }
+    let groups = Set(volume.space.groups.all.map(\.start))
     try volume.unmount()
 
     let recorded = device.recorded
-    var kinds: [Bool: Int] = [:]
+    var kinds: [VolumeOptions.SpaceCache: Int] = [:]
     var cuts = 0
     for cut in stride(from: recorded.count, to: 0, by: -max(1, recorded.count / 40)) {
       let image = try device.image(
         after: cut, of: recorded, density: random.below(101), random: &random)
-      let features = try ImageReader(device: image).superblock.readOnlyFeatures
-      let hasTree = features.contains(.freeSpaceTree)
-      kinds[hasTree, default: 0] += 1
-      if hasTree {
+      let superblock = try ImageReader(device: image).superblock
+      let kind: VolumeOptions.SpaceCache
+      if superblock.readOnlyFeatures.contains(.freeSpaceTree) {
+        kind = .v2
         try FreeSpaceTreeJudge.judge(image, "cut \(cut)")
         try FreeSpaceTreeJudge.expectNoCaches(image)
-      } else {
+      } else if superblock.cacheGeneration == superblock.generation.rawValue {
+        kind = .v1
+        try CacheJudge.judge(image, without: groups, "cut \(cut)")
         try FreeSpaceTreeJudge.expectNoTree(image)
+      } else {
+        kind = .none
+        try FreeSpaceTreeJudge.expectNoRecord(image)
       }
+      kinds[kind, default: 0] += 1
       if random.oneIn(12) { try CacheJudge.check(image) }
       if TestSeed.isThorough || cuts % 30 == 17 { try judgeByLinux(image, cut) }
       cuts += 1
     }
-    #expect(kinds[to == .v2 || to == .asImage] ?? 0 > 10)
+    let target = to == .asImage ? from : to
+    #expect(kinds[target] ?? 0 > 10 && kinds.keys.allSatisfy { [from, target].contains($0) })
   }
 
   /// Linux finds what we find.

@@ -10,14 +10,16 @@ import Testing
     var sizeBytes: UInt64
     var nodeSize: UInt64?
     var isMixed = false
+    var record = MakeFilesystem.SpaceRecord.v1
     /// Bytes of a file.
     var fileSize: Int
-    /// How much of the device Linux 6.x fills with such files on an image by mkfs.btrfs, with
-    /// space_cache=v1: measured, with the same calls in the same order.
+    /// How much of the device Linux 6.18 fills with such files on an image by mkfs.btrfs that keeps the
+    /// same record of free space: measured, with the same calls in the same order.
     var linuxShare: Double
-    /// What part of that is to be reached. Where data fill the device we reach all of it, or 0.994 in
-    /// mixed groups. Where leaves of small files do, it depends on how full they become, and so on the
-    /// moments at which files are written back and leaves are divided: 0.94 to 0.96 was seen.
+    /// What part of that is to be reached at least. Where data fill the device we reach all of it, in
+    /// mixed groups 0.993, each time. Where leaves of small files do, it depends on how full they become,
+    /// and so on the moments at which files are written back and leaves are divided: there the bound
+    /// stands well below what is seen, which is said beside it.
     var reachedPart = 0.99
     /// Whether all is written back now and then, so that little is buffered at the end.
     var syncs = true
@@ -30,29 +32,43 @@ import Testing
     Variant(
       name: "128 MiB mixed", sizeBytes: 128 << 20, isMixed: true, fileSize: 100_000,
       linuxShare: 0.919),
+    // 1.076 to 1.094.
     Variant(
       name: "128 MiB mixed, small files", sizeBytes: 128 << 20, isMixed: true, fileSize: 1800,
-      linuxShare: 0.499, reachedPart: 0.95),
+      linuxShare: 0.499, reachedPart: 1),
     Variant(
       name: "small files", sizeBytes: 128 << 20, nodeSize: 4096, fileSize: 6000, linuxShare: 0.269),
+    // 0.997 to 1.003.
     Variant(
       name: "inline files", sizeBytes: 128 << 20, fileSize: 1500, linuxShare: 0.269,
       reachedPart: 0.95),
-    // Here nothing but memory says when files are written back: from 0.917 on was seen.
+    // Here nothing but memory says when files are written back: 0.917 to 0.971.
     Variant(
       name: "inline files, buffered", sizeBytes: 128 << 20, fileSize: 1400, linuxShare: 0.251,
       reachedPart: 0.90, syncs: false),
     Variant(
       name: "small files, buffered", sizeBytes: 128 << 20, fileSize: 2500, linuxShare: 0.224,
-      reachedPart: 0.95, syncs: false),
+      syncs: false),
     Variant(
       name: "64 KiB nodes", sizeBytes: 256 << 20, nodeSize: 65536, fileSize: 50_000,
-      linuxShare: 0.642, reachedPart: 0.95),
+      linuxShare: 0.642),
+    Variant(
+      name: "large files, v2", sizeBytes: 600 << 20, record: .v2, fileSize: 5 << 20,
+      linuxShare: 0.867),
+    Variant(
+      name: "mixed, v2", sizeBytes: 128 << 20, isMixed: true, record: .v2, fileSize: 100_000,
+      linuxShare: 0.913),
+    // 1.057.
+    Variant(
+      name: "inline files, v2", sizeBytes: 128 << 20, record: .v2, fileSize: 1500,
+      linuxShare: 0.251,
+      reachedPart: 0.95),
   ])
   func fillAndEmpty(variant: Variant) throws {
     let device = try TestImage.make(sizeBytes: variant.sizeBytes) { options in
       options.nodeSize = variant.nodeSize
       options.isMixed = variant.isMixed
+      options.spaceRecord = variant.record
     }
     var counts: [Int] = []
     // Two rounds delete in both ways; many small files take their time, so that one variant shows it
@@ -69,7 +85,7 @@ import Testing
       #expect(share >= variant.linuxShare * variant.reachedPart, "round \(round)")
       try volume.synchronizeAll()
       try expectAllThere(volume, variant, round, count - 1)
-      try CacheJudge.judge(device.copy(), "full, round \(round)")
+      try judge(device.copy(), variant, "full, round \(round)")
 
       // Deleting works on a full volume, also after a mount.
       if round % 2 == 0 {
@@ -83,12 +99,19 @@ import Testing
         try empty(again, count)
         try again.unmount()
       }
-      try CacheJudge.judge(device, "empty, round \(round)")
+      try judge(device, variant, "empty, round \(round)")
     }
     print("full volume, \(variant.name): \(counts) files of \(variant.fileSize) bytes")
     // What was freed can be used again: no round gets much less than the first.
     #expect(counts.allSatisfy { $0 * 100 >= counts[0] * 90 }, "\(counts)")
     try CacheJudge.check(device)
+  }
+
+  private func judge(_ device: MemoryDevice, _ variant: Variant, _ what: Comment) throws {
+    switch variant.record {
+    case .v1: try CacheJudge.judge(device, without: [], what)
+    case .v2: try FreeSpaceTreeJudge.judge(device, what)
+    }
   }
 
   private func fill(_ volume: Volume, _ variant: Variant, _ round: Int) throws -> Int {

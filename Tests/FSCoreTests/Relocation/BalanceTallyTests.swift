@@ -1,3 +1,4 @@
+import SimulatedDevices
 import TestSupport
 import Testing
 

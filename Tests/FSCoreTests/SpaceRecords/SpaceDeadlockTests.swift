@@ -33,6 +33,14 @@ import Testing
     return volume
   }
 
+  /// The workers have been let go, but need not be done: until then something is reserved.
+  private static func unmount(_ volume: Volume) throws {
+    expectSoon("the workers are done") {
+      volume.space.groups.metadata.counters.withLock { $0.reservedMetadata } == 0
+    }
+    try volume.unmount()
+  }
+
   /// Whether `synchronizeAll` on another thread returns within `seconds`.
   private final class Sync: Sendable {
     let isDone = Guarded(false, rank: .leaf)
@@ -71,7 +79,7 @@ import Testing
     #expect(wasCalled.withLock { $0 })
     sync.join()
     volume.caches.hooks.withLock { $0 = CacheFilesHooks() }
-    try volume.unmount()
+    try Self.unmount(volume)
   }
 
   /// The first test is this one with the rule on.
@@ -118,6 +126,6 @@ import Testing
     }
     #expect(hasEnded)
     sync.join()
-    try volume.unmount()
+    try Self.unmount(volume)
   }
 }

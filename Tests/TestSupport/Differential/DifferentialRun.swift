@@ -119,8 +119,11 @@ package final class DifferentialRun {
     let trace = try sequence.run()
     try mounted.sync()
     let tree = try TreeSnapshot(root)
-    // Inodes without a name go when the kernel forgets them, which it says in its own time.
-    if tool != nil { try mounted.sync() }
+    if tool != nil {
+      // Inodes without a name go when the kernel forgets them, which it does in its own time.
+      try writeFile(BytePath("/proc/sys/vm/drop_caches"), Array("2".utf8))
+      try mounted.sync()
+    }
     let listings = try tool.map { try SubvolumeListings($0, mountPoint) }
     try mounted.unmount()
     if let kernel = mounted as? LoopMount {

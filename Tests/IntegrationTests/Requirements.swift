@@ -35,7 +35,8 @@ extension Trait where Self == ConditionTrait {
   }
 }
 
-/// All tests that mount: one at a time, for they measure time, fill memory and read the kernel log.
+/// All tests that mount: one at a time, for they measure time, count requests, empty the kernel's memory and
+/// read its log, and programs that one of them starts have the files open that another one has.
 @Suite(.serialized, .timeLimit(.minutes(20))) enum MountTests {}
 
 /// One image and one mount point, gone when the test ends.

@@ -53,7 +53,7 @@ package struct OpenedImage {
         + "once with Linux, or with -o nologreplay, read-only, as of the last commit")
   }
 
-  /// What is to be mounted; its root block can be read.
+  /// The subvolume that is to be mounted; its root block can be read.
   private static func mountedSubvolume(
     _ choice: VolumeOptions.SubvolumeChoice, _ trees: Trees
   ) throws(FilesystemError) -> TreeID {

@@ -75,7 +75,7 @@ struct CommandFailure: Error, CustomStringConvertible {
 
   /// Whether a path is in a mount that this user may not enter.
   private static func isInClosedMount(_ path: String) -> Bool {
-    // What is below the root of such a mount cannot be looked at.
+    // Paths below the root of such a mount cannot be looked at.
     var above = Substring(path)
     var whole = AbsolutePath.resolveParent(path) ?? AbsolutePath.resolve(path)
     while whole == nil, let slash = above.lastIndex(of: "/"), slash > above.startIndex {

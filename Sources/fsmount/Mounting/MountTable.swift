@@ -6,7 +6,7 @@ struct MountTableEntry: Equatable {
   let mountPoint: String
   let type: String
   let source: String
-  /// Who has mounted it, where it is one of FUSE.
+  /// The user that has mounted it, where it is a mount of FUSE.
   let user: uid_t?
 
   /// Whether fsmount serves it, as far as the table tells.

@@ -67,7 +67,7 @@ import Testing
     let text = refusal(device, p)
     #expect(text.contains("subvolume \(p)") && text.contains("-o subvolid="), "\(text)")
 
-    // What is read of it when the mount begins is not all there is.
+    // Its root block can be read, but not a leaf that a mount for writing looks into.
     try Self.damage(copy, p, leaf: true)
     let other = refusal(copy, p)
     #expect(other.contains("subvolume \(p)") && other.contains("-o ro"), "\(other)")

@@ -6,8 +6,8 @@ import Testing
 
 /// The subvolume that is mounted when none is named.
 @Suite(.timeLimit(.minutes(2))) struct DefaultSubvolumeTests {
-  /// What is no tree of files, or not there, does not become the default, after which nobody could mount
-  /// the image.
+  /// A tree that holds no files, or is not there, does not become the default: after that nobody could
+  /// mount the image.
   @Test func otherTreesAreRefused() throws {
     let fixture = try NamesFixture()
     let volume = fixture.volume

@@ -101,8 +101,8 @@ import Testing
     try fixture.unmountAndCheck()
   }
 
-  /// What is held of a deleted subvolume: as on Linux its root directory has no names any more and gets
-  /// none, while the other directories keep theirs.
+  /// Directories of a deleted subvolume that somebody holds: as on Linux its root directory has no names
+  /// any more and gets none, while the others keep theirs.
   @Test func heldDirectories() throws {
     let fixture = try NamesFixture()
     let volume = fixture.volume

@@ -114,8 +114,6 @@ package struct FillOnImage {
     report(
       "\(form), \(when): \(available.announced >> 10) KiB available, "
         + "\(available.written >> 10) KiB written")
-    // So does the room of the file that was written for this.
-    try FsmountProgram.run("sync", mountPoint, timeout: 120).orThrow()
   }
 
   private func readByKernel(
